@@ -1,0 +1,81 @@
+# intact: plain make (GNU make is the judge), no configure, no generator.
+CC = cc
+CFLAGS = -O2 -g
+CPPFLAGS =
+LDFLAGS =
+SAN =
+PKG_CONFIG = pkg-config
+PREFIX = /usr/local
+BINDIR = $(PREFIX)/bin
+MANDIR = $(PREFIX)/share/man
+DESTDIR =
+VERSION = 0.1.0
+B = build
+
+STD = -std=c11 -pedantic -D_POSIX_C_SOURCE=200809L -Icommon
+WARN = -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
+	-Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wformat=2 \
+	-Wswitch-enum -Wimplicit-fallthrough -fno-common
+# CI adds -Werror here
+WERROR =
+# what each library needs; backticks, so that they run in recipes only
+MSGPACK_C = `$(PKG_CONFIG) --cflags msgpack-c 2>/dev/null || $(PKG_CONFIG) --cflags msgpack`
+MSGPACK_L = `$(PKG_CONFIG) --libs msgpack-c 2>/dev/null || $(PKG_CONFIG) --libs msgpack`
+CRYPTO_L = `$(PKG_CONFIG) --libs libcrypto`
+SQLITE_L = `$(PKG_CONFIG) --libs sqlite3`
+ARCHIVE_L = `$(PKG_CONFIG) --libs libarchive`
+COMPILE = $(CC) $(STD) $(WARN) $(WERROR) $(SAN) $(CPPFLAGS) $(CFLAGS)
+LINK = $(CC) $(SAN) $(CFLAGS) $(LDFLAGS)
+
+PROGS = dfetch dcheck dmerge dpublish dckpt drun
+
+# from the ground up: a module includes only modules before it
+# (tests/lint.t checks this order)
+MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
+	db arc item pickle hnsw manifest plan chroma chroma_check batch \
+	batch_check dstore dstore_check store check spill ckpt target
+
+OBJS = $(MODS:%=$(B)/common/%.o)
+LIB = $(B)/libcommon.a
+BINS = $(PROGS:%=$(B)/bin/%)
+UNITS = $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*.c))
+
+all: $(BINS)
+
+$(B)/common/%.o: common/%.c common/*.h
+	@mkdir -p $(@D)
+	$(COMPILE) $(MSGPACK_C) -c -o $@ $<
+
+$(B)/bin/%.o: bin/%.c common/*.h
+	@mkdir -p $(@D)
+	$(COMPILE) -c -o $@ $<
+
+$(LIB): $(OBJS)
+	rm -f $@
+	$(AR) rcs $@ $(OBJS)
+
+# The plan of the house: which program needs which library.
+$(B)/bin/dfetch: $(B)/bin/dfetch.o $(LIB)
+	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
+$(B)/bin/dcheck: $(B)/bin/dcheck.o $(LIB)
+	$(LINK) -o $@ $< $(LIB) $(ARCHIVE_L) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
+$(B)/bin/dmerge: $(B)/bin/dmerge.o $(LIB)
+	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
+$(B)/bin/dpublish: $(B)/bin/dpublish.o $(LIB)
+	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
+$(B)/bin/dckpt: $(B)/bin/dckpt.o $(LIB)
+	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
+$(B)/bin/drun: $(B)/bin/drun.o $(LIB)
+	$(LINK) -o $@ $< $(LIB) $(CRYPTO_L)
+
+$(B)/unit/%: tests/unit/%.c tests/unit/tap.h $(LIB)
+	@mkdir -p $(@D)
+	$(COMPILE) $(MSGPACK_C) -o $@ $< $(LIB) $(LDFLAGS) $(ARCHIVE_L) \
+	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
+
+units: $(UNITS)
+
+clean:
+	rm -rf $(B)
+
+.PHONY: all units clean

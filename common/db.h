@@ -1,0 +1,60 @@
+/*
+ * db: the door to sqlite3.  Every database is opened here, with every
+ * pragma, and every result code becomes one of ours here.
+ *
+ * CORRUPT, NOTADB and the like are 65; CANTOPEN, BUSY, LOCKED and no
+ * descriptors 75; FULL, IOERR, NOMEM 74; PERM, AUTH, READONLY 77.
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef D_DB_H
+#define D_DB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "msg.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+enum db_mode {
+	DB_STRANGER,	/* from outside: read-only, defensive, low limits,
+			   no mmap, nothing trusted */
+	DB_RECOVER,	/* the same, but writable on a private copy, so that
+			   a hot journal is rolled back */
+	DB_BUILD,	/* a new file of ours in staging: no journal, no
+			   sync, exclusive; the caller fsyncs */
+	DB_SHARED	/* ours, many processes: WAL, sync FULL, 30 s busy
+			   wait, created when absent */
+};
+
+/*
+ * The handle, or NULL.  tmpdir is where SQLite may spill (NULL: memory).
+ * cache_kib bounds the page cache; 0 takes 2048.
+ */
+struct sqlite3 *db_open(const char *path, enum db_mode mode,
+	    unsigned int cache_kib, struct err *e);
+/* 0, or -1: a statement was left open or the close failed. */
+int	db_close(struct sqlite3 *db, const char *path, struct err *e);
+/* sqlite3_temp_directory for this process; copies dir. */
+void	db_set_tmpdir(const char *dir);
+
+int	db_exec(struct sqlite3 *db, const char *sql, const char *name,
+	    struct err *e);
+/* NULL on error. Persistent: for statements that live long. */
+struct sqlite3_stmt *db_prepare(struct sqlite3 *db, const char *sql,
+	    const char *name, struct err *e);
+/* 1 a row, 0 done, -1 error. */
+int	db_step(struct sqlite3_stmt *st, const char *name, struct err *e);
+/* The handle's current error into *e, after "name: "; returns -1. */
+int	db_err(struct sqlite3 *db, const char *name, struct err *e);
+/* The first column of the first row: 1, 0 no row, -1. */
+int	db_int(struct sqlite3 *db, const char *sql, const char *name,
+	    int64_t *out, struct err *e);
+/*
+ * The status for an (extended) result code, and 1 in *data when it speaks
+ * of the file's content rather than of the machine.
+ */
+int	db_status(int rc, int *data);
+
+#endif

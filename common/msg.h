@@ -1,0 +1,76 @@
+/*
+ * msg: the program's name, its words on stderr, the exit statuses, and the
+ * error that functions hand upwards.  The only writer of stderr.
+ *
+ * Every line is "prog: object: what went wrong", control bytes masked.
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef D_MSG_H
+#define D_MSG_H
+
+#include <stdarg.h>
+#include <stddef.h>
+
+#define MSG_VERSION "0.1.0"
+
+/* DESIGN section 6; the numbers are sysexits'. */
+enum msg_status {
+	MSG_OK = 0,
+	MSG_USAGE = 64,		/* called wrongly */
+	MSG_DATAERR = 65,	/* an input was refused */
+	MSG_NOINPUT = 66,	/* something that must exist does not */
+	MSG_SOFTWARE = 70,	/* a bug of ours */
+	MSG_CANTCREAT = 73,	/* another publisher was first */
+	MSG_IOERR = 74,		/* the machine failed */
+	MSG_TEMPFAIL = 75,	/* try again later */
+	MSG_PROTOCOL = 76,	/* the input stream broke */
+	MSG_NOPERM = 77		/* permission or credentials */
+};
+
+#define MSG_ERR_MAX 512 /* bytes of err.text */
+
+/* code is an enum msg_status; 0 means no error yet. */
+struct err {
+	int	code;
+	char	text[MSG_ERR_MAX];
+};
+
+#if defined(__GNUC__)
+#define MSG_PRINTF(a, b) __attribute__((format(printf, a, b)))
+#define MSG_NORETURN __attribute__((noreturn))
+#else
+#define MSG_PRINTF(a, b)
+#define MSG_NORETURN
+#endif
+
+/* Call first in main.  Keeps name (a literal); ignores SIGPIPE. */
+void		 msg_init(const char *name);
+const char	*msg_prog(void);
+/* -v given: msg_info prints. */
+void		 msg_set_verbose(int on);
+
+void	msg_warn(const char *fmt, ...) MSG_PRINTF(1, 2);
+void	msg_info(const char *fmt, ...) MSG_PRINTF(1, 2);
+void	msg_die(int status, const char *fmt, ...)
+	    MSG_PRINTF(2, 3) MSG_NORETURN;
+/* Prints e->text as one line. */
+void	msg_err(const struct err *e);
+/* The graver of two statuses, in the order of STYLE section 5. */
+int	msg_worse(int a, int b);
+/* "DATAERR" and so on; "" for 0. */
+const char *msg_status_name(int status);
+
+/*
+ * Fill *e unless it already holds an error (the first one is kept).
+ * Always return -1, so that "return err_set(...)" reads well.
+ * err_sys takes the saved errno, picks the status from it and appends
+ * strerror.
+ */
+int	err_set(struct err *e, int code, const char *fmt, ...)
+	    MSG_PRINTF(3, 4);
+int	err_sys(struct err *e, int errnum, const char *fmt, ...)
+	    MSG_PRINTF(3, 4);
+/* The status that DESIGN section 6 gives an errno. */
+int	err_status(int errnum);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * sandbox: what this process may still touch.  Landlock on Linux (files,
+ * and TCP where the kernel knows it), rlimits everywhere, nothing else
+ * pretended.
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef D_SANDBOX_H
+#define D_SANDBOX_H
+
+#include <stdint.h>
+
+#include "msg.h"
+
+struct sandbox_path {
+	const char	*path;
+	int		 write;	/* 0 read, 1 read, create, write, remove */
+};
+
+enum sandbox_state {
+	SANDBOX_FULL,	/* files and TCP are confined */
+	SANDBOX_FILES,	/* files only: an older kernel */
+	SANDBOX_NONE	/* the kernel has no Landlock */
+};
+
+/*
+ * Confine this process and its children for good to the n paths.  Returns
+ * an enum sandbox_state, or -1 with *e when the kernel has it and refused.
+ */
+int	sandbox_start(const struct sandbox_path *v, size_t n, struct err *e);
+/* What sandbox_start would answer here. */
+enum sandbox_state sandbox_probe(void);
+/*
+ * rlimits for a worker: CPU seconds, bytes of one file, descriptors; no
+ * core.  0 leaves that one alone.  mem_bytes limits the address space.
+ */
+int	sandbox_limits(uint64_t cpu_s, uint64_t file_bytes, uint64_t fds,
+	    uint64_t mem_bytes, struct err *e);
+
+#endif
