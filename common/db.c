@@ -1,0 +1,266 @@
+/*
+ * db: opening SQLite databases and reading its result codes.  It holds no
+ * schema and knows no table.
+ *
+ * The pragmas for files from outside follow sqlite.org/security.html.
+ * SPDX-License-Identifier: ISC
+ */
+#include "db.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sqlite3.h>
+
+#include "mem.h"
+#include "banned.h"
+
+#define DB_BUSY_MS 30000	/* wait for a lock on a shared database */
+#define DB_PAGE 32768		/* bytes of a page in stores we build */
+
+int
+db_status(int rc, int *data)
+{
+	int	d = 0, st;
+
+	switch (rc & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_ROW:
+	case SQLITE_DONE:
+		st = 0;
+		break;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+	case SQLITE_ERROR:	/* no such table, malformed schema */
+	case SQLITE_MISMATCH:
+	case SQLITE_TOOBIG:
+	case SQLITE_FORMAT:
+	case SQLITE_CONSTRAINT:
+	case SQLITE_AUTH:
+		d = 1;
+		st = MSG_DATAERR;
+		break;
+	case SQLITE_CANTOPEN:
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+	case SQLITE_PROTOCOL:
+	case SQLITE_SCHEMA:
+	case SQLITE_INTERRUPT:
+		st = MSG_TEMPFAIL;
+		break;
+	case SQLITE_PERM:
+	case SQLITE_READONLY:
+		st = MSG_NOPERM;
+		break;
+	case SQLITE_MISUSE:
+	case SQLITE_RANGE:
+	case SQLITE_INTERNAL:
+		st = MSG_SOFTWARE;
+		break;
+	default: /* IOERR FULL NOMEM NOLFS and what comes later */
+		st = MSG_IOERR;
+		break;
+	}
+	/* a short read is a file cut off, not a disk at fault */
+	if (rc == SQLITE_IOERR_SHORT_READ) {
+		d = 1;
+		st = MSG_DATAERR;
+	}
+	if (data != NULL)
+		*data = d;
+	return st;
+}
+
+int
+db_err(struct sqlite3 *db, const char *name, struct err *e)
+{
+	int	rc = db != NULL ? sqlite3_extended_errcode(db) : SQLITE_NOMEM;
+
+	return err_set(e, db_status(rc, NULL), "%s: sqlite: %s (code %d)",
+	    name, db != NULL ? sqlite3_errmsg(db) : "out of memory", rc);
+}
+
+int
+db_exec(struct sqlite3 *db, const char *sql, const char *name, struct err *e)
+{
+	if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		return db_err(db, name, e);
+	return 0;
+}
+
+struct sqlite3_stmt *
+db_prepare(struct sqlite3 *db, const char *sql, const char *name,
+    struct err *e)
+{
+	sqlite3_stmt	*st = NULL;
+
+	if (sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &st,
+	    NULL) != SQLITE_OK) {
+		db_err(db, name, e);
+		return NULL;
+	}
+	return st;
+}
+
+int
+db_step(struct sqlite3_stmt *st, const char *name, struct err *e)
+{
+	int	rc = sqlite3_step(st);
+
+	if (rc == SQLITE_ROW)
+		return 1;
+	if (rc == SQLITE_DONE)
+		return 0;
+	return db_err(sqlite3_db_handle(st), name, e);
+}
+
+int
+db_int(struct sqlite3 *db, const char *sql, const char *name, int64_t *out,
+    struct err *e)
+{
+	sqlite3_stmt	*st = db_prepare(db, sql, name, e);
+	int		 r;
+
+	if (st == NULL)
+		return -1;
+	r = db_step(st, name, e);
+	if (r == 1)
+		*out = sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	return r;
+}
+
+void
+db_set_tmpdir(const char *dir)
+{
+	char	*old = sqlite3_temp_directory;
+
+	sqlite3_temp_directory = dir != NULL ?
+	    sqlite3_mprintf("%s", dir) : NULL;
+	sqlite3_free(old);
+}
+
+/* What may not happen to us while we read a stranger's file. */
+static int
+harden(sqlite3 *db, const char *path, struct err *e)
+{
+	static const struct {
+		int	op, on;
+	} conf[] = {
+		{ SQLITE_DBCONFIG_DEFENSIVE, 1 },
+		{ SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0 },
+		{ SQLITE_DBCONFIG_ENABLE_TRIGGER, 0 },
+		{ SQLITE_DBCONFIG_ENABLE_VIEW, 0 },
+		{ SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0 },
+		{ SQLITE_DBCONFIG_ENABLE_FKEY, 0 },
+		{ SQLITE_DBCONFIG_WRITABLE_SCHEMA, 0 },
+	};
+	static const struct {
+		int	id, val;
+	} lim[] = {
+		{ SQLITE_LIMIT_LENGTH, 64 << 20 },
+		{ SQLITE_LIMIT_SQL_LENGTH, 1 << 20 },
+		{ SQLITE_LIMIT_COLUMN, 200 },
+		{ SQLITE_LIMIT_EXPR_DEPTH, 100 },
+		{ SQLITE_LIMIT_COMPOUND_SELECT, 10 },
+		{ SQLITE_LIMIT_VDBE_OP, 250000 },
+		{ SQLITE_LIMIT_FUNCTION_ARG, 16 },
+		{ SQLITE_LIMIT_ATTACHED, 0 },
+		{ SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 100 },
+		{ SQLITE_LIMIT_TRIGGER_DEPTH, 1 },
+		{ SQLITE_LIMIT_WORKER_THREADS, 0 },
+	};
+	size_t	i;
+
+	for (i = 0; i < sizeof(conf) / sizeof(conf[0]); i++)
+		if (sqlite3_db_config(db, conf[i].op, conf[i].on, NULL) !=
+		    SQLITE_OK)
+			return db_err(db, path, e);
+	for (i = 0; i < sizeof(lim) / sizeof(lim[0]); i++)
+		(void)sqlite3_limit(db, lim[i].id, lim[i].val);
+	return db_exec(db, "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0",
+	    path, e);
+}
+
+static int
+pragmas(sqlite3 *db, const char *path, enum db_mode mode,
+    unsigned int cache_kib, struct err *e)
+{
+	char	sql[256];
+
+	if (cache_kib == 0)
+		cache_kib = 2048;
+	(void)snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%u;"
+	    "PRAGMA temp_store=FILE", cache_kib);
+	switch (mode) {
+	case DB_STRANGER:
+	case DB_RECOVER:
+		if (harden(db, path, e) == -1)
+			return -1;
+		break;
+	case DB_BUILD:
+		(void)snprintf(sql, sizeof(sql),
+		    "PRAGMA page_size=%d; PRAGMA journal_mode=OFF;"
+		    "PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
+		    "PRAGMA cache_size=-%u; PRAGMA temp_store=FILE",
+		    DB_PAGE, cache_kib);
+		break;
+	case DB_SHARED:
+		sqlite3_busy_timeout(db, DB_BUSY_MS);
+		(void)snprintf(sql, sizeof(sql),
+		    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		    "PRAGMA foreign_keys=ON; PRAGMA cache_size=-%u",
+		    cache_kib);
+		break;
+	}
+	return db_exec(db, sql, path, e);
+}
+
+struct sqlite3 *
+db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
+    struct err *e)
+{
+	sqlite3	*db = NULL;
+	int	 flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
+	    SQLITE_OPEN_NOFOLLOW;
+	int	 rc;
+
+	switch (mode) {
+	case DB_STRANGER:
+		flags |= SQLITE_OPEN_READONLY;
+		break;
+	case DB_RECOVER:
+		flags |= SQLITE_OPEN_READWRITE;
+		break;
+	case DB_BUILD:
+	case DB_SHARED:
+		flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+		flags &= ~SQLITE_OPEN_NOFOLLOW;
+		break;
+	}
+	rc = sqlite3_open_v2(path, &db, flags, NULL);
+	if (rc != SQLITE_OK) {
+		db_err(db, path, e);
+		sqlite3_close(db);
+		return NULL;
+	}
+	if (pragmas(db, path, mode, cache_kib, e) == -1) {
+		sqlite3_close(db);
+		return NULL;
+	}
+	return db;
+}
+
+int
+db_close(struct sqlite3 *db, const char *path, struct err *e)
+{
+	if (db == NULL)
+		return 0;
+	if (sqlite3_close(db) != SQLITE_OK) {
+		db_err(db, path, e);
+		sqlite3_close_v2(db);
+		return -1;
+	}
+	return 0;
+}
