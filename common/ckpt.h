@@ -1,0 +1,209 @@
+/*
+ * ckpt: the checkpoint database: what is known of each unit of work, of
+ * every attempt at it, and of each host's breaker.  SQLite in WAL mode,
+ * for many processes at once.
+ *
+ * It is a memory and never the truth: what was published is what the
+ * target says.  A unit is (pipeline, scope, key) and belongs to the run
+ * that works on it; a run never overwrites what another one is doing or
+ * has finished, it only adds to the history.
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef D_CKPT_H
+#define D_CKPT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "msg.h"
+
+#define CKPT_APP_ID	0x494e5450	/* application_id: "INTP" */
+#define CKPT_VERSION	1		/* user_version; forward only */
+#define CKPT_LEASE_S	3600		/* seconds until a lease is over */
+#define CKPT_TEXT_MAX	4096		/* bytes of an error text kept */
+#define CKPT_KEY_MAX	65536		/* bytes of a key */
+#define CKPT_NAME_MAX	255		/* bytes of a pipeline's name */
+#define CKPT_DEFAULT	"default"	/* pipeline, when none is named */
+
+enum ckpt_scope {
+	CKPT_PIPELINE,
+	CKPT_CHUNK,	/* key: what dmerge -o wrote */
+	CKPT_INPUT,	/* key: the URL of the plan */
+	CKPT_OPERATION	/* key: "publish TARGET" */
+};
+#define CKPT_SCOPE_N (CKPT_OPERATION + 1)
+
+enum ckpt_state {
+	CKPT_PENDING,
+	CKPT_IN_PROGRESS,
+	CKPT_COMPLETED,
+	CKPT_FAILED
+};
+#define CKPT_STATE_N (CKPT_FAILED + 1)
+
+enum ckpt_class {
+	CKPT_NONE,	/* no error */
+	CKPT_TRANSIENT,	/* run again later: 73, 75 */
+	CKPT_PERMANENT,	/* again ends the same: 64 65 66 70 77 */
+	CKPT_UNKNOWN	/* somebody must look: 74, 76, signals, the rest */
+};
+#define CKPT_CLASS_N (CKPT_UNKNOWN + 1)
+
+const char *ckpt_scope_name(enum ckpt_scope s);	/* "input" */
+const char *ckpt_state_name(enum ckpt_state s);	/* "in_progress" */
+const char *ckpt_class_name(enum ckpt_class c);	/* "transient"; "" */
+/* 0 and *out, or -1 when s is no name of one. */
+int	ckpt_scope_parse(const char *s, enum ckpt_scope *out);
+int	ckpt_state_parse(const char *s, enum ckpt_state *out);
+int	ckpt_class_parse(const char *s, enum ckpt_class *out);
+enum ckpt_class ckpt_class_of(int status);
+
+/*
+ * What the stages use.  Every call takes a NULL struct ckpt for "nobody
+ * asked for checkpoints": it does nothing and returns 0.
+ */
+struct ckpt;
+
+#define CKPT_CREATE 1	/* make it when it is not there */
+
+/*
+ * The database at path; path NULL: DCKPT_DB from the environment.  NULL
+ * with e->code 0 when neither names one.  Without CKPT_CREATE a missing
+ * one is 66, and nothing is made.  Not a checkpoint database, or a newer
+ * schema: 65.  The pipeline is DCKPT_PIPELINE, else CKPT_DEFAULT.
+ */
+struct ckpt *ckpt_open(const char *path, int flags, struct err *e);
+/* Rolls back what was begun and not committed.  NULL is fine. */
+void	ckpt_close(struct ckpt *c);
+/* Another pipeline's name; copied.  -1 (64): empty, or too long. */
+int	ckpt_set_pipeline(struct ckpt *c, const char *name, struct err *e);
+
+/*
+ * One transaction around many calls, one fsync for them all.  It is the
+ * write lock: begin when everything is at hand, never around a read of
+ * the stream, or the other stages of the pipe wait for you.
+ */
+int	ckpt_begin(struct ckpt *c, struct err *e);
+int	ckpt_commit(struct ckpt *c, struct err *e);
+void	ckpt_rollback(struct ckpt *c);
+
+/*
+ * Each of these is one guarded transition: 0 it was made; 1 the unit is
+ * another run's now (at work on it, or done with it) and only the history
+ * was written: no error; -1 *e.  digest: 64 hex, or NULL for unknown.
+ * run: DRUN_ID or the hello's.
+ *
+ * plan: pending, unless the unit is known already (then 1).
+ * start: in progress, owned by this process group under a lease.
+ * done: completed, started or not.  A run that started it with another
+ *   digest did not do that input: 65, and the unit is failed.
+ * fail: failed, started or not.  status is an exit status; code a short
+ *   word, such as check's "hot" (NULL: the status' name); text is kept
+ *   up to CKPT_TEXT_MAX.
+ */
+int	ckpt_plan(struct ckpt *c, enum ckpt_scope scope, const char *key,
+	    const char *run, struct err *e);
+int	ckpt_start(struct ckpt *c, enum ckpt_scope scope, const char *key,
+	    const char *digest, const char *run, struct err *e);
+int	ckpt_done(struct ckpt *c, enum ckpt_scope scope, const char *key,
+	    const char *digest, const char *run, struct err *e);
+int	ckpt_fail(struct ckpt *c, enum ckpt_scope scope, const char *key,
+	    const char *run, int status, const char *code,
+	    const char *text, struct err *e);
+/*
+ * The run has failed for some other reason: its units still in progress
+ * are pending again, their attempts end as abandoned.  *n (or NULL) gets
+ * how many.
+ */
+int	ckpt_release(struct ckpt *c, const char *run, int status,
+	    uint64_t *n, struct err *e);
+
+/* More about a unit; call after plan or start.  66 when there is none. */
+struct ckpt_facts {
+	uint64_t	 size;		/* bytes; 0 unknown */
+	int64_t		 mtime;		/* ns; 0 unknown */
+	uint64_t	 inode;		/* 0 unknown */
+	const char	*options;	/* what it was done with, or NULL */
+};
+int	ckpt_note(struct ckpt *c, enum ckpt_scope scope, const char *key,
+	    const struct ckpt_facts *f, struct err *e);
+
+/*
+ * What people and programs ask (bin/dckpt.c).
+ */
+
+/* Views; they live until the callback returns. NULL: none. ms of 1970. */
+struct ckpt_unit {
+	int64_t		 id;
+	const char	*pipeline;
+	enum ckpt_scope	 scope;
+	const char	*key;
+	enum ckpt_state	 state;
+	const char	*digest;
+	uint64_t	 size;
+	int64_t		 mtime;		/* ns */
+	uint64_t	 inode;
+	const char	*tool;		/* "dfetch 0.1.0" */
+	const char	*options;
+	const char	*run;
+	const char	*host;		/* owner */
+	int64_t		 pid, pgid;
+	int64_t		 lease;		/* ms; 0 none */
+	int		 stale;		/* in progress, nobody at it */
+	uint64_t	 attempts;
+	enum ckpt_class	 class;
+	int		 status;
+	const char	*code;
+	const char	*error;
+	int64_t		 created, updated;
+};
+
+/* One attempt; ended 0: it has not, or its process died. */
+struct ckpt_attempt {
+	const char	*run, *host, *tool;
+	int64_t		 pid;
+	int64_t		 started, ended;
+	const char	*outcome;	/* "" completed failed abandoned */
+	const char	*digest;
+	int		 status;
+	enum ckpt_class	 class;
+	const char	*code, *error;
+};
+
+/* Which units: all conditions hold; zeroed, every unit. Borrows. */
+struct ckpt_sel {
+	const char	*pipeline;	/* NULL: every one */
+	unsigned int	 scopes;	/* 1 << enum ckpt_scope; 0 all */
+	unsigned int	 states;	/* 1 << enum ckpt_state; 0 all */
+	unsigned int	 classes;	/* 1 << enum ckpt_class; 0 all */
+	const char *const *keys;	/* any of these, exactly */
+	size_t		 n_keys;
+	const char	*glob;		/* SQLite GLOB on the key, or NULL */
+	int		 open;		/* failed, or stale */
+	uint64_t	 limit;		/* 0: none */
+	int		 oldest;	/* first; else the latest first */
+};
+
+/* Calls f for each; f returns nonzero to stop.  0 or -1. */
+int	ckpt_each(struct ckpt *c, const struct ckpt_sel *s,
+	    int (*f)(const struct ckpt_unit *u, void *arg), void *arg,
+	    struct err *e);
+/* The unit's attempts, the first one first. */
+int	ckpt_history(struct ckpt *c, int64_t unit,
+	    int (*f)(const struct ckpt_attempt *a, void *arg), void *arg,
+	    struct err *e);
+int	ckpt_count(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,
+	    struct err *e);
+/* Forget units and their history; limit is not looked at. */
+int	ckpt_clear(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,
+	    struct err *e);
+/*
+ * Failed and stale units of the selection become pending; f is called for
+ * each as it was before.  Inside a transaction, so that what f saw is
+ * what changed.
+ */
+int	ckpt_retry(struct ckpt *c, const struct ckpt_sel *s,
+	    int (*f)(const struct ckpt_unit *u, void *arg), void *arg,
+	    uint64_t *n, struct err *e);
+
+#endif
