@@ -33,7 +33,8 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 # (tests/lint.t checks this order)
 MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
 	db arc item pickle hnsw manifest plan chroma chroma_check batch \
-	batch_check dstore dstore_check store check spill ckpt target
+	batch_check dstore dstore_check store check spill ckpt ticket target \
+	target_local
 
 OBJS = $(MODS:%=$(B)/common/%.o)
 LIB = $(B)/libcommon.a
