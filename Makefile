@@ -76,7 +76,16 @@ $(B)/unit/%: tests/unit/%.c tests/unit/tap.h $(LIB)
 
 units: $(UNITS)
 
+# inputs for tests and benches, of any size
+$(B)/gen/%: tests/gen/%.c $(B)/common/msg.o $(B)/common/mem.o $(B)/common/num.o
+	@mkdir -p $(@D)
+	$(COMPILE) \
+	    -DGENDELTA_LIKE='"$(CURDIR)/tests/data/samples/clean_small/db"' \
+	    -o $@ $^ $(LDFLAGS) $(SQLITE_L)
+
+gens: $(B)/gen/gendelta
+
 clean:
 	rm -rf $(B)
 
-.PHONY: all units clean
+.PHONY: all units gens clean
