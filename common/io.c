@@ -53,6 +53,17 @@ io_read(int fd, void *p, size_t n)
 }
 
 ssize_t
+io_read_some(int fd, void *p, size_t n)
+{
+	ssize_t	r;
+
+	do
+		r = read(fd, p, n);
+	while (r == -1 && errno == EINTR && got_signal == 0);
+	return r;
+}
+
+ssize_t
 io_pread(int fd, void *p, size_t n, uint64_t off)
 {
 	char	*c = p;

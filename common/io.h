@@ -19,6 +19,8 @@ struct hash;
 
 /* Bytes read (short only at end of file), or -1 with errno. */
 ssize_t	io_read(int fd, void *p, size_t n);
+/* What is there now, at least one byte; 0 at end of file; -1 errno. */
+ssize_t	io_read_some(int fd, void *p, size_t n);
 /* As io_read, at an offset. */
 ssize_t	io_pread(int fd, void *p, size_t n, uint64_t off);
 /* 0, or -1 with errno. */

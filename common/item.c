@@ -144,6 +144,7 @@ struct meta {
 	size_t		 n, cap;
 	size_t		*order;
 	size_t		 order_cap;
+	int		 unsorted;	/* keys did not come in order */
 };
 
 struct meta *
@@ -171,6 +172,7 @@ meta_reset(struct meta *m)
 {
 	buf_reset(&m->arena);
 	m->n = 0;
+	m->unsorted = 0;
 }
 
 static int
@@ -201,6 +203,8 @@ set(struct meta *m, const char *key, size_t len)
 
 	/* rows mostly come sorted: then nothing before can be the same */
 	if (m->n != 0 && key_cmp(m, &m->v[m->n - 1], key, len) >= 0)
+		m->unsorted = 1;
+	if (m->unsorted)
 		x = find(m, key, len);
 	if (x != NULL)
 		x->gone = 1;

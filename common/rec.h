@@ -19,6 +19,7 @@
 #define REC_MAX		((size_t)1 << 20)	/* bytes of a record */
 #define REC_DEPTH	8			/* containers deep */
 #define REC_ITEMS	65536			/* values in a record */
+#define REC_KEYS	4096			/* keys of one map */
 #define REC_STR_MAX	65536			/* bytes of a string */
 
 enum rec_scan {
