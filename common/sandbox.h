@@ -7,6 +7,9 @@
 #ifndef D_SANDBOX_H
 #define D_SANDBOX_H
 
+#include <sys/types.h>
+
+#include <stddef.h>
 #include <stdint.h>
 
 #include "msg.h"
@@ -29,9 +32,20 @@ enum sandbox_state {
 int	sandbox_start(const struct sandbox_path *v, size_t n, struct err *e);
 /* What sandbox_start would answer here. */
 enum sandbox_state sandbox_probe(void);
+/* "files and tcp", "files", "none": for -v. */
+const char *sandbox_state_name(enum sandbox_state s);
+/*
+ * Call first in a forked child: it dies when the process parent does
+ * (Linux), leads a process group of its own, has the default signal
+ * actions, and no descriptors but 0, 1, 2 and the n in keep.
+ */
+int	sandbox_child(pid_t parent, const int *keep, size_t n,
+	    struct err *e);
 /*
  * rlimits for a worker: CPU seconds, bytes of one file, descriptors; no
- * core.  0 leaves that one alone.  mem_bytes limits the address space.
+ * core, no new process (of an ordinary user).  0 leaves that one alone.
+ * mem_bytes limits the address space (not under a sanitizer, which needs
+ * terabytes of it).  Limits are lowered, never raised.
  */
 int	sandbox_limits(uint64_t cpu_s, uint64_t file_bytes, uint64_t fds,
 	    uint64_t mem_bytes, struct err *e);
