@@ -85,7 +85,60 @@ $(B)/gen/%: tests/gen/%.c $(B)/common/msg.o $(B)/common/mem.o $(B)/common/num.o
 
 gens: $(B)/gen/gendelta
 
+# What is missing is installed first (or the line that would is printed).
+# One result line: N passed, N failed.  T= names tests, else all are run.
+T =
+check:
+	@contrib/deps.sh build test
+	@$(MAKE) all units gens
+	@tests/run.pl $(B) $(T)
+
+demo:
+	@contrib/deps.sh build test
+	@$(MAKE) all
+	@BIN=$(B)/bin contrib/demo.sh
+
+CSRC = $(wildcard common/*.c bin/*.c tests/*/*.c)
+SHSRC = .ci/run $(wildcard contrib/*.sh examples/*.sh tests/*.sh tests/*.t \
+	tests/*/*.sh)
+PAGES = $(wildcard man/*)
+lint:
+	@contrib/deps.sh build lint
+	@$(MAKE) all
+	cppcheck -q -j2 --std=c11 --enable=warning,portability,performance \
+	    --inline-suppr --suppress=missingIncludeSystem --error-exitcode=1 \
+	    -Icommon $(CSRC)
+	mandoc -T lint -W warning $(PAGES)
+	shellcheck -x $(SHSRC)
+	tests/run.pl $(B) tests/lint.t
+
+install: all
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 \
+	    $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7
+	install -m 755 $(BINS) $(DESTDIR)$(BINDIR)
+	install -m 644 man/*.1 $(DESTDIR)$(MANDIR)/man1
+	install -m 644 man/*.5 $(DESTDIR)$(MANDIR)/man5
+	install -m 644 man/*.7 $(DESTDIR)$(MANDIR)/man7
+
+uninstall:
+	cd $(DESTDIR)$(BINDIR) && rm -f $(PROGS)
+	cd $(DESTDIR)$(MANDIR) && \
+	    rm -f $(PAGES:man/%=man1/%) $(PAGES:man/%=man5/%) \
+	    $(PAGES:man/%=man7/%)
+
+# The same bytes for the same commit; outside of git, of the same files.
+DIST = intact-$(VERSION)
+dist:
+	if [ -e .git ]; then \
+		git archive --format=tar --prefix=$(DIST)/ HEAD; \
+	else \
+		tar -cf - --sort=name --mtime=@0 --owner=0 --group=0 \
+		    --numeric-owner --exclude=./$(B) --exclude='./$(DIST)*' \
+		    --transform='s,^[.],$(DIST),' .; \
+	fi >$(DIST).tar
+	gzip -nf9 $(DIST).tar
+
 clean:
 	rm -rf $(B)
 
-.PHONY: all units gens clean
+.PHONY: all units gens check demo lint install uninstall dist clean

@@ -1,0 +1,116 @@
+#!/bin/sh
+# deps.sh GROUP...: see that what intact needs is here; on Debian and its
+# children install what is not (as root), or print the line that would.
+# Groups: build (libraries), test (make check, make demo), lint (make lint),
+# ci (clang with sanitizers).  Silent and quick when nothing is missing.
+# Tried on bare Debian 12 with gcc and make.
+# SPDX-License-Identifier: ISC
+set -eu
+LC_ALL=C
+export LC_ALL
+CC=${CC:-cc}
+PKG_CONFIG=${PKG_CONFIG:-pkg-config}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+lib() { have "$PKG_CONFIG" && "$PKG_CONFIG" --exists "$1" 2>/dev/null; }
+msgpack() { lib msgpack-c || lib msgpack; }
+pymsgpack() { /usr/bin/python3 -c 'import msgpack' 2>/dev/null; }
+# does this compiler link with its sanitizers?
+sanitizers() {
+	have "$1" && echo 'int main(void) { return 0; }' |
+	    "$1" -fsanitize=address,undefined -x c -o /dev/null - 2>/dev/null
+}
+clang_rt() {
+	v=$(clang -dumpversion 2>/dev/null | sed 's/\..*//') || v=
+	echo "libclang-rt-${v:-14}-dev"
+}
+
+# Lines of "what is missing, as people know it: packages, the first that
+# exists"; one per thing that is not here.
+missing() {
+	for g; do
+		case $g in
+		build)
+			have "$CC" || have cc || echo "a C compiler: gcc"
+			have "$PKG_CONFIG" || echo "pkg-config: pkg-config"
+			[ -e /usr/include/errno.h ] ||
+			    echo "libc headers: libc6-dev"
+			lib sqlite3 || echo "SQLite: libsqlite3-dev"
+			lib libarchive || echo "libarchive: libarchive-dev"
+			msgpack ||
+			    echo "msgpack-c: libmsgpack-c-dev libmsgpack-dev"
+			lib libcrypto || echo "libcrypto: libssl-dev"
+			;;
+		test)
+			have prove || echo "prove: perl"
+			have sqlite3 || echo "sqlite3: sqlite3"
+			have mandoc || echo "mandoc: mandoc"
+			have zstd || echo "zstd: zstd"
+			have zip || echo "zip: zip"
+			have ps || echo "ps: procps"
+			pymsgpack || echo "msgpack for Python: python3-msgpack"
+			;;
+		lint)
+			have cppcheck || echo "cppcheck: cppcheck"
+			have shellcheck || echo "shellcheck: shellcheck"
+			have mandoc || echo "mandoc: mandoc"
+			have prove || echo "prove: perl"
+			;;
+		ci)
+			have clang || echo "clang: clang"
+			sanitizers clang ||
+			    echo "clang's sanitizers: $(clang_rt)"
+			;;
+		*)
+			echo "usage: deps.sh build|test|lint|ci..." >&2
+			exit 64
+			;;
+		esac
+	done
+}
+
+# The first of the packages that apt knows.
+pick() {
+	for p; do
+		if apt-cache show "$p" >/dev/null 2>&1; then
+			echo "$p"
+			return
+		fi
+	done
+	echo "$1"
+}
+
+packages() {
+	printf '%s\n' "$1" | sed 's/.*: //' | while read -r line; do
+		# shellcheck disable=SC2086 # a list of words
+		pick $line
+	done | sort -u | tr '\n' ' '
+}
+
+list=$(missing "$@")
+[ -n "$list" ] || exit 0
+echo "deps.sh: missing:" >&2
+printf '%s\n' "$list" | sed 's/^/  /; s/: .*//' >&2
+if ! have apt-get; then
+	echo "deps.sh: no apt-get here: install these by hand" >&2
+	exit 69
+fi
+if [ "$(id -u)" != 0 ]; then
+	echo "deps.sh: run this, then again what you ran:" >&2
+	echo "  sudo apt-get install $(packages "$list")" >&2
+	exit 77
+fi
+DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND
+apt-get -qq -o DPkg::Lock::Timeout=300 update >&2
+# a second round: some names follow from what the first installed
+for round in 1 2; do
+	# shellcheck disable=SC2046 # a list of words
+	apt-get -qq -y -o DPkg::Lock::Timeout=300 \
+	    install --no-install-recommends $(packages "$list") >&2 </dev/null
+	list=$(missing "$@")
+	[ -n "$list" ] || exit 0
+done
+echo "deps.sh: still missing after round $round:" >&2
+printf '%s\n' "$list" | sed 's/^/  /' >&2
+exit 69

@@ -1,0 +1,51 @@
+#!/usr/bin/perl
+# run.pl BUILDDIR [TEST...]: what `make check` runs: unit tests and tests/*.t
+# through TAP::Harness (that is, prove), then one line that says it all:
+# "N passed, N failed" and ", N skipped" when a test skipped something.
+# JOBS (2) run at once; a file that takes longer than LIMIT seconds (900)
+# is killed and has failed.
+# SPDX-License-Identifier: ISC
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use TAP::Harness;
+
+my $build = abs_path(shift // 'build');
+my @tests = @ARGV ? @ARGV : (sort(glob('tests/unit/*.c')),
+    sort(glob('tests/*.t')));
+my $limit = $ENV{LIMIT} // 900;
+my @run;
+
+for my $t (@tests) {
+	my $name = $t;
+
+	$name =~ s/^tests\///;
+	# a unit test is its program, built beforehand
+	$t = "$build/unit/$1" if $t =~ m{unit/(\w+)\.c$};
+	push @run, [ $t, $name ];
+}
+die "run.pl: no tests\n" if !@run;
+$ENV{BIN} = "$build/bin";
+$ENV{UNIT} = "$build/unit";
+$ENV{GEN} = "$build/gen";
+open STDIN, '<', '/dev/null' or die "run.pl: /dev/null: $!\n";
+
+my $h = TAP::Harness->new({
+	jobs => $ENV{JOBS} // 2,
+	timer => 1,
+	verbosity => $ENV{VERBOSE} // 0,
+	failures => 1,
+	comments => 1,
+	exec => [ 'timeout', '-k', '10', $limit ],
+});
+my $agg = $h->runtests(@run);
+my $failed = $agg->failed;
+my $skipped = $agg->skipped;
+# a file that died, or broke its plan, counts even when no line said so
+for my $p ($agg->parsers) {
+	next if $p->failed;
+	$failed++ if $p->parse_errors || $p->exit || $p->wait;
+}
+printf "%d passed, %d failed%s\n", $agg->passed - $skipped, $failed,
+    $skipped ? ", $skipped skipped" : '';
+exit($failed == 0 && $agg->passed > 0 ? 0 : 1);
