@@ -333,7 +333,7 @@ stream_replay(const void *p, size_t n, size_t *n_records, struct err *e)
 	enum stream_event	 ev;
 	int			 h;
 
-	s->p = mem_ndup(p, n);
+	s->p = (unsigned char *)mem_ndup(p, n);
 	s->len = s->cap = n;
 	s->eof = 1;
 	*n_records = 0;

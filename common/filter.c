@@ -1,0 +1,306 @@
+/*
+ * filter: the part of a stage that every stage shares.  It judges no
+ * record but hello, end and fail.
+ * SPDX-License-Identifier: ISC
+ */
+#include "filter.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "mem.h"
+#include "banned.h"
+
+static void
+say(struct filter *f, int status, const char *text)
+{
+	struct buf	b;
+
+	f->status = msg_worse(f->status, status);
+	if (f->n_reasons < FILTER_REASONS) {
+		buf_init(&b, 2048);
+		buf_printf(&b, "%s: %s", msg_prog(), text);
+		f->reasons[f->n_reasons] = mem_dup(buf_cstr(&b));
+		buf_free(&b);
+	}
+	f->n_reasons++;
+}
+
+void
+filter_fail(struct filter *f, int status, const char *fmt, ...)
+{
+	va_list	ap;
+	char	text[1024];
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	msg_warn("%s", text);
+	say(f, status, text);
+}
+
+void
+filter_fail_err(struct filter *f, const struct err *e)
+{
+	int	code = e->code != 0 ? e->code : MSG_SOFTWARE;
+
+	if (e->text[0] == '\0') {
+		/* the reader left: nothing to say, nobody to say it to */
+		f->gone = 1;
+		f->status = msg_worse(f->status, code);
+		return;
+	}
+	/* a signal explains itself by the way the program dies */
+	if (io_signal() == 0)
+		msg_warn("%s", e->text);
+	say(f, code, e->text);
+}
+
+int
+filter_ok(const struct filter *f)
+{
+	return f->status == 0 && io_signal() == 0;
+}
+
+void
+filter_count(struct filter *f, const char *key, uint64_t n)
+{
+	rec_set_u64(f->totals, key, filter_total(f, key) + n);
+}
+
+uint64_t
+filter_total(const struct filter *f, const char *key)
+{
+	uint64_t	v = 0;
+
+	(void)rec_get_u64(f->totals, key, &v);
+	return v;
+}
+
+static int
+send_hello(struct filter *f, const char *run, struct err *e)
+{
+	struct rec	*r = rec_new("hello");
+	int		 rv;
+
+	rec_set_u64(r, "v", STREAM_VERSION);
+	rec_set_str(r, "prog", msg_prog());
+	rec_set_str(r, "version", MSG_VERSION);
+	rec_set_str(r, "run", run);
+	/* without drun the staging travels down the pipe */
+	if (getenv("DSTAGE") == NULL && f->opts.stage == NULL &&
+	    f->stage.path != NULL)
+		rec_set_str(r, "stage", f->stage.path);
+	rv = stream_write(f->out, r, e);
+	rec_free(r);
+	if (rv == 0)
+		f->hello_sent = 1;
+	return rv;
+}
+
+/* A refusal in words from upstream: reasons are kept for our own FAIL. */
+static void
+keep_reason(const char *s, void *arg)
+{
+	struct filter	*f = arg;
+
+	if (f->n_reasons < FILTER_REASONS)
+		f->reasons[f->n_reasons] = mem_dup(s);
+	f->n_reasons++;
+}
+
+static void
+broken(struct filter *f, enum stream_event ev, const struct rec *r,
+    const struct err *e)
+{
+	f->broken = 1;
+	if (ev == STREAM_FAIL) {
+		(void)rec_get_strs(r, "reasons", keep_reason, f);
+		f->status = msg_worse(f->status, MSG_PROTOCOL);
+		msg_info("upstream failed: nothing is done");
+		return;
+	}
+	filter_fail_err(f, e);
+}
+
+static int
+open_stage(struct filter *f, const char *hello_stage, struct err *e)
+{
+	const char	*path = f->opts.stage;
+
+	if (path == NULL) {
+		path = getenv("DSTAGE");
+		if (path != NULL && *path == '\0')
+			path = NULL;
+	}
+	if (path == NULL && hello_stage != NULL) {
+		if (stage_join(&f->stage, hello_stage, e) == -1)
+			return -1;
+		f->stage.made = 1;
+		return 0;
+	}
+	if (path != NULL)
+		return stage_join(&f->stage, path, e);
+	if (!f->opts.source)
+		return err_set(e, MSG_USAGE, "no staging directory: run it "
+		    "under drun, or after dfetch, or give --stage");
+	if (stage_make(&f->stage, stage_parent(), NULL, e) == -1)
+		return -1;
+	f->stage.made = 1;
+	return 0;
+}
+
+int
+filter_open(struct filter *f, const struct filter_opts *o)
+{
+	struct err		 e = { 0, "" };
+	const struct rec	*r = NULL;
+	const char		*run = NULL, *stage = NULL;
+	enum stream_mode	 mode;
+	int			 ev;
+
+	memset(f, 0, sizeof(*f));
+	f->opts = *o;
+	f->stage.dirfd = f->stage.lockfd = -1;
+	f->totals = rec_map();
+	mode = o->json ? STREAM_JSON :
+	    isatty(STDOUT_FILENO) ? STREAM_TEXT : STREAM_MSGPACK;
+	f->out = stream_out_new(STDOUT_FILENO, mode);
+	if (!o->source) {
+		if (isatty(STDIN_FILENO) && !o->json_in) {
+			f->broken = 1;
+			filter_fail(f, MSG_USAGE, "stdin is a terminal: want "
+			    "a stream, as in: dfetch DIR | %s", msg_prog());
+			return -1;
+		}
+		f->in = stream_in_new(STDIN_FILENO, o->json_in);
+		ev = stream_read_hello(f->in, &r, &e);
+		if (ev != 0) {
+			broken(f, (enum stream_event)ev, r, &e);
+			return -1;
+		}
+		(void)rec_get_str(r, "run", &run);
+		(void)rec_get_str(r, "stage", &stage);
+	}
+	if (open_stage(f, stage, &e) == -1) {
+		filter_fail_err(f, &e);
+		return -1;
+	}
+	if (send_hello(f, run != NULL ? run : f->stage.run, &e) == -1) {
+		filter_fail_err(f, &e);
+		return -1;
+	}
+	return 0;
+}
+
+/* Upstream's totals become ours to add to. */
+static void
+take_totals(struct filter *f, const struct rec *end)
+{
+	struct rec	*t = rec_get_map(end, "totals");
+	const char	*key;
+	uint64_t	 v;
+	size_t		 i;
+
+	if (t == NULL)
+		return;
+	for (i = 0; (key = rec_key(t, i)) != NULL; i++)
+		if (!rec_has(f->totals, key) && rec_get_u64(t, key, &v))
+			rec_set_u64(f->totals, key, v);
+	rec_free(t);
+}
+
+int
+filter_next(struct filter *f, const struct rec **r)
+{
+	struct err		e = { 0, "" };
+	enum stream_event	ev;
+
+	if (f->broken || f->in == NULL)
+		return 0;
+	ev = stream_read(f->in, r, &e);
+	switch (ev) {
+	case STREAM_REC:
+		return 1;
+	case STREAM_END:
+		take_totals(f, *r);
+		return 0;
+	case STREAM_FAIL:
+	case STREAM_CUT:
+	case STREAM_BAD:
+	case STREAM_IOERR:
+		broken(f, ev, *r, &e);
+		return 0;
+	}
+	return 0;
+}
+
+int
+filter_put(struct filter *f, const struct rec *r)
+{
+	struct err	e = { 0, "" };
+
+	if (stream_write(f->out, r, &e) == 0)
+		return 0;
+	filter_fail_err(f, &e);
+	return -1;
+}
+
+static void
+send_end(struct filter *f, struct err *e)
+{
+	struct rec	*r;
+
+	if (f->status == 0) {
+		r = rec_new("end");
+		rec_set_map(r, "totals", f->totals);
+	} else {
+		r = rec_new("fail");
+		rec_set_str(r, "prog", msg_prog());
+		rec_set_u64(r, "status", (uint64_t)f->status);
+		rec_set_strs(r, "reasons",
+		    (const char *const *)(void *)f->reasons,
+		    f->n_reasons < FILTER_REASONS ? (size_t)f->n_reasons :
+		    FILTER_REASONS);
+		rec_set_u64(r, "n_reasons", f->n_reasons);
+	}
+	if (stream_write(f->out, r, e) == -1 && f->status == 0)
+		filter_fail_err(f, e);
+	rec_free(r);
+}
+
+int
+filter_finish(struct filter *f, int last)
+{
+	struct err	e = { 0, "" };
+	size_t		i;
+
+	if (io_signal() != 0)
+		f->status = msg_worse(f->status, MSG_PROTOCOL);
+	if (f->hello_sent && !f->gone)
+		send_end(f, &e);
+	/* what was written is only written when close says so */
+	if (!f->gone && close(STDOUT_FILENO) == -1 && errno != EINTR &&
+	    errno != EBADF) {
+		memset(&e, 0, sizeof(e));
+		err_sys(&e, errno, "stdout");
+		filter_fail_err(f, &e);
+	}
+	if (f->stage.made && (last || f->status != 0)) {
+		memset(&e, 0, sizeof(e));
+		if (stage_remove(&f->stage, &e) == -1)
+			msg_err(&e);
+	}
+	stage_clear(&f->stage);
+	for (i = 0; i < f->n_reasons && i < FILTER_REASONS; i++)
+		free(f->reasons[i]);
+	rec_free(f->totals);
+	stream_in_free(f->in);
+	stream_out_free(f->out);
+	io_die_of_signal();
+	return f->status;
+}
