@@ -77,6 +77,12 @@ stream_in_free(struct stream_in *s)
 	free(s);
 }
 
+int
+stream_pending(const struct stream_in *s)
+{
+	return s->pos < s->len;
+}
+
 static enum stream_event
 stop(struct stream_in *s, enum stream_event ev)
 {
