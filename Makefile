@@ -99,7 +99,7 @@ demo:
 	@BIN=$(B)/bin contrib/demo.sh
 
 CSRC = $(wildcard common/*.c bin/*.c tests/*/*.c)
-SHSRC = .ci/run $(wildcard contrib/*.sh examples/*.sh tests/*.sh tests/*.t \
+SHSRC = $(wildcard contrib/*.sh examples/*.sh tests/*.sh tests/*.t \
 	tests/*/*.sh)
 PAGES = $(wildcard man/*)
 lint:
@@ -109,7 +109,8 @@ lint:
 	    --inline-suppr --suppress=missingIncludeSystem --error-exitcode=1 \
 	    -Icommon $(CSRC)
 	mandoc -T lint -W warning $(PAGES)
-	shellcheck -x $(SHSRC)
+	shellcheck -S warning -x -P SCRIPTDIR -e SC2034 -s sh $(SHSRC)
+	shellcheck -S warning .ci/run
 	tests/run.pl $(B) tests/lint.t
 
 install: all
