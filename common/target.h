@@ -119,23 +119,28 @@ int	target_version_ok(const char *s);
 /*
  * Uploads.  begin claims staging/<run>/ and the version id in it, durably
  * and before anything else, so that whatever is left behind names its
- * owner; without a version the claim is for a commit or repair alone.
+ * owner, and the one generation that may commit it; without a version
+ * (NULL, 0) the claim is for a commit or repair alone.
  * The claim lives as long as the handle, or as the staging directory
  * s (NULL: none) does.
  */
 struct target_upload *target_begin(struct target *t, const struct stage *s,
-	    const char *run, const char *version, struct err *e);
+	    const char *run, const char *version, uint64_t generation,
+	    struct err *e);
 const char *target_upload_name(const struct target_upload *u);
 /*
- * Upload the store directory name below dirfd, verify every byte where it
- * lies, make it durable and put it under its version's name.  move: the
- * files may be renamed away (where nobody else links them).
+ * Upload the store directory open at dirfd, verify every byte where it
+ * lies, make it durable and put it under its version's name.  d is the
+ * digest its manifest.json must have.  share: the files are ours and will
+ * not be written to again, so that a hard link may stand for a copy
+ * (never of a file that has other links: that is a published one).
  */
-int	target_put(struct target_upload *u, int dirfd, const char *name,
-	    const struct manifest *m, int move, struct err *e);
+int	target_put(struct target_upload *u, int dirfd,
+	    const struct manifest *m, const unsigned char d[HASH_LEN],
+	    int share, struct err *e);
 /* Take up a claim again from its name: NULL when it is gone (66). */
 struct target_upload *target_resume(struct target *t, const char *name,
-	    const char *version, struct err *e);
+	    struct err *e);
 /*
  * Take generation c->generation: 0 it is ours (created now, or earlier by
  * this very run), 1 another has it (*won is filled when not NULL), -1.
@@ -148,7 +153,10 @@ int	target_commit(struct target_upload *u, const struct target_commit *c,
 int	target_abandon(struct target_upload *u, struct err *e);
 /* Done: the claim goes, the version stays. */
 int	target_finish(struct target_upload *u, struct err *e);
-/* Close the handle and leave what lies there (prepared under drun). */
+/*
+ * Close the handle and leave what lies there (prepared under drun).  All
+ * uploads go before their target; abandon and finish do not free.
+ */
 void	target_upload_free(struct target_upload *u);
 
 /*
@@ -206,20 +214,26 @@ struct target_ops {
 	/* Turn the tree at key `from` into `to`, whole at once, durably. */
 	int	(*rename)(void *impl, const char *from, const char *to,
 		    struct err *e);
-	/* Upload files of m (and the manifest) from dirfd to key. */
+	/* Upload files of m (and the manifest) from dirfd to key, durably. */
 	int	(*put)(void *impl, const char *key, int dirfd,
-		    const struct manifest *m, int move, struct err *e);
+		    const struct manifest *m, int share, struct err *e);
 	/* Bring them to dirfd. */
 	int	(*fetch)(void *impl, const char *key, int dirfd,
 		    const struct manifest *m, struct err *e);
 	/* Every byte of m at key; 65 names what differs. */
 	int	(*verify)(void *impl, const char *key,
 		    const struct manifest *m, struct err *e);
-	/* Claims: made with these bytes as "owner", under the lock. */
+	/*
+	 * Make the claim at key with these bytes as "owner", durably, and
+	 * hold it: *held is the hold, given back with release; 1 when the
+	 * name is taken.  hold: the same for one that exists (1: somebody
+	 * holds it).  Called under the lock.
+	 */
 	int	(*claim)(void *impl, const char *key, const void *p,
 		    size_t n, int *held, struct err *e);
-	/* 1 when the claim's holder lives, as far as can be seen. */
-	int	(*alive)(void *impl, const char *key);
+	int	(*hold)(void *impl, const char *key, int *held,
+		    struct err *e);
+	void	(*release)(void *impl, int held);
 	/* One writer of pointer and claims at a time. -1: 75. */
 	int	(*lock)(void *impl, struct err *e);
 	void	(*unlock)(void *impl);

@@ -1,0 +1,1471 @@
+/*
+ * target: commits, pointer, versions and claims over any place that can
+ * list, get and exclusively create (struct target_ops).
+ * It knows no file descriptor of a target and no store format.
+ * SPDX-License-Identifier: ISC
+ */
+#include "target.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "buf.h"
+#include "io.h"
+#include "json.h"
+#include "manifest.h"
+#include "mem.h"
+#include "num.h"
+#include "path.h"
+#include "banned.h"
+
+#define TARGET_FORMAT	1	/* of commit records */
+#define TARGET_NAMES	1000000	/* names of one directory that we take */
+#define TARGET_TRIES	5	/* looks at a head that moves meanwhile */
+#define TARGET_KEY_MAX	(PATH_REL_MAX + 64)
+#define TARGET_DATA	"data"	/* in a claim: the files on their way */
+
+struct target {
+	const struct target_ops	*ops;
+	void			*impl;
+	char			*url;
+	char			*last_path;	/* of target_version_path */
+};
+
+struct target_upload {
+	struct target	*t;
+	char		 name[STAGE_RUN_MAX + 16];	/* of the claim */
+	char		 version[TARGET_VERSION_MAX];	/* "" none */
+	uint64_t	 generation;	/* that may commit it */
+	int		 held;
+	int		 over;		/* the claim is gone */
+};
+
+/* What an owner file says. */
+struct owner {
+	char	*host, *staging;
+	char	 version[TARGET_VERSION_MAX];
+	uint64_t generation;
+	int64_t	 created;
+};
+
+struct names {
+	char	**v;
+	size_t	  n, cap;
+};
+
+void
+target_commit_clear(struct target_commit *c)
+{
+	free(c->version);
+	free(c->parent);
+	free(c->format);
+	free(c->kind);
+	memset(c, 0, sizeof(*c));
+}
+
+/* Days since 1970 of a civil date, and back. */
+static int64_t
+days_from_civil(int64_t y, int64_t m, int64_t d)
+{
+	int64_t	era, yoe, doy;
+
+	y -= m <= 2;
+	era = (y >= 0 ? y : y - 399) / 400;
+	yoe = y - era * 400;
+	doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+	return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
+}
+
+/* Microseconds since 1970 as 20261120T161248.123456Z, or with dashes. */
+static void
+time_text(int64_t us, int dashes, char *out, size_t sz)
+{
+	struct tm	tm;
+	time_t		s = (time_t)(us / 1000000);
+
+	memset(&tm, 0, sizeof(tm));
+	(void)gmtime_r(&s, &tm);
+	(void)snprintf(out, sz, dashes ?
+	    "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ" :
+	    "%04d%02d%02dT%02d%02d%02d.%06dZ", tm.tm_year + 1900,
+	    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+	    (int)(us % 1000000));
+}
+
+/* Either text back into microseconds: 0, or -1 when it is none. */
+static int
+time_parse(const char *s, int dashes, int64_t *us)
+{
+	const char		*pat = dashes ?
+	    "dddd-dd-ddTdd:dd:dd.ddddddZ" : "ddddddddTdddddd.ddddddZ";
+	int64_t			 v[7] = { 0, 0, 0, 0, 0, 0, 0 };
+	static const int	 width[7] = { 4, 2, 2, 2, 2, 2, 6 };
+	int			 f = 0, w = 0;
+
+	for (; *pat != '\0'; pat++, s++) {
+		if (*pat != 'd') {
+			if (*s != *pat)
+				return -1;
+			continue;
+		}
+		if (*s < '0' || *s > '9')
+			return -1;
+		v[f] = v[f] * 10 + (*s - '0');
+		if (++w == width[f]) {
+			f++;
+			w = 0;
+		}
+	}
+	if (v[0] < 1970 || v[1] < 1 || v[1] > 12 || v[2] < 1 || v[2] > 31 ||
+	    v[3] > 23 || v[4] > 59 || v[5] > 60)
+		return -1;
+	*us = (((days_from_civil(v[0], v[1], v[2]) * 24 + v[3]) * 60 + v[4]) *
+	    60 + v[5]) * 1000000 + v[6];
+	return 0;
+}
+
+#define STAMP_LEN 23	/* 20261120T161248.123456Z */
+
+int
+target_version_ok(const char *s)
+{
+	int64_t	us;
+	size_t	i;
+
+	if (strlen(s) != STAMP_LEN + 9 || time_parse(s, 0, &us) == -1 ||
+	    s[STAMP_LEN] != '-')
+		return 0;
+	for (i = STAMP_LEN + 1; s[i] != '\0'; i++)
+		if (strchr("0123456789abcdef", s[i]) == NULL)
+			return 0;
+	return 1;
+}
+
+int
+target_version_id(char out[TARGET_VERSION_MAX], const char *after,
+    struct err *e)
+{
+	int64_t	us = io_wall_ns() / 1000, before;
+	char	stamp[STAMP_LEN + 8], hex[9];
+
+	/* a clock that went backwards must not hide the new version */
+	if (after != NULL && time_parse(after, 0, &before) == 0 &&
+	    us <= before)
+		us = before + 1;
+	if (io_random_hex(hex, 4, e) == -1)
+		return -1;
+	time_text(us, 0, stamp, sizeof(stamp));
+	(void)snprintf(out, TARGET_VERSION_MAX, "%s-%s", stamp, hex);
+	return 0;
+}
+
+struct target *
+target_open(const char *url, int create, struct err *e)
+{
+	struct target	*t = NULL;
+	char		*abs;
+
+	if (!path_is_local(url)) {
+		err_set(e, MSG_USAGE, "%s: only local targets (a path or "
+		    "file://) are supported", url);
+		return NULL;
+	}
+	abs = path_from_url(url, e);
+	if (abs == NULL)
+		return NULL;
+	t = mem_zero(1, sizeof(*t));
+	if (target_local_open(abs, create, &t->ops, &t->impl, e) == -1) {
+		free(abs);
+		free(t);
+		return NULL;
+	}
+	t->url = path_to_url(abs);
+	free(abs);
+	return t;
+}
+
+void
+target_close(struct target *t)
+{
+	if (t == NULL)
+		return;
+	t->ops->close(t->impl);
+	free(t->url);
+	free(t->last_path);
+	free(t);
+}
+
+const char *
+target_url(const struct target *t)
+{
+	return t->url;
+}
+
+static void
+names_clear(struct names *w)
+{
+	size_t	i;
+
+	for (i = 0; i < w->n; i++)
+		free(w->v[i]);
+	free(w->v);
+	memset(w, 0, sizeof(*w));
+}
+
+static void
+names_add(struct names *w, const char *s)
+{
+	w->v = mem_grow(w->v, &w->cap, w->n + 1, sizeof(*w->v));
+	w->v[w->n++] = mem_dup(s);
+}
+
+static int
+collect_name(const char *name, void *arg)
+{
+	struct names	*w = arg;
+
+	if (w->n < TARGET_NAMES)
+		names_add(w, name);
+	return 0;
+}
+
+static int
+cmp_str(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int
+list(struct target *t, const char *key, struct names *w, struct err *e)
+{
+	memset(w, 0, sizeof(*w));
+	if (t->ops->list(t->impl, key, collect_name, w, e) == -1) {
+		names_clear(w);
+		return -1;
+	}
+	if (w->n >= TARGET_NAMES) {
+		names_clear(w);
+		return err_set(e, MSG_IOERR, "%s/%s: more than %d names",
+		    t->url, key, TARGET_NAMES);
+	}
+	if (w->n > 1)
+		qsort(w->v, w->n, sizeof(*w->v), cmp_str);
+	return 0;
+}
+
+int
+target_versions(struct target *t, char ***v, size_t *n, struct err *e)
+{
+	struct names	w, good = { NULL, 0, 0 };
+	size_t		i;
+
+	if (list(t, TARGET_VERSIONS, &w, e) == -1)
+		return -1;
+	for (i = 0; i < w.n; i++)
+		if (target_version_ok(w.v[i]))
+			names_add(&good, w.v[i]);
+	names_clear(&w);
+	good.v = mem_grow(good.v, &good.cap, good.n + 1, sizeof(*good.v));
+	good.v[good.n] = NULL;
+	*v = good.v;
+	*n = good.n;
+	return 0;
+}
+
+void
+target_names_free(char **v)
+{
+	size_t	i;
+
+	if (v == NULL)
+		return;
+	for (i = 0; v[i] != NULL; i++)
+		free(v[i]);
+	free(v);
+}
+
+/* Commits. */
+
+static void
+commit_key(char out[64], uint64_t g)
+{
+	(void)snprintf(out, 64, TARGET_COMMITS "/%llu.json",
+	    (unsigned long long)g);
+}
+
+static void
+commit_text(const struct target_commit *c, struct buf *b)
+{
+	char	when[40];
+
+	time_text(c->created / 1000, 1, when, sizeof(when));
+	buf_addc(b, '{');
+	json_put_kint(b, "format", TARGET_FORMAT);
+	json_put_kint(b, "generation", (int64_t)c->generation);
+	json_put_kstr(b, "kind", c->kind);
+	json_put_kstr(b, "version", c->version);
+	if (c->parent != NULL)
+		json_put_kstr(b, "parent", c->parent);
+	json_put_kstr(b, "run", c->run);
+	json_put_kstr(b, "manifest_sha256", c->manifest_sha256);
+	json_put_kstr(b, "content_digest", c->content_digest);
+	json_put_kstr(b, "store", c->format);
+	json_put_kint(b, "records", (int64_t)c->records);
+	json_put_kint(b, "tombstones", (int64_t)c->tombstones);
+	json_put_kstr(b, "created", when);
+	buf_str(b, "}\n");
+}
+
+static int
+is_key(const struct json_val *v, const char *key)
+{
+	return v->key_len == strlen(key) &&
+	    memcmp(v->key, key, v->key_len) == 0;
+}
+
+static void
+take_str(char **out, const struct json_val *v)
+{
+	if (v->type != JSON_STR || memchr(v->str, '\0', v->len) != NULL)
+		return;
+	free(*out);
+	*out = mem_ndup(v->str, v->len);
+}
+
+static void
+take_fixed(char *out, size_t sz, const struct json_val *v)
+{
+	if (v->type == JSON_STR && v->len < sz &&
+	    memchr(v->str, '\0', v->len) == NULL) {
+		memcpy(out, v->str, v->len);
+		out[v->len] = '\0';
+	}
+}
+
+static void
+take_u64(uint64_t *out, const struct json_val *v)
+{
+	if (v->type == JSON_INT && v->i >= 0)
+		*out = (uint64_t)v->i;
+}
+
+/* One member of a commit; -1 when it is no JSON. */
+static int
+commit_member(struct json *j, const struct json_val *v,
+    struct target_commit *c, uint64_t *format)
+{
+	char	when[40] = "";
+	int64_t	us;
+
+	if (v->type == JSON_ARR || v->type == JSON_OBJ)
+		return json_skip(j);
+	if (is_key(v, "format"))
+		take_u64(format, v);
+	else if (is_key(v, "generation"))
+		take_u64(&c->generation, v);
+	else if (is_key(v, "kind"))
+		take_str(&c->kind, v);
+	else if (is_key(v, "version"))
+		take_str(&c->version, v);
+	else if (is_key(v, "parent"))
+		take_str(&c->parent, v);
+	else if (is_key(v, "run"))
+		take_fixed(c->run, sizeof(c->run), v);
+	else if (is_key(v, "manifest_sha256"))
+		take_fixed(c->manifest_sha256, HASH_HEX, v);
+	else if (is_key(v, "content_digest"))
+		take_fixed(c->content_digest, HASH_HEX, v);
+	else if (is_key(v, "store"))
+		take_str(&c->format, v);
+	else if (is_key(v, "records"))
+		take_u64(&c->records, v);
+	else if (is_key(v, "tombstones"))
+		take_u64(&c->tombstones, v);
+	else if (is_key(v, "created")) {
+		take_fixed(when, sizeof(when), v);
+		if (time_parse(when, 1, &us) == 0)
+			c->created = us * 1000;
+	}
+	return 0;
+}
+
+/* A commit from its text; what is wrong with it, or NULL. */
+static const char *
+commit_parse(const char *s, size_t n, uint64_t g, struct target_commit *c)
+{
+	unsigned char	 d[HASH_LEN];
+	struct json	 j;
+	struct json_val	 v;
+	uint64_t	 format = 0;
+	const char	*why = NULL;
+
+	memset(c, 0, sizeof(*c));
+	json_init(&j, s, n);
+	if (json_next(&j, &v) != JSON_OBJ) {
+		why = "no JSON object";
+		goto done;
+	}
+	while (json_next(&j, &v) != JSON_CLOSE)
+		if (v.type == JSON_BAD || v.type == JSON_EOF ||
+		    commit_member(&j, &v, c, &format) == -1) {
+			why = "malformed JSON";
+			goto done;
+		}
+	if (json_next(&j, &v) != JSON_EOF)
+		why = "more than one JSON object";
+	else if (format != TARGET_FORMAT)
+		why = "a format of commit that this program does not know";
+	else if (c->generation != g)
+		why = "its generation is not its name";
+	else if (c->version == NULL || !target_version_ok(c->version) ||
+	    (c->parent != NULL && !target_version_ok(c->parent)))
+		why = "its version or parent is no version id";
+	else if (c->kind == NULL || c->format == NULL || c->run[0] == '\0')
+		why = "kind, store or run is missing";
+	else if (hash_unhex(c->manifest_sha256, d) == -1 ||
+	    hash_unhex(c->content_digest, d) == -1)
+		why = "its digests are missing";
+done:
+	json_clear(&j);
+	if (why != NULL)
+		target_commit_clear(c);
+	return why;
+}
+
+int
+target_commit_get(struct target *t, uint64_t g, struct target_commit *c,
+    struct err *e)
+{
+	struct buf	 b;
+	const char	*why;
+	char		 key[64];
+	int		 r;
+
+	memset(c, 0, sizeof(*c));
+	commit_key(key, g);
+	buf_init(&b, TARGET_COMMIT_MAX);
+	r = t->ops->get(t->impl, key, &b, e);
+	if (r == 1) {
+		why = commit_parse(buf_cstr(&b), b.len, g, c);
+		if (why != NULL)
+			r = err_set(e, MSG_DATAERR, "%s/%s: %s", t->url, key,
+			    why);
+	}
+	buf_free(&b);
+	return r;
+}
+
+struct newest {
+	uint64_t	 g;
+	char		*bad;	/* a name that is no commit's */
+};
+
+static int
+newest_name(const char *name, void *arg)
+{
+	struct newest	*w = arg;
+	const char	*why, *dot = strrchr(name, '.');
+	char		 digits[24];
+	uint64_t	 v;
+
+	if (dot == NULL || strcmp(dot, ".json") != 0 || name[0] == '0' ||
+	    (size_t)(dot - name) >= sizeof(digits))
+		goto bad;
+	(void)snprintf(digits, sizeof(digits), "%.*s", (int)(dot - name),
+	    name);
+	if (num_u64(digits, 1, INT64_MAX, &v, &why) == -1)
+		goto bad;
+	if (v > w->g)
+		w->g = v;
+	return 0;
+bad:
+	w->bad = mem_dup(name);
+	return -1;
+}
+
+/* The greatest generation, 0 when there is no commit. */
+static int
+newest_generation(struct target *t, uint64_t *g, struct err *e)
+{
+	struct newest	w = { 0, NULL };
+	int		r;
+
+	*g = 0;
+	r = t->ops->list(t->impl, TARGET_COMMITS, newest_name, &w, e);
+	if (w.bad != NULL) {
+		r = err_set(e, MSG_DATAERR, "%s/%s/%s: no commit has such a "
+		    "name: move it away", t->url, TARGET_COMMITS, w.bad);
+		free(w.bad);
+	}
+	if (r == 0)
+		*g = w.g;
+	return r;
+}
+
+int
+target_newest(struct target *t, struct target_commit *c, struct err *e)
+{
+	uint64_t	g;
+	int		r;
+
+	memset(c, 0, sizeof(*c));
+	if (newest_generation(t, &g, e) == -1)
+		return -1;
+	if (g == 0)
+		return 0;
+	r = target_commit_get(t, g, c, e);
+	if (r == 0)
+		return err_set(e, MSG_NOINPUT, "%s/%s/%llu.json: it was "
+		    "listed and is gone", t->url, TARGET_COMMITS,
+		    (unsigned long long)g);
+	return r;
+}
+
+int
+target_pointer(struct target *t, char out[TARGET_VERSION_MAX],
+    struct err *e)
+{
+	struct buf	b;
+	size_t		n;
+	int		r;
+
+	out[0] = '\0';
+	buf_init(&b, 4096);
+	r = t->ops->get(t->impl, TARGET_POINTER, &b, e);
+	if (r == 1) {
+		/* one that a person wrote ends in a newline */
+		for (n = b.len; n > 0 && (b.p[n - 1] == '\n' ||
+		    b.p[n - 1] == '\r'); n--)
+			;
+		if (n >= TARGET_VERSION_MAX || memchr(b.p, '\0', n) != NULL)
+			n = 0;
+		if (n > 0)
+			memcpy(out, b.p, n);
+		out[n] = '\0';
+	}
+	buf_free(&b);
+	return r;
+}
+
+static int
+version_key(struct target *t, char out[TARGET_KEY_MAX], const char *version,
+    const char *name, struct err *e)
+{
+	if (!target_version_ok(version))
+		return err_set(e, MSG_USAGE, "%s: %s: not a version id "
+		    "(20261120T161248.123456Z-0123abcd)", t->url, version);
+	(void)snprintf(out, TARGET_KEY_MAX, TARGET_VERSIONS "/%s%s%s",
+	    version, name != NULL ? "/" : "", name != NULL ? name : "");
+	return 0;
+}
+
+int
+target_has(struct target *t, const char *version, struct err *e)
+{
+	char	key[TARGET_KEY_MAX];
+
+	if (version_key(t, key, version, MANIFEST_NAME, e) == -1)
+		return -1;
+	return t->ops->has(t->impl, key, e);
+}
+
+/* 1 when a commit at or below g names the version. */
+static int
+is_committed(struct target *t, uint64_t g, const char *version,
+    struct err *e)
+{
+	struct target_commit	c;
+	int			r;
+
+	for (; g > 0; g--) {
+		r = target_commit_get(t, g, &c, e);
+		if (r == -1)
+			return -1;
+		if (r == 0)
+			continue;
+		r = strcmp(c.version, version) == 0;
+		target_commit_clear(&c);
+		if (r)
+			return 1;
+	}
+	return 0;
+}
+
+/* Owners of claims. */
+
+static void
+owner_clear(struct owner *o)
+{
+	free(o->host);
+	free(o->staging);
+	memset(o, 0, sizeof(*o));
+}
+
+/* 1 read, 0 gone or not to be understood, -1. */
+static int
+owner_get(struct target *t, const char *claim, struct owner *o,
+    struct err *e)
+{
+	struct json	 j;
+	struct json_val	 v;
+	struct buf	 b;
+	char		 key[TARGET_KEY_MAX];
+	int		 r;
+
+	memset(o, 0, sizeof(*o));
+	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/owner", claim);
+	buf_init(&b, TARGET_COMMIT_MAX);
+	r = t->ops->get(t->impl, key, &b, e);
+	if (r != 1) {
+		buf_free(&b);
+		return r;
+	}
+	json_init(&j, buf_cstr(&b), b.len);
+	if (json_next(&j, &v) != JSON_OBJ)
+		goto bad;
+	while (json_next(&j, &v) != JSON_CLOSE) {
+		if (v.type == JSON_BAD || v.type == JSON_EOF)
+			goto bad;
+		if (v.type == JSON_ARR || v.type == JSON_OBJ) {
+			if (json_skip(&j) == -1)
+				goto bad;
+		} else if (is_key(&v, "host"))
+			take_str(&o->host, &v);
+		else if (is_key(&v, "staging"))
+			take_str(&o->staging, &v);
+		else if (is_key(&v, "version"))
+			take_fixed(o->version, sizeof(o->version), &v);
+		else if (is_key(&v, "generation"))
+			take_u64(&o->generation, &v);
+		else if (is_key(&v, "created_ns") && v.type == JSON_INT)
+			o->created = v.i;
+	}
+	goto done;
+bad:
+	owner_clear(o);
+	r = 0;
+done:
+	json_clear(&j);
+	buf_free(&b);
+	return r;
+}
+
+/* Was what a claim claims committed, by the one that could? 1, 0, -1. */
+static int
+claim_committed(struct target *t, const char *version, uint64_t generation,
+    struct err *e)
+{
+	struct target_commit	c;
+	int			r;
+
+	r = target_commit_get(t, generation, &c, e);
+	if (r == 1) {
+		r = strcmp(c.version, version) == 0;
+		target_commit_clear(&c);
+	}
+	return r;
+}
+
+/* Version ids that claims name, living or dead. */
+static int
+claimed_versions(struct target *t, struct names *out, struct err *e)
+{
+	struct names	w;
+	struct owner	o;
+	size_t		i;
+	int		r;
+
+	memset(out, 0, sizeof(*out));
+	if (list(t, TARGET_STAGING, &w, e) == -1)
+		return -1;
+	for (i = 0; i < w.n; i++) {
+		r = owner_get(t, w.v[i], &o, e);
+		if (r == -1) {
+			names_clear(&w);
+			names_clear(out);
+			return -1;
+		}
+		if (o.version[0] != '\0')
+			names_add(out, o.version);
+		owner_clear(&o);
+	}
+	names_clear(&w);
+	return 0;
+}
+
+/* No commit: is there truly nothing? 0, or -1. */
+static int
+prove_empty(struct target *t, int have_pointer, struct err *e)
+{
+	struct names	w, claims;
+	size_t		i, k;
+	int		rv = 0;
+
+	if (have_pointer)
+		return err_set(e, MSG_NOINPUT, "%s: %s is there but no commit "
+		    "is: commits were lost; restore %s/ or move the rest away",
+		    t->url, TARGET_POINTER, TARGET_COMMITS);
+	/* versions first: a claim goes only after its version */
+	if (list(t, TARGET_VERSIONS, &w, e) == -1)
+		return -1;
+	if (w.n == 0)
+		return 0;
+	if (claimed_versions(t, &claims, e) == -1) {
+		names_clear(&w);
+		return -1;
+	}
+	for (i = 0; i < w.n; i++) {
+		for (k = 0; k < claims.n; k++)
+			if (strcmp(w.v[i], claims.v[k]) == 0)
+				break;
+		if (k == claims.n) {
+			rv = err_set(e, MSG_NOINPUT, "%s: %s/%s is there but "
+			    "no commit is: commits were lost; restore %s/ or "
+			    "move the rest away", t->url, TARGET_VERSIONS,
+			    w.v[i], TARGET_COMMITS);
+			break;
+		}
+	}
+	names_clear(&claims);
+	names_clear(&w);
+	return rv;
+}
+
+/* The manifest's bytes are those that were committed: 0, 1 gone, -1. */
+static int
+prove_manifest(struct target *t, const struct target_commit *c,
+    struct err *e)
+{
+	unsigned char	 d[HASH_LEN];
+	struct hash	*h;
+	struct buf	 b;
+	char		 key[TARGET_KEY_MAX], hex[HASH_HEX];
+	int		 r;
+
+	if (version_key(t, key, c->version, MANIFEST_NAME, e) == -1)
+		return -1;
+	buf_init(&b, MANIFEST_MAX);
+	r = t->ops->get(t->impl, key, &b, e);
+	if (r == 1) {
+		h = hash_new();
+		hash_add(h, b.p, b.len);
+		hash_final(h, d);
+		hash_free(h);
+		hash_hex(d, hex);
+		r = 0;
+		if (strcmp(hex, c->manifest_sha256) != 0)
+			r = err_set(e, MSG_DATAERR, "%s/%s: sha256: commit "
+			    "%llu says %s, got %s", t->url, key,
+			    (unsigned long long)c->generation,
+			    c->manifest_sha256, hex);
+	} else if (r == 0)
+		r = 1;
+	buf_free(&b);
+	return r;
+}
+
+int
+target_head(struct target *t, struct target_commit *c, struct err *e)
+{
+	char		ptr[TARGET_VERSION_MAX];
+	uint64_t	g;
+	int		have, r, tries;
+
+	for (tries = 0;; tries++) {
+		/*
+		 * The pointer first: what it names was committed before, so
+		 * that the list read after it must know it.
+		 */
+		have = target_pointer(t, ptr, e);
+		if (have == -1)
+			return -1;
+		r = target_newest(t, c, e);
+		if (r == -1)
+			return -1;
+		if (r == 0) {
+			r = prove_empty(t, have, e);
+			if (r == 0)
+				return 0;
+			/* a first commit may have come in between */
+			if (newest_generation(t, &g, e) == -1 || g == 0 ||
+			    tries >= TARGET_TRIES)
+				return -1;
+			e->code = 0;
+			continue;
+		}
+		r = prove_manifest(t, c, e);
+		if (r == -1)
+			goto fail;
+		if (r == 0)
+			break;
+		/* gone: pruned, perhaps, since a newer one came */
+		if (newest_generation(t, &g, e) == -1)
+			goto fail;
+		if (g == c->generation || tries >= TARGET_TRIES) {
+			err_set(e, MSG_NOINPUT, "%s: commit %llu names version"
+			    " %s, and %s/%s is gone: restore it, or roll back "
+			    "with dpublish rollback", t->url,
+			    (unsigned long long)c->generation, c->version,
+			    TARGET_VERSIONS, c->version);
+			goto fail;
+		}
+		target_commit_clear(c);
+	}
+	if (have && target_version_ok(ptr) && strcmp(ptr, c->version) != 0) {
+		r = is_committed(t, c->generation, ptr, e);
+		if (r == -1)
+			goto fail;
+		if (r == 0 && target_has(t, ptr, e) == 1) {
+			err_set(e, MSG_NOINPUT, "%s: %s names %s, which lies "
+			    "there and which no commit names: commits were "
+			    "lost (the newest is %llu); restore %s/", t->url,
+			    TARGET_POINTER, ptr,
+			    (unsigned long long)c->generation,
+			    TARGET_COMMITS);
+			goto fail;
+		}
+	}
+	return 1;
+fail:
+	target_commit_clear(c);
+	return -1;
+}
+
+/* Versions. */
+
+int
+target_manifest(struct target *t, const char *version, struct manifest *m,
+    unsigned char d[HASH_LEN], struct err *e)
+{
+	struct err	 f = { 0, "" };
+	const char	*p;
+	int		 fd, rv;
+
+	memset(m, 0, sizeof(*m));
+	p = target_version_path(t, version);
+	if (p == NULL)
+		return err_set(e, MSG_USAGE, "%s: %s: not a version id",
+		    t->url, version);
+	fd = open(p, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		return err_sys(e, errno, "%s", p);
+	rv = manifest_read(m, fd, d, &f);
+	if (rv == -1)
+		err_set(e, f.code, "%.200s: %s", p, f.text);
+	(void)close(fd);
+	return rv;
+}
+
+const char *
+target_version_path(struct target *t, const char *version)
+{
+	struct err	e = { 0, "" };
+	char		key[TARGET_KEY_MAX];
+
+	if (version_key(t, key, version, NULL, &e) == -1)
+		return NULL;
+	free(t->last_path);
+	t->last_path = t->ops->path(t->impl, key);
+	return t->last_path;
+}
+
+int
+target_fetch(struct target *t, const char *version, int dirfd,
+    const char *name, struct err *e)
+{
+	struct manifest	m;
+	unsigned char	want[HASH_LEN], got[HASH_LEN];
+	char		key[TARGET_KEY_MAX];
+	uint64_t	sz;
+	int		fd = -1, rv = -1;
+
+	if (target_manifest(t, version, &m, want, e) == -1)
+		return -1;
+	if (version_key(t, key, version, NULL, e) == -1)
+		goto done;
+	if (mkdirat(dirfd, name, 0777) == -1) {
+		err_sys(e, errno, "%s", name);
+		goto done;
+	}
+	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC);
+	if (fd == -1) {
+		err_sys(e, errno, "%s", name);
+		goto fail;
+	}
+	if (t->ops->fetch(t->impl, key, fd, &m, e) == -1)
+		goto fail;
+	/* the manifest itself came along unjudged */
+	if (hash_file(fd, MANIFEST_NAME, got, &sz, e) == -1)
+		goto fail;
+	if (memcmp(want, got, HASH_LEN) != 0) {
+		err_set(e, MSG_DATAERR, "%s/%s/%s: changed while it was "
+		    "copied", t->url, key, MANIFEST_NAME);
+		goto fail;
+	}
+	rv = 0;
+	goto done;
+fail:
+	{
+		struct err	f = { 0, "" };
+
+		(void)io_rmtree(dirfd, name, &f);
+	}
+done:
+	if (fd != -1)
+		(void)close(fd);
+	manifest_clear(&m);
+	return rv;
+}
+
+int
+target_verify(struct target *t, const char *version, struct err *e)
+{
+	struct manifest	m;
+	char		key[TARGET_KEY_MAX];
+	int		rv = -1;
+
+	if (target_manifest(t, version, &m, NULL, e) == -1)
+		return -1;
+	if (version_key(t, key, version, NULL, e) == 0)
+		rv = t->ops->verify(t->impl, key, &m, e);
+	manifest_clear(&m);
+	return rv;
+}
+
+/* Claims and uploads. */
+
+static void
+owner_text(struct buf *b, const struct stage *s, const char *run,
+    const char *version, uint64_t generation)
+{
+	char	host[256] = "";
+
+	if (gethostname(host, sizeof(host) - 1) == -1)
+		host[0] = '\0';
+	buf_addc(b, '{');
+	json_put_kstr(b, "host", host);
+	json_put_kstr(b, "run", run);
+	if (s != NULL)
+		json_put_kstr(b, "staging", s->path);
+	if (version != NULL) {
+		json_put_kstr(b, "version", version);
+		json_put_kint(b, "generation", (int64_t)generation);
+	}
+	json_put_kint(b, "pid", (int64_t)getpid());
+	json_put_kint(b, "created_ns", io_wall_ns());
+	buf_str(b, "}\n");
+}
+
+static struct target_upload *
+upload_new(struct target *t, const char *name, const char *version,
+    uint64_t generation)
+{
+	struct target_upload	*u = mem_zero(1, sizeof(*u));
+
+	u->t = t;
+	u->held = -1;
+	u->generation = generation;
+	(void)snprintf(u->name, sizeof(u->name), "%s", name);
+	(void)snprintf(u->version, sizeof(u->version), "%s",
+	    version != NULL ? version : "");
+	return u;
+}
+
+struct target_upload *
+target_begin(struct target *t, const struct stage *s, const char *run,
+    const char *version, uint64_t generation, struct err *e)
+{
+	struct target_upload	*u;
+	struct buf		 b;
+	char			 key[TARGET_KEY_MAX], hex[9];
+	int			 r = -1, tries;
+
+	if (version != NULL && !target_version_ok(version)) {
+		err_set(e, MSG_SOFTWARE, "%s: version id %s", t->url, version);
+		return NULL;
+	}
+	u = upload_new(t, run, version, generation);
+	buf_init(&b, TARGET_COMMIT_MAX);
+	owner_text(&b, s, run, version, generation);
+	if (t->ops->lock(t->impl, e) == -1)
+		goto done;
+	for (tries = 0; tries < TARGET_TRIES; tries++) {
+		(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s",
+		    u->name);
+		r = t->ops->claim(t->impl, key, b.p, b.len, &u->held, e);
+		if (r != 1)
+			break;
+		/* a second publisher of the same run */
+		if (io_random_hex(hex, 4, e) == -1) {
+			r = -1;
+			break;
+		}
+		(void)snprintf(u->name, sizeof(u->name), "%.*s.%s",
+		    STAGE_RUN_MAX, run, hex);
+	}
+	t->ops->unlock(t->impl);
+	if (r == 1)
+		err_set(e, MSG_SOFTWARE, "%s/%s: taken, again and again",
+		    t->url, key);
+done:
+	buf_free(&b);
+	if (r != 0) {
+		free(u);
+		return NULL;
+	}
+	return u;
+}
+
+const char *
+target_upload_name(const struct target_upload *u)
+{
+	return u->name;
+}
+
+struct target_upload *
+target_resume(struct target *t, const char *name, struct err *e)
+{
+	struct target_upload	*u = NULL;
+	struct owner		 o;
+	char			 key[TARGET_KEY_MAX];
+	int			 held = -1, r;
+
+	if (!path_is_name(name) || strlen(name) >= sizeof(u->name)) {
+		err_set(e, MSG_USAGE, "%s: not the name of a claim", name);
+		return NULL;
+	}
+	if (t->ops->lock(t->impl, e) == -1)
+		return NULL;
+	r = owner_get(t, name, &o, e);
+	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
+	if (r == 0)
+		err_set(e, MSG_NOINPUT, "%s/%s: the prepared upload is gone",
+		    t->url, key);
+	else if (r == 1) {
+		r = t->ops->hold(t->impl, key, &held, e);
+		if (r == 1)
+			err_set(e, MSG_TEMPFAIL, "%s/%s: another process is "
+			    "at work on it", t->url, key);
+		else if (r == 0) {
+			u = upload_new(t, name, o.version, o.generation);
+			u->held = held;
+		}
+	}
+	t->ops->unlock(t->impl);
+	owner_clear(&o);
+	return u;
+}
+
+void
+target_upload_free(struct target_upload *u)
+{
+	if (u == NULL)
+		return;
+	u->t->ops->release(u->t->impl, u->held);
+	free(u);
+}
+
+int
+target_put(struct target_upload *u, int dirfd, const struct manifest *m,
+    const unsigned char d[HASH_LEN], int share, struct err *e)
+{
+	const struct target_ops	*ops = u->t->ops;
+	void			*impl = u->t->impl;
+	struct manifest		 seen;
+	unsigned char		 got[HASH_LEN];
+	char			 key[TARGET_KEY_MAX], to[TARGET_KEY_MAX];
+
+	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/" TARGET_DATA,
+	    u->name);
+	if (version_key(u->t, to, u->version, NULL, e) == -1)
+		return -1;
+	if (ops->put(impl, key, dirfd, m, share, e) == -1 ||
+	    ops->verify(impl, key, m, e) == -1 ||
+	    ops->rename(impl, key, to, e) == -1)
+		return -1;
+	if (target_manifest(u->t, u->version, &seen, got, e) == -1)
+		return -1;
+	manifest_clear(&seen);
+	if (memcmp(d, got, HASH_LEN) != 0)
+		return err_set(e, MSG_IOERR, "%s/%s/%s: not what was written",
+		    u->t->url, to, MANIFEST_NAME);
+	return 0;
+}
+
+/* The claim goes; with version set, what it claims goes before it. */
+static int
+claim_remove(struct target *t, const char *name, const char *version,
+    struct err *e)
+{
+	char	key[TARGET_KEY_MAX];
+
+	if (version != NULL && version[0] != '\0') {
+		if (version_key(t, key, version, NULL, e) == -1)
+			return -1;
+		if (t->ops->remove(t->impl, key, e) == -1)
+			return -1;
+	}
+	/* the owner last: without it nobody knows whose the rest is */
+	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/" TARGET_DATA,
+	    name);
+	if (t->ops->remove(t->impl, key, e) == -1)
+		return -1;
+	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
+	return t->ops->remove(t->impl, key, e);
+}
+
+/* The claim is ours and whole, and what is to be committed lies there. */
+static int
+prove_ready(struct target_upload *u, const struct target_commit *c,
+    struct err *e)
+{
+	char	key[TARGET_KEY_MAX];
+	int	r;
+
+	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/owner", u->name);
+	r = u->t->ops->has(u->t->impl, key, e);
+	if (r == 1)
+		r = target_has(u->t, c->version, e);
+	if (r == 0)
+		return err_set(e, MSG_TEMPFAIL, "%s: the upload of version %s "
+		    "was taken for a dead one's and removed: run again",
+		    u->t->url, c->version);
+	return r == 1 ? 0 : -1;
+}
+
+/* Is generation g ours?  1, 0 (then *won is filled), -1 unknown. */
+static int
+read_back(struct target_upload *u, const struct target_commit *c,
+    struct target_commit *won, int *there, struct err *e)
+{
+	struct target_commit	got;
+	int			r, ours;
+
+	r = target_commit_get(u->t, c->generation, &got, e);
+	*there = r == 1;
+	if (r != 1)
+		return r;
+	ours = strcmp(got.run, c->run) == 0 &&
+	    strcmp(got.version, c->version) == 0 &&
+	    strcmp(got.kind, c->kind) == 0;
+	if (!ours && won != NULL)
+		*won = got;
+	else
+		target_commit_clear(&got);
+	return ours;
+}
+
+int
+target_commit(struct target_upload *u, const struct target_commit *c,
+    struct target_commit *won, struct err *e)
+{
+	struct target	*t = u->t;
+	struct err	 first = { 0, "" }, back = { 0, "" };
+	struct buf	 b;
+	uint64_t	 g;
+	char		 key[TARGET_KEY_MAX], claim[TARGET_KEY_MAX];
+	int		 r, ours, there, rv = -1;
+
+	if (won != NULL)
+		memset(won, 0, sizeof(*won));
+	commit_key(key, c->generation);
+	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", u->name);
+	buf_init(&b, TARGET_COMMIT_MAX);
+	commit_text(c, &b);
+	if (t->ops->lock(t->impl, e) == -1) {
+		buf_free(&b);
+		return -1;
+	}
+	if (newest_generation(t, &g, e) == -1)
+		goto done;
+	if (g < c->generation) {
+		if (g != c->generation - 1) {
+			err_set(e, MSG_NOINPUT, "%s: the newest commit is "
+			    "%llu, and %llu was merged onto: commits were "
+			    "lost", t->url, (unsigned long long)g,
+			    (unsigned long long)(c->generation - 1));
+			goto done;
+		}
+		if (prove_ready(u, c, e) == -1)
+			goto done;
+		r = t->ops->create(t->impl, claim, key, b.p, b.len, &first);
+		if (r == 0) {
+			rv = 0;
+			goto done;
+		}
+	} else
+		r = 1;
+	/* taken, or not known: what lies there decides */
+	ours = read_back(u, c, won, &there, &back);
+	if (ours == 1 && r == -1) {
+		/* it is there; whether the disk has it is another matter */
+		err_set(e, first.code, "%s (published as generation %llu, but "
+		    "it may not survive a crash of the machine)", first.text,
+		    (unsigned long long)c->generation);
+		goto done;
+	}
+	if (ours == 1)
+		rv = 0;
+	else if (ours == -1)
+		err_set(e, back.code, "%s (whether generation %llu was "
+		    "published is not known; nothing was removed)",
+		    back.text, (unsigned long long)c->generation);
+	else if (there)
+		rv = 1;
+	else if (r == -1)
+		err_set(e, first.code, "%s", first.text);
+	else {
+		/* a later one is there: this generation was taken and lost */
+		rv = 1;
+		if (won != NULL)
+			(void)target_newest(t, won, &back);
+	}
+done:
+	t->ops->unlock(t->impl);
+	buf_free(&b);
+	return rv;
+}
+
+int
+target_finish(struct target_upload *u, struct err *e)
+{
+	int	rv;
+
+	if (u->over)
+		return 0;
+	if (u->t->ops->lock(u->t->impl, e) == -1)
+		return -1;
+	rv = claim_remove(u->t, u->name, NULL, e);
+	u->t->ops->unlock(u->t->impl);
+	if (rv == 0)
+		u->over = 1;
+	return rv;
+}
+
+int
+target_abandon(struct target_upload *u, struct err *e)
+{
+	int	r, rv = -1;
+
+	if (u->over)
+		return 0;
+	if (u->version[0] == '\0')
+		return target_finish(u, e);
+	if (u->t->ops->lock(u->t->impl, e) == -1)
+		return -1;
+	r = claim_committed(u->t, u->version, u->generation, e);
+	if (r != -1)
+		rv = claim_remove(u->t, u->name, r ? NULL : u->version, e);
+	u->t->ops->unlock(u->t->impl);
+	if (rv == 0)
+		u->over = 1;
+	return rv;
+}
+
+int
+target_advance(struct target_upload *u, struct err *e)
+{
+	struct target		*t = u->t;
+	struct target_commit	 c;
+	char			 ptr[TARGET_VERSION_MAX];
+	char			 claim[TARGET_KEY_MAX];
+	struct buf		 b;
+	int			 r, rv = -1;
+
+	memset(&c, 0, sizeof(c));
+	buf_init(&b, 4096);
+	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", u->name);
+	if (t->ops->lock(t->impl, e) == -1)
+		return -1;
+	r = target_newest(t, &c, e);
+	if (r != 1) {
+		rv = r;
+		goto done;
+	}
+	/* bytes, not meaning: what it holds must be the id and no more */
+	r = t->ops->get(t->impl, TARGET_POINTER, &b, e);
+	if (r == 1 && b.len == strlen(c.version) &&
+	    memcmp(b.p, c.version, b.len) == 0) {
+		rv = 0;
+		goto done;
+	}
+	if (r == -1 && e->code != MSG_DATAERR)
+		goto done;
+	e->code = 0;
+	(void)snprintf(ptr, sizeof(ptr), "%s", c.version);
+	if (t->ops->replace(t->impl, claim, TARGET_POINTER, ptr, strlen(ptr),
+	    e) == 0)
+		rv = 1;
+done:
+	t->ops->unlock(t->impl);
+	target_commit_clear(&c);
+	buf_free(&b);
+	return rv;
+}
+
+/* Is the holder of this claim dead, as far as this host can tell? */
+static int
+claim_is_dead(struct target *t, const char *name, const struct owner *o,
+    uint64_t age)
+{
+	struct err	f = { 0, "" };
+	char		key[TARGET_KEY_MAX], host[256] = "";
+	int		held = -1;
+
+	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
+	if (t->ops->hold(t->impl, key, &held, &f) == 1)
+		return 0;
+	t->ops->release(t->impl, held);
+	if (o->host == NULL)	/* died before it could say who it is */
+		return 1;
+	if (gethostname(host, sizeof(host) - 1) == -1)
+		return 0;
+	if (strcmp(host, o->host) != 0)
+		return age != 0 && (io_wall_ns() - o->created) / 1000000000 >
+		    (int64_t)age;
+	return o->staging == NULL || !stage_alive(o->staging);
+}
+
+int
+target_collect(struct target *t, uint64_t age, unsigned int *n,
+    struct err *e)
+{
+	struct names	w;
+	struct owner	o;
+	size_t		i;
+	int		r, rv = -1;
+
+	if (n != NULL)
+		*n = 0;
+	if (list(t, TARGET_STAGING, &w, e) == -1)
+		return -1;
+	if (w.n == 0) {
+		names_clear(&w);
+		return 0;
+	}
+	if (t->ops->lock(t->impl, e) == -1)
+		goto out;
+	for (i = 0; i < w.n; i++) {
+		r = owner_get(t, w.v[i], &o, e);
+		if (r == -1)
+			goto done;
+		if (!claim_is_dead(t, w.v[i], &o, age)) {
+			owner_clear(&o);
+			continue;
+		}
+		r = 1;
+		if (target_version_ok(o.version))
+			r = claim_committed(t, o.version, o.generation, e);
+		if (r != -1)
+			r = claim_remove(t, w.v[i], r ? NULL : o.version, e);
+		owner_clear(&o);
+		if (r == -1)
+			goto done;
+		if (n != NULL)
+			(*n)++;
+	}
+	rv = 0;
+done:
+	t->ops->unlock(t->impl);
+out:
+	names_clear(&w);
+	return rv;
+}
+
+int
+target_remove(struct target_upload *u, const char *version, struct err *e)
+{
+	struct target		*t = u->t;
+	struct target_commit	 c;
+	char			 from[TARGET_KEY_MAX], to[TARGET_KEY_MAX];
+	int			 r, rv = -1;
+
+	memset(&c, 0, sizeof(c));
+	if (version_key(t, from, version, NULL, e) == -1)
+		return -1;
+	(void)snprintf(to, sizeof(to), TARGET_STAGING "/%s/" TARGET_DATA,
+	    u->name);
+	if (t->ops->lock(t->impl, e) == -1)
+		return -1;
+	r = target_newest(t, &c, e);
+	if (r == 1 && strcmp(c.version, version) == 0)
+		err_set(e, MSG_SOFTWARE, "%s: %s is the current version",
+		    t->url, version);
+	else if (r != -1)
+		rv = t->ops->rename(t->impl, from, to, e);
+	t->ops->unlock(t->impl);
+	target_commit_clear(&c);
+	if (rv == 0)
+		rv = t->ops->remove(t->impl, to, e);
+	return rv;
+}
+
+int
+target_probe(struct target_upload *u, void (*say)(const char *, void *),
+    void *arg, struct err *e)
+{
+	const struct target_ops	*ops = u->t->ops;
+	void			*impl = u->t->impl;
+	struct buf		 b;
+	char			 claim[TARGET_KEY_MAX], a[TARGET_KEY_MAX];
+	char			 d1[TARGET_KEY_MAX], d2[TARGET_KEY_MAX];
+	int			 r, held = -1, rv = -1;
+
+	buf_init(&b, 64);
+	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", u->name);
+	(void)snprintf(a, sizeof(a), "%.200s/" TARGET_DATA "/probe", claim);
+	(void)snprintf(d1, sizeof(d1), "%.200s/" TARGET_DATA, claim);
+	(void)snprintf(d2, sizeof(d2), "%.200s/moved", claim);
+	if (ops->create(impl, claim, a, "first", 5, e) != 0) {
+		err_set(e, MSG_SOFTWARE, "%s: a name that was free was taken",
+		    u->t->url);
+		goto done;
+	}
+	say("exclusive create: the first succeeds", arg);
+	r = ops->create(impl, claim, a, "second", 6, e);
+	if (r == -1)
+		goto done;
+	if (r == 0 || ops->get(impl, a, &b, e) != 1 || b.len != 5 ||
+	    memcmp(b.p, "first", 5) != 0) {
+		err_set(e, MSG_CANTCREAT, "%s: this place does not exclude: a "
+		    "second create of one name was not refused; two "
+		    "publishers could overwrite each other", u->t->url);
+		goto done;
+	}
+	say("exclusive create: the second is refused, the first stays", arg);
+	if (ops->replace(impl, claim, a, "third", 5, e) == -1)
+		goto done;
+	buf_reset(&b);
+	if (ops->get(impl, a, &b, e) != 1 || b.len != 5 ||
+	    memcmp(b.p, "third", 5) != 0) {
+		err_set(e, MSG_IOERR, "%s: a replaced object is not what was "
+		    "written", u->t->url);
+		goto done;
+	}
+	say("replacement: what was written is read back", arg);
+	if (ops->rename(impl, d1, d2, e) == -1)
+		goto done;
+	say("rename of a directory, and its sync", arg);
+	(void)snprintf(a, sizeof(a), "%.200s", claim);
+	r = ops->hold(impl, a, &held, e);
+	if (r == 0)
+		err_set(e, MSG_CANTCREAT, "%s: locks do not exclude here: the "
+		    "claim of a living run could be taken for a dead one's",
+		    u->t->url);
+	if (r != 1)
+		goto done;
+	say("locks: a second holder is refused", arg);
+	rv = 0;
+done:
+	ops->release(impl, held);
+	buf_free(&b);
+	return rv;
+}
