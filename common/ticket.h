@@ -54,8 +54,8 @@ int	ticket_place(const struct stage *s, enum stream_mode mode,
 	    struct err *e);
 
 /* Leave a ticket; r has every key but "t".  The name is made unique. */
-int	ticket_leave(const struct stage *s, struct rec *r, enum stream_mode mode,
-	    struct err *e);
+int	ticket_leave(const struct stage *s, const struct rec *r,
+	    enum stream_mode mode, struct err *e);
 /*
  * All tickets of the staging, "publish" before "place" (who may lose a
  * race goes first), each in the order they were left.  *v is freed with
