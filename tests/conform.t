@@ -1,0 +1,52 @@
+#!/bin/sh
+# conform.t: our own pass-through stages, and one that is not ours, keep the
+# rules of the stream; and a stage that breaks them is found out.
+. "$(dirname "$0")/lib.sh"
+plan 6
+
+# conform STAGE...: its failures, or nothing
+conform() {
+	"$SRC/tests/conform.sh" "$@" >"$T/tap" 2>&1
+	got=$?
+	grep -v '^ok' "$T/tap"
+	return $got
+}
+CONFORM_STATUS=76
+export CONFORM_STATUS
+ok "dcheck keeps the rules" conform dcheck
+ok "dckpt keeps the rules, as a stage" conform dckpt -c "$T/ckpt.db" pass
+unset CONFORM_STATUS
+ok "a stage in Python, with its own msgpack" \
+    conform "$SRC/examples/foreign.py"
+
+# what the script is for: stages that get it wrong
+cat >"$T/bad-cat" <<'X'
+#!/bin/sh
+# passes bytes on: does not notice a cut, nor what follows the end
+exec cat
+X
+cat >"$T/bad-end" <<'X'
+#!/usr/bin/perl
+# makes an end out of every end of file
+binmode STDIN; binmode STDOUT;
+undef $/;
+my $s = <STDIN> // '';
+print $s;
+print "\x82\xa1t\xa3end\xa6totals\x80" if $s !~ /\xa1t\xa3end/;
+X
+cat >"$T/bad-known" <<'X'
+#!/usr/bin/perl
+# drops what it does not know
+binmode STDIN; binmode STDOUT;
+undef $/;
+my $s = <STDIN> // '';
+$s =~ s/\x84?.\xa1t\xa9x-unknown.*?(?=.\xa1t)//sg;
+print $s;
+exit($s =~ /\xa1t\xa3end/ ? 0 : 76);
+X
+chmod +x "$T"/bad-*
+for bad in bad-cat bad-end bad-known; do
+	conform "$T/$bad" >"$T/found" 2>&1
+	ok "$bad is found out" grep -q '^not ok' "$T/found"
+done
+finish
