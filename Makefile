@@ -47,7 +47,7 @@ $(B)/common/%.o: common/%.c common/*.h
 	@mkdir -p $(@D)
 	$(COMPILE) $(MSGPACK_C) -c -o $@ $<
 
-$(B)/bin/%.o: bin/%.c common/*.h
+$(B)/bin/%.o: bin/%.c common/*.h $(wildcard bin/*.h)
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
 
@@ -56,8 +56,10 @@ $(LIB): $(OBJS)
 	$(AR) rcs $@ $(OBJS)
 
 # The plan of the house: which program needs which library.
-$(B)/bin/dfetch: $(B)/bin/dfetch.o $(LIB)
-	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
+$(B)/bin/dfetch: $(B)/bin/dfetch.o $(B)/bin/dfetch_local.o \
+    $(B)/bin/dfetch_work.o $(LIB)
+	$(LINK) -o $@ $(B)/bin/dfetch*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
+	    $(CRYPTO_L)
 $(B)/bin/dcheck: $(B)/bin/dcheck.o $(LIB)
 	$(LINK) -o $@ $< $(LIB) $(ARCHIVE_L) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
 $(B)/bin/dmerge: $(B)/bin/dmerge.o $(LIB)

@@ -1,0 +1,391 @@
+/*
+ * dfetch_work: what is done to one input, and the processes that do it.
+ * It decides no order and writes no record.
+ * SPDX-License-Identifier: ISC
+ */
+#include "dfetch.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "mem.h"
+#include "sandbox.h"
+#include "banned.h"
+
+#define WORK_JUDGE_CPU	60			/* seconds */
+#define WORK_JUDGE_MEM	((uint64_t)2 << 30)	/* bytes */
+
+struct worker {
+	pid_t	 pid;
+	int	 fd;
+	int	 busy;
+};
+
+struct fetch_pool {
+	struct worker	*v;
+	struct pollfd	*p;
+	unsigned int	 n;
+	int		 out;	/* stdout, or -1: no use watching it */
+};
+
+static int
+url_cmp(const void *a, const void *b)
+{
+	return strcmp((*(const struct item_source *const *)a)->url,
+	    (*(const struct item_source *const *)b)->url);
+}
+
+void
+fetch_index(const struct manifest *m, const struct item_source ***by_url)
+{
+	size_t	i;
+
+	*by_url = mem_zero(m->n_sources, sizeof(**by_url));
+	for (i = 0; i < m->n_sources; i++)
+		(*by_url)[i] = &m->sources[i];
+	if (m->n_sources > 1)
+		qsort(*by_url, m->n_sources, sizeof(**by_url), url_cmp);
+}
+
+/*
+ * A source of the base with this URL, size and time, and the digest where
+ * the plan has one; or NULL.  A URL may be there several times: what lies
+ * under a name changes.
+ */
+static const struct item_source *
+unchanged(const struct fetch_work *w, const struct plan_line *l,
+    const struct fetch_info *info)
+{
+	const struct item_source	*s;
+	size_t				 lo = 0, hi, mid;
+
+	if (w->base == NULL)
+		return NULL;
+	for (hi = w->base->n_sources; lo < hi;) {
+		mid = lo + (hi - lo) / 2;
+		if (strcmp(w->by_url[mid]->url, l->url) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (; lo < w->base->n_sources; lo++) {
+		s = w->by_url[lo];
+		if (strcmp(s->url, l->url) != 0)
+			break;
+		if (s->size == info->size && s->mtime == info->mtime &&
+		    (l->sha256[0] == '\0' ||
+		    strcmp(l->sha256, s->sha256) == 0))
+			return s;
+	}
+	return NULL;
+}
+
+/* In a process of its own: 0 all sources of the store are the base's. */
+static int
+judge(const struct fetch_work *w, const char *dir, int fd, pid_t parent)
+{
+	struct sandbox_path	path;
+	struct manifest		m;
+	struct err		e = { 0, "" };
+	char			abs[8192];
+	size_t			i;
+	int			keep[1], n;
+
+	n = snprintf(abs, sizeof(abs), "%s/%s", w->stage, dir);
+	if (n < 0 || (size_t)n >= sizeof(abs))
+		return 2;
+	path.path = abs;
+	path.write = 0;
+	keep[0] = fd;
+	if (sandbox_child(parent, keep, 1, &e) == -1 ||
+	    sandbox_limits(WORK_JUDGE_CPU, 0, 0, WORK_JUDGE_MEM, &e) == -1 ||
+	    sandbox_start(&path, 1, &e) == -1)
+		return 2;
+	memset(&m, 0, sizeof(m));
+	if (manifest_read(&m, fd, NULL, &e) == -1 || m.n_sources == 0)
+		return 1;
+	for (i = 0; i < m.n_sources; i++)
+		if (manifest_source(w->base, m.sources[i].sha256) == NULL)
+			return 1;
+	return 0;
+}
+
+/*
+ * Is the copy in dir a store of ours whose sources the base all has?  Its
+ * manifest comes from outside, so a confined child reads it; when that
+ * comes to no answer the input is simply not skipped.
+ */
+static int
+sources_held(const struct fetch_work *w, const char *dir, int fd)
+{
+	struct stat	st;
+	pid_t		parent = getpid(), pid;
+	int		status, r;
+
+	if (fstatat(fd, MANIFEST_NAME, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return 0;
+	pid = fork();
+	if (pid == -1)
+		return 0;
+	if (pid == 0)
+		_exit(judge(w, dir, fd, parent));
+	do
+		r = waitpid(pid, &status, 0);
+	while (r == -1 && errno == EINTR);
+	return r == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* Digest, and copy unless it is a list: a->sha256, a->name, a->info. */
+static int
+bring(const struct fetch_work *w, const struct plan_line *l,
+    const char *dir, struct fetch_answer *a, int *held)
+{
+	unsigned char	d[HASH_LEN];
+	int		fd = -1, rv;
+
+	if (!w->list) {
+		fd = openat(w->stagefd, dir, O_RDONLY | O_DIRECTORY |
+		    O_NOFOLLOW | O_CLOEXEC);
+		if (fd == -1)
+			return err_sys(&a->e, errno, "%s/%s", w->stage, dir);
+	}
+	rv = fetch_local.fetch(l->url, fd, a->name, &a->info, d, &a->e);
+	if (rv == 0) {
+		hash_hex(d, a->sha256);
+		if (l->sha256[0] != '\0' &&
+		    strcmp(l->sha256, a->sha256) != 0)
+			rv = err_set(&a->e, MSG_DATAERR,
+			    "%s: sha256: want %s (plan), got %s", l->url,
+			    l->sha256, a->sha256);
+	}
+	*held = rv == 0 && w->base != NULL && fd != -1 && a->info.dir &&
+	    manifest_source(w->base, a->sha256) == NULL &&
+	    sources_held(w, dir, fd);
+	if (fd != -1)
+		(void)close(fd);
+	return rv;
+}
+
+static int
+check_size(const struct plan_line *l, const struct fetch_info *info,
+    struct err *e)
+{
+	if (!l->has_size || l->size == info->size)
+		return 0;
+	return err_set(e, MSG_DATAERR,
+	    "%s: size: want %llu (plan), got %llu", l->url,
+	    (unsigned long long)l->size, (unsigned long long)info->size);
+}
+
+void
+fetch_one(const struct fetch_work *w, const struct fetch_job *j,
+    struct fetch_answer *a)
+{
+	const struct plan_line		*l = &w->plan->v[j->line];
+	const struct item_source	*s;
+	char				 dir[64];
+	int				 held;
+
+	memset(a, 0, sizeof(*a));
+	a->line = j->line;
+	a->n = j->n;
+	if (fetch_local.look(l->url, &a->info, &a->e) == -1 ||
+	    check_size(l, &a->info, &a->e) == -1)
+		return;
+	(void)snprintf(dir, sizeof(dir), FETCH_DIR_FMT,
+	    (unsigned long long)j->n);
+	s = unchanged(w, l, &a->info);
+	if (s != NULL) {
+		memcpy(a->sha256, s->sha256, sizeof(a->sha256));
+		a->what = FETCH_UNCHANGED;
+	} else if (w->list && !w->digest) {
+		a->what = FETCH_DONE;
+		return;
+	} else {
+		if (bring(w, l, dir, a, &held) == -1)
+			return;
+		a->what = FETCH_DONE;
+		if (w->base != NULL &&
+		    manifest_source(w->base, a->sha256) != NULL)
+			a->what = FETCH_HELD;
+		else if (held)
+			a->what = FETCH_SOURCES;
+		/* grown since it was looked at, and then quiet */
+		if (check_size(l, &a->info, &a->e) == -1)
+			a->what = FETCH_FAILED;
+	}
+	if (a->what != FETCH_DONE && !w->list &&
+	    io_rmtree(w->stagefd, dir, &a->e) == -1)
+		a->what = FETCH_FAILED;
+}
+
+/* A worker: jobs in, answers out, until there are no more. */
+static void
+work(const struct fetch_work *w, int fd)
+{
+	struct fetch_job	j;
+	struct fetch_answer	a;
+
+	while (io_read(fd, &j, sizeof(j)) == (ssize_t)sizeof(j)) {
+		fetch_one(w, &j, &a);
+		if (io_write(fd, &a, sizeof(a)) == -1)
+			break;
+	}
+	_exit(0);
+}
+
+static int
+start(struct fetch_pool *p, const struct fetch_work *w, struct err *e)
+{
+	struct worker	*k = &p->v[p->n];
+	struct err	 e2 = { 0, "" };
+	pid_t		 parent = getpid();
+	size_t		 n = 0;
+	int		 sv[2], keep[3];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == -1)
+		return err_sys(e, errno, "socketpair");
+	k->pid = fork();
+	if (k->pid == -1) {
+		err_sys(e, errno, "fork");
+		(void)close(sv[0]);
+		(void)close(sv[1]);
+		return -1;
+	}
+	if (k->pid == 0) {
+		keep[n++] = sv[1];
+		if (w->stagefd != -1)
+			keep[n++] = w->stagefd;
+		if (w->lockfd != -1)
+			keep[n++] = w->lockfd;
+		if (sandbox_child(parent, keep, n, &e2) == -1)
+			_exit(1);
+		/* the stream is the parent's alone: no writer of it must
+		   stay behind when that one is gone */
+		(void)close(STDOUT_FILENO);
+		(void)signal(SIGPIPE, SIG_IGN);
+		work(w, sv[1]);
+	}
+	(void)close(sv[1]);
+	(void)fcntl(sv[0], F_SETFD, FD_CLOEXEC);
+	k->fd = sv[0];
+	k->busy = 0;
+	p->n++;
+	return 0;
+}
+
+struct fetch_pool *
+fetch_pool_new(const struct fetch_work *w, unsigned int n, struct err *e)
+{
+	struct fetch_pool	*p = mem_zero(1, sizeof(*p));
+	unsigned int		 i;
+
+	p->v = mem_zero(n, sizeof(*p->v));
+	p->p = mem_zero((size_t)n + 1, sizeof(*p->p));
+	p->out = STDOUT_FILENO;
+	for (i = 0; i < n; i++)
+		if (start(p, w, e) == -1) {
+			fetch_pool_free(p);
+			return NULL;
+		}
+	return p;
+}
+
+int
+fetch_pool_give(struct fetch_pool *p, const struct fetch_job *j,
+    struct err *e)
+{
+	unsigned int	i;
+
+	for (i = 0; i < p->n; i++) {
+		if (p->v[i].busy)
+			continue;
+		if (io_write(p->v[i].fd, j, sizeof(*j)) == -1)
+			return err_sys(e, errno, "worker");
+		p->v[i].busy = 1;
+		return 1;
+	}
+	return 0;
+}
+
+static int
+died(struct worker *k, struct err *e)
+{
+	int	status = 0;
+
+	(void)close(k->fd);
+	k->fd = -1;
+	(void)kill(k->pid, SIGKILL);
+	while (waitpid(k->pid, &status, 0) == -1 && errno == EINTR)
+		;
+	k->pid = -1;
+	if (WIFSIGNALED(status))
+		return err_set(e, MSG_IOERR, "a worker died of signal %d",
+		    WTERMSIG(status));
+	return err_set(e, MSG_IOERR, "a worker ended with status %d",
+	    WEXITSTATUS(status));
+}
+
+int
+fetch_pool_wait(struct fetch_pool *p, struct fetch_answer *a, struct err *e)
+{
+	unsigned int	i;
+
+	for (i = 0; i < p->n; i++) {
+		p->p[i].fd = p->v[i].busy ? p->v[i].fd : -1;
+		p->p[i].events = POLLIN;
+		p->p[i].revents = 0;
+	}
+	/* no events: only that its reader left */
+	p->p[p->n].fd = p->out;
+	p->p[p->n].events = 0;
+	p->p[p->n].revents = 0;
+	if (poll(p->p, p->n + 1, -1) == -1)
+		return errno == EINTR ? 0 : err_sys(e, errno, "poll");
+	for (i = 0; i < p->n; i++) {
+		if (p->p[i].revents == 0)
+			continue;
+		if (io_read(p->v[i].fd, a, sizeof(*a)) != (ssize_t)sizeof(*a))
+			return died(&p->v[i], e);
+		p->v[i].busy = 0;
+		return 1;
+	}
+	/* closed, or a terminal that hung up: it would be told for ever */
+	if ((p->p[p->n].revents & POLLERR) == 0)
+		p->out = -1;
+	return 0;
+}
+
+void
+fetch_pool_free(struct fetch_pool *p)
+{
+	unsigned int	i;
+
+	if (p == NULL)
+		return;
+	for (i = 0; i < p->n; i++) {
+		if (p->v[i].fd != -1)
+			(void)close(p->v[i].fd);
+		/* idle ones end by themselves; none has anything to save */
+		if (p->v[i].pid > 0)
+			(void)kill(p->v[i].pid, SIGKILL);
+	}
+	for (i = 0; i < p->n; i++)
+		while (p->v[i].pid > 0 &&
+		    waitpid(p->v[i].pid, NULL, 0) == -1 && errno == EINTR)
+			;
+	free(p->v);
+	free(p->p);
+	free(p);
+}
