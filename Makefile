@@ -60,8 +60,10 @@ $(B)/bin/dfetch: $(B)/bin/dfetch.o $(B)/bin/dfetch_local.o \
     $(B)/bin/dfetch_work.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dfetch*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
 	    $(CRYPTO_L)
-$(B)/bin/dcheck: $(B)/bin/dcheck.o $(LIB)
-	$(LINK) -o $@ $< $(LIB) $(ARCHIVE_L) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
+$(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
+    $(B)/bin/dcheck_answer.o $(LIB)
+	$(LINK) -o $@ $(B)/bin/dcheck*.o $(LIB) $(ARCHIVE_L) $(MSGPACK_L) \
+	    $(SQLITE_L) $(CRYPTO_L)
 $(B)/bin/dmerge: $(B)/bin/dmerge.o $(LIB)
 	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
 $(B)/bin/dpublish: $(B)/bin/dpublish.o $(LIB)
