@@ -26,8 +26,8 @@ staging() { find "$TMPDIR" -mindepth 1 -maxdepth 1 -name '*intact.*'; }
 no_staging() { [ -z "$(staging)" ]; }
 # The sleepers of this test have a number of seconds of their own.
 Z=60.$$
-gone() { ! pgrep -f "^sleep $Z\$" >/dev/null; }
-asleep() { pgrep -f "^sleep $Z\$" >/dev/null; }
+asleep() { grep -qszx "$Z" /proc/[0-9]*/cmdline; }
+gone() { ! asleep; }
 
 # --- the happy pipe
 status 0 "one stage" drun 'echo one'
