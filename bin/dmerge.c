@@ -1,0 +1,819 @@
+/*
+ * dmerge: checked stores become one, by DESIGN law 4; -o places it.
+ * It fetches nothing, and publishes nothing.
+ * SPDX-License-Identifier: ISC
+ */
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "ckpt.h"
+#include "db.h"
+#include "dmerge.h"
+#include "dstore.h"
+#include "filter.h"
+#include "hash.h"
+#include "io.h"
+#include "mem.h"
+#include "path.h"
+#include "sandbox.h"
+#include "store.h"
+#include "ticket.h"
+#include "banned.h"
+
+#define BUILT	"built"		/* below the work directory of -o */
+#define NAMED	20		/* plan lines named one by one */
+
+struct opts {
+	struct filter_opts	 f;
+	enum store_format	 format;	/* STORE_NONE: the base's */
+	const char		*out;		/* -o */
+	const char		*plan;		/* -p */
+	const char		*ckpt;		/* -c */
+};
+
+struct merge {
+	struct filter	 f;
+	struct opts	 o;
+	struct join	*j;
+	struct plan	 plan;
+	struct ckpt	*ckpt;
+	struct rec	*base_rec;	/* copy, or NULL */
+	struct rec_base	 base;		/* views into base_rec */
+	struct manifest	 base_m;
+	int		 has_base;
+	uint64_t	 inputs, skips;
+	char		*out;		/* absolute -o, or NULL */
+	char		*parent;	/* its directory */
+	int		 parentfd;
+	char		*work;		/* absolute work directory, or NULL */
+	char		*store;		/* absolute directory of the store */
+	double		 started;
+	uint64_t	 missing;	/* plan lines, named or not */
+};
+
+static const char usage_text[] =
+    "usage: dmerge [-hVv] [-F sqlite] [-o DIR] [-p PLAN] [-c DB] [--json]\n"
+    "              [--json-in] [--stage DIR]\n";
+
+static const char help_text[] =
+    "examples:\n"
+    "  drun 'dfetch -B /srv/t deltas/ | dcheck | dmerge | dpublish /srv/t'\n"
+    "  dfetch deltas/ | dcheck | dmerge -o merged --json\n"
+    "  dfetch -b /srv/t parts/ | dcheck | dmerge -p plan | dpublish /srv/t\n"
+    "\n"
+    "Merges the base and the checked inputs of the stream into one store.\n"
+    "\n"
+    "  -F, --format FORMAT  write sqlite (default)\n"
+    "  -o, --output DIR     place the store as DIR, whole or not at all\n"
+    "  -p, --plan PLAN      refuse unless exactly PLAN's inputs are in it\n"
+    "  -c, --checkpoint DB  note the chunk in this checkpoint database\n"
+    "      --json           write JSON lines\n"
+    "      --json-in        read JSON lines\n"
+    "      --stage DIR      staging directory (else DSTAGE, else hello's)\n"
+    "  -v, --verbose        say more on stderr\n"
+    "  -h, --help           this text\n"
+    "  -V, --version        the version\n";
+
+static void
+usage(void)
+{
+	fputs(usage_text, stderr);
+	exit(MSG_USAGE);
+}
+
+static void
+show(const char *a, const char *b)
+{
+	if (fputs(a, stdout) == EOF || fputs(b, stdout) == EOF ||
+	    fflush(stdout) == EOF)
+		exit(MSG_IOERR);
+	exit(0);
+}
+
+static void
+options(int argc, char *argv[], struct opts *o)
+{
+	enum { JSON = 256, JSON_IN, STAGE };
+	static const struct option	longs[] = {
+		{ "format", required_argument, NULL, 'F' },
+		{ "output", required_argument, NULL, 'o' },
+		{ "plan", required_argument, NULL, 'p' },
+		{ "checkpoint", required_argument, NULL, 'c' },
+		{ "json", no_argument, NULL, JSON },
+		{ "json-in", no_argument, NULL, JSON_IN },
+		{ "stage", required_argument, NULL, STAGE },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 }
+	};
+	int	ch;
+
+	memset(o, 0, sizeof(*o));
+	while ((ch = getopt_long(argc, argv, "F:c:ho:p:vV", longs, NULL)) !=
+	    -1) {
+		switch (ch) {
+		case 'F':
+			o->format = store_format_parse(optarg);
+			if (o->format != STORE_SQLITE)
+				msg_die(MSG_USAGE, "-F %s: this dmerge writes "
+				    "sqlite", optarg);
+			break;
+		case 'c':
+			o->ckpt = optarg;
+			break;
+		case 'h':
+			show(help_text, usage_text);
+			break;
+		case 'o':
+			o->out = optarg;
+			break;
+		case 'p':
+			o->plan = optarg;
+			break;
+		case 'v':
+			msg_set_verbose(1);
+			break;
+		case 'V':
+			show("dmerge ", MSG_VERSION "\n");
+			break;
+		case JSON:
+			o->f.json = 1;
+			break;
+		case JSON_IN:
+			o->f.json_in = 1;
+			break;
+		case STAGE:
+			o->f.stage = optarg;
+			break;
+		default:
+			usage();
+		}
+	}
+	if (optind != argc)
+		usage();
+}
+
+static char *
+join(const char *a, const char *b)
+{
+	struct buf	 s;
+	char		*rv;
+
+	buf_init(&s, 16384);
+	buf_printf(&s, "%s/%s", a, b);
+	rv = mem_dup(buf_cstr(&s));
+	buf_free(&s);
+	return rv;
+}
+
+/* Where the store is built: beside -o DIR, else in staging. */
+static int
+prepare(struct merge *m, struct err *e)
+{
+	char	*name = NULL, *slash;
+	int	 n;
+	char	 store[32];
+
+	if (m->o.out == NULL) {
+		for (n = 1; n <= 100; n++) {
+			(void)snprintf(store, sizeof(store), "store.%d", n);
+			if (mkdirat(m->f.stage.dirfd, store, 0777) == 0) {
+				m->store = join(m->f.stage.path, store);
+				return 0;
+			}
+			if (errno != EEXIST)
+				break;
+		}
+		return err_sys(e, errno, "%s/%s", m->f.stage.path, store);
+	}
+	m->out = path_from_url(m->o.out, e);
+	if (m->out == NULL)
+		return -1;
+	if (strcmp(m->out, "/") == 0)
+		return err_set(e, MSG_USAGE, "-o /: want a new directory");
+	m->parent = mem_dup(m->out);
+	slash = strrchr(m->parent, '/');
+	*(slash == m->parent ? slash + 1 : slash) = '\0';
+	m->parentfd = open(m->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (m->parentfd == -1)
+		return err_sys(e, errno, "-o %s: %s", m->o.out, m->parent);
+	if (stage_work_collect(m->parentfd, e) == -1 ||
+	    stage_work_make(&m->f.stage, m->parentfd, &name, e) == -1)
+		return -1;
+	m->work = join(m->parent, name);
+	free(name);
+	m->store = join(m->work, BUILT);
+	if (mkdir(m->store, 0777) == -1)
+		return err_sys(e, errno, "%s", m->store);
+	return 0;
+}
+
+/* From here on: staging, the place of -o, and nothing else. */
+static int
+confine(const struct merge *m, struct err *e)
+{
+	struct sandbox_path	v[4];
+	char			*db = NULL, *slash;
+	const char		*c;
+	size_t			 n = 0;
+	int			 rv;
+
+	c = m->o.ckpt != NULL ? m->o.ckpt : getenv("DCKPT_DB");
+	v[n].path = m->f.stage.path;
+	v[n++].write = 1;
+	if (m->parent != NULL) {
+		v[n].path = m->parent;
+		v[n++].write = 1;
+	}
+	if (m->ckpt != NULL && c != NULL) {
+		db = path_from_url(c, e);
+		if (db == NULL)
+			return -1;
+		slash = strrchr(db, '/');
+		*(slash == db ? slash + 1 : slash) = '\0';
+		v[n].path = db;
+		v[n++].write = 1;
+	}
+	v[n].path = "/dev/urandom";
+	v[n++].write = 0;
+	/* libcrypto and SQLite load what they need before the door shuts */
+	hash_free(hash_new());
+	rv = sandbox_start(v, n, e);
+	free(db);
+	return rv == -1 ? -1 : 0;
+}
+
+static int
+take_base(struct merge *m, const struct rec *r, struct err *e)
+{
+	unsigned char	 d[HASH_LEN];
+	char		 hex[HASH_HEX], *path;
+	int		 fd, rv = -1;
+
+	if (m->base_rec != NULL)
+		return err_set(e, MSG_PROTOCOL, "stream: a second base");
+	if (m->inputs != 0)
+		return err_set(e, MSG_PROTOCOL, "stream: the base must come "
+		    "before the inputs");
+	m->base_rec = rec_copy(r);
+	if (rec_base_get(m->base_rec, &m->base, e) == -1)
+		return -1;
+	if (m->base.none)
+		return 0;
+	if (m->base.verdict == NULL)
+		return err_set(e, MSG_PROTOCOL, "base %s: not checked: put "
+		    "dcheck before dmerge", m->base.target);
+	path = join(m->f.stage.path, m->base.path);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1) {
+		err_sys(e, errno, "base: %s", path);
+		goto done;
+	}
+	/* the bytes were proved by dcheck; here the manifest pins them, and
+	   join_base and the content digest the rest */
+	if (manifest_read(&m->base_m, fd, d, e) == -1 ||
+	    manifest_verify(&m->base_m, fd, 0, e) == -1)
+		goto done;
+	hash_hex(d, hex);
+	if (strcmp(hex, m->base.sha256) != 0) {
+		err_set(e, MSG_DATAERR, "base %s: %s: want sha256 %s, got %s",
+		    m->base.target, MANIFEST_NAME, m->base.sha256, hex);
+		goto done;
+	}
+	m->has_base = 1;
+	rv = join_base(m->j, path, m->base.format, e);
+done:
+	if (fd != -1)
+		(void)close(fd);
+	free(path);
+	return rv;
+}
+
+/* What dcheck left at the path is still what lies there. */
+static int
+same_tree(const struct merge *m, const struct rec_delta *d, struct err *e)
+{
+	struct stat	st;
+	unsigned char	got[HASH_LEN];
+	char		hex[HASH_HEX];
+	int		r;
+
+	if (fstatat(m->f.stage.dirfd, d->path, &st, AT_SYMLINK_NOFOLLOW) ==
+	    -1)
+		return err_sys(e, errno, "%s: %s", d->url, d->path);
+	if (S_ISDIR(st.st_mode))
+		r = hash_dir(m->f.stage.dirfd, d->path, got, NULL, NULL, e);
+	else
+		r = hash_file(m->f.stage.dirfd, d->path, got, NULL, e);
+	if (r == -1)
+		return -1;
+	hash_hex(got, hex);
+	if (strcmp(hex, d->tree) != 0)
+		return err_set(e, MSG_DATAERR, "%s: changed in staging since "
+		    "it was checked: want %s, got %s", d->url, d->tree, hex);
+	return 0;
+}
+
+static int
+take_delta(struct merge *m, const struct rec *r, struct err *e)
+{
+	struct rec_delta	 d;
+	char			*path;
+	int			 rv;
+
+	if (rec_delta_get(r, &d, e) == -1)
+		return -1;
+	if (d.verdict == NULL)
+		return err_set(e, MSG_PROTOCOL, "%s: not checked: put dcheck "
+		    "before dmerge", d.url);
+	if (same_tree(m, &d, e) == -1)
+		return -1;
+	path = join(m->f.stage.path, d.path);
+	rv = join_input(m->j, &d, path, e);
+	free(path);
+	if (rv == 0) {
+		m->inputs++;
+		filter_count(&m->f, "merged", 1);
+	}
+	return rv;
+}
+
+static int
+take_skip(struct merge *m, const struct rec *r, struct err *e)
+{
+	struct rec_skip	s;
+
+	if (rec_skip_get(r, &s, e) == -1)
+		return -1;
+	if (!m->has_base || manifest_source(&m->base_m, s.sha256) == NULL)
+		return err_set(e, MSG_PROTOCOL, "%s: skipped, but the base "
+		    "does not hold %s", s.url, s.sha256);
+	join_skip(m->j, &s);
+	m->skips++;
+	return 0;
+}
+
+static int
+take(struct merge *m, const struct rec *r, struct err *e)
+{
+	const char	*t = rec_type(r);
+
+	if (strcmp(t, "base") == 0)
+		return take_base(m, r, e);
+	if (strcmp(t, "delta") == 0)
+		return take_delta(m, r, e);
+	if (strcmp(t, "skip") == 0)
+		return take_skip(m, r, e);
+	return 0;
+}
+
+static void
+say_cover(void *arg, int status, const char *url)
+{
+	struct merge	*m = arg;
+
+	if (status == MSG_NOINPUT)
+		filter_fail(&m->f, status, "%s: planned in %s, but not "
+		    "merged", url, m->o.plan);
+	else
+		filter_fail(&m->f, status, "%s: merged, but not planned in "
+		    "%s", url, m->o.plan);
+}
+
+/* Law 2: what was promised upstream is what came. */
+static int
+conserve(struct merge *m)
+{
+	static const char *const	keys[] = { "fetched", "checked" };
+	size_t				i;
+
+	for (i = 0; i < 2; i++)
+		if (rec_has(m->f.totals, keys[i]) &&
+		    filter_total(&m->f, keys[i]) != m->inputs) {
+			filter_fail(&m->f, MSG_PROTOCOL, "%llu inputs %s "
+			    "upstream, %llu arrived to be merged",
+			    (unsigned long long)filter_total(&m->f, keys[i]),
+			    keys[i], (unsigned long long)m->inputs);
+			return -1;
+		}
+	if (rec_has(m->f.totals, "skipped") &&
+	    filter_total(&m->f, "skipped") != m->skips) {
+		filter_fail(&m->f, MSG_PROTOCOL, "%llu inputs skipped "
+		    "upstream, %llu skip records arrived",
+		    (unsigned long long)filter_total(&m->f, "skipped"),
+		    (unsigned long long)m->skips);
+		return -1;
+	}
+	if (m->o.plan != NULL)
+		join_cover(m->j, &m->plan, say_cover, m);
+	if (m->inputs == 0 && !m->has_base)
+		filter_fail(&m->f, MSG_NOINPUT, "nothing to merge: no input "
+		    "and no base");
+	return m->f.status == 0 ? 0 : -1;
+}
+
+/* What the worker that opens the finished store has to say. */
+struct proof {
+	int		code;		/* 0, or a status */
+	char		text[MSG_ERR_MAX];
+	uint64_t	records, tombstones, size;
+	unsigned char	content[HASH_LEN];
+	unsigned char	file[HASH_LEN];
+};
+
+static void
+prove(const char *dir, struct proof *p)
+{
+	struct check_summary	s;
+	struct check_verdict	v;
+	struct err		e = { 0, "" };
+	char			*file = join(dir, DSTORE_FILE);
+	struct sandbox_path	 box[2];
+	int			 fd, r;
+
+	memset(&s, 0, sizeof(s));
+	memset(&v, 0, sizeof(v));
+	memset(p, 0, sizeof(*p));
+	box[0].path = dir;
+	box[0].write = 0;
+	box[1].path = "/dev/urandom";
+	box[1].write = 0;
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		err_sys(&e, errno, "%s", file);
+	else if (hash_fd(fd, file, p->file, &p->size, &e) == 0 &&
+	    sandbox_start(box, 2, &e) != -1) {
+		r = check_store(dir, STORE_SQLITE, CHECK_ALLOW_EMPTY, &s, &v,
+		    &e);
+		if (r == 1)
+			err_set(&e, MSG_SOFTWARE, "the merged store does not "
+			    "pass its own check: %s: %s",
+			    check_code_name(v.code), v.reason);
+	}
+	p->code = e.code;
+	(void)snprintf(p->text, sizeof(p->text), "%s", e.text);
+	p->records = s.records;
+	p->tombstones = s.tombstones;
+	memcpy(p->content, s.content, HASH_LEN);
+	check_summary_clear(&s);
+	free(file);
+}
+
+/*
+ * Open the finished store in a process that knows nothing of how it was
+ * made, and compare.
+ */
+static int
+verify(struct merge *m, struct manifest *man, const struct join_counts *c,
+    struct err *e)
+{
+	struct proof	p;
+	char		hex[HASH_HEX];
+	pid_t		pid;
+	int		fd[2], st;
+	ssize_t		n;
+
+	if (pipe(fd) == -1)
+		return err_sys(e, errno, "pipe");
+	pid = fork();
+	if (pid == -1) {
+		err_sys(e, errno, "fork");
+		(void)close(fd[0]);
+		(void)close(fd[1]);
+		return -1;
+	}
+	if (pid == 0) {
+		(void)close(fd[0]);
+		prove(m->store, &p);
+		_exit(io_write(fd[1], &p, sizeof(p)) == -1);
+	}
+	(void)close(fd[1]);
+	n = io_read(fd[0], &p, sizeof(p));
+	(void)close(fd[0]);
+	if (n != (ssize_t)sizeof(p))
+		(void)kill(pid, SIGKILL);
+	while (waitpid(pid, &st, 0) == -1 && errno == EINTR)
+		;
+	if (io_signal() != 0)
+		return err_set(e, MSG_PROTOCOL, "stopped by a signal");
+	if (n != (ssize_t)sizeof(p))
+		return err_set(e, MSG_SOFTWARE,
+		    "%s: the worker that checks it died", m->store);
+	if (p.code != 0)
+		return err_set(e, p.code, "%s", p.text);
+	hash_hex(p.content, hex);
+	if (strcmp(hex, man->content_digest) != 0 || p.records != c->live ||
+	    p.tombstones != c->tombstones)
+		return err_set(e, MSG_SOFTWARE, "%s: written %llu records "
+		    "with digest %s, read back %llu with %s", m->store,
+		    (unsigned long long)c->live, man->content_digest,
+		    (unsigned long long)p.records, hex);
+	manifest_add_file(man, DSTORE_FILE, p.size, p.file);
+	return 0;
+}
+
+/* Every file of the directory from into to, by link where that can be. */
+static int
+link_tree(const char *from, const struct manifest *man, const char *to,
+    struct err *e)
+{
+	struct hash	*none = NULL;
+	char		*a, *b;
+	uint64_t	 sz;
+	size_t		 i;
+	int		 in, out, rv = 0;
+
+	for (i = 0; rv == 0 && i <= man->n_files; i++) {
+		const char *name = i < man->n_files ? man->files[i].name :
+		    MANIFEST_NAME;
+
+		a = join(from, name);
+		b = join(to, name);
+		if (link(a, b) == -1) {
+			in = open(a, O_RDONLY | O_CLOEXEC);
+			out = open(b, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+			    0666);
+			if (in == -1 || out == -1)
+				rv = err_sys(e, errno, "%s", b);
+			else
+				rv = io_copy(in, out, b, none, &sz, e);
+			if (in != -1)
+				(void)close(in);
+			if (out != -1 && io_close(&out, b, e) == -1)
+				rv = -1;
+		}
+		free(a);
+		free(b);
+	}
+	return rv;
+}
+
+/* A store directory in staging that holds what lies at m->store. */
+static int
+into_staging(struct merge *m, const struct manifest *man, char **rel,
+    struct err *e)
+{
+	char	store[32], *path;
+	int	n, rv;
+
+	*rel = NULL;
+	if (m->out == NULL) {
+		*rel = mem_dup(path_base(m->store));
+		return 0;
+	}
+	for (n = 1;; n++) {
+		(void)snprintf(store, sizeof(store), "store.%d", n);
+		if (mkdirat(m->f.stage.dirfd, store, 0777) == 0)
+			break;
+		if (errno != EEXIST || n >= 100)
+			return err_sys(e, errno, "%s/%s", m->f.stage.path,
+			    store);
+	}
+	path = join(m->f.stage.path, store);
+	rv = link_tree(m->store, man, path, e);
+	free(path);
+	*rel = mem_dup(store);
+	return rv;
+}
+
+static int
+emit(struct merge *m, const struct rec_store *s, uint64_t processed)
+{
+	struct rec	*r = rec_new("store");
+	int		 rv;
+
+	rec_store_put(r, s);
+	rec_set_str(r, "intermediate_key", m->out != NULL ? m->out : "");
+	rec_set_u64(r, "embeddings_processed", processed);
+	rec_set_f64(r, "processing_time", io_now() - m->started);
+	rv = filter_put(&m->f, r);
+	rec_free(r);
+	return rv;
+}
+
+static int
+place(struct merge *m, struct err *e)
+{
+	enum stream_mode	mode;
+
+	if (m->out == NULL)
+		return 0;
+	mode = m->o.f.json ? STREAM_JSON :
+	    isatty(STDOUT_FILENO) ? STREAM_TEXT : STREAM_MSGPACK;
+	if (ticket_place(&m->f.stage, mode, m->work, m->store, m->out, e) ==
+	    -1)
+		return -1;
+	free(m->work);
+	m->work = NULL; /* placed, or the ticket's from now on */
+	return 0;
+}
+
+static void
+totals(struct merge *m, const struct rec_store *s)
+{
+	filter_count(&m->f, "records", s->records);
+	filter_count(&m->f, "tombstones", s->tombstones);
+	filter_count(&m->f, "superseded", s->superseded);
+}
+
+/* Nothing but a base and skips: the base itself is the answer. */
+static int
+hand_on(struct merge *m, struct err *e)
+{
+	struct rec_store	s;
+	size_t			i;
+	char			*from;
+	int			rv;
+
+	memset(&s, 0, sizeof(s));
+	s.path = m->base.path;
+	s.format = m->base.format;
+	s.sha256 = m->base.sha256;
+	s.content_digest = m->base.content_digest;
+	s.records = m->base_m.records;
+	s.tombstones = m->base_m.tombstones;
+	s.unchanged = 1;
+	for (i = 0; i < m->base_m.n_files; i++)
+		s.bytes += m->base_m.files[i].size;
+	if (m->out != NULL) {
+		from = join(m->f.stage.path, m->base.path);
+		rv = link_tree(from, &m->base_m, m->store, e);
+		free(from);
+		if (rv == -1)
+			return -1;
+	}
+	if (place(m, e) == -1)
+		return -1;
+	totals(m, &s);
+	return emit(m, &s, 0);
+}
+
+static int
+build(struct merge *m, struct err *e)
+{
+	struct rec_store	 s;
+	struct join_counts	 c;
+	struct manifest		 man;
+	unsigned char		 d[HASH_LEN];
+	char			 hex[HASH_HEX], *file, *rel = NULL;
+	int			 fd = -1, rv = -1;
+
+	memset(&man, 0, sizeof(man));
+	memset(&s, 0, sizeof(s));
+	file = join(m->store, DSTORE_FILE);
+	if (join_write(m->j, file, &man, &c, e) == -1)
+		goto done;
+	if (m->has_base) {
+		man.parent = mem_dup(m->base.version);
+		memcpy(man.parent_digest, m->base.content_digest, HASH_HEX);
+		if (c.base_live != m->base.records) {
+			err_set(e, MSG_DATAERR, "base %s: want %llu records, "
+			    "got %llu", m->base.target,
+			    (unsigned long long)m->base.records,
+			    (unsigned long long)c.base_live);
+			goto done;
+		}
+	}
+	if (verify(m, &man, &c, e) == -1)
+		goto done;
+	fd = open(m->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1) {
+		err_sys(e, errno, "%s", m->store);
+		goto done;
+	}
+	if (manifest_write(&man, fd, d, e) == -1)
+		goto done;
+	hash_hex(d, hex);
+	if (into_staging(m, &man, &rel, e) == -1 || place(m, e) == -1)
+		goto done;
+	s.path = rel;
+	s.format = man.format;
+	s.sha256 = hex;
+	s.content_digest = man.content_digest;
+	s.records = c.live;
+	s.tombstones = c.tombstones;
+	s.superseded = c.superseded;
+	s.inserted = c.inserted;
+	s.replaced = c.replaced;
+	s.deleted = c.deleted;
+	s.merged = m->inputs;
+	s.bytes = man.files[0].size;
+	totals(m, &s);
+	rv = emit(m, &s, c.from_inputs);
+done:
+	if (fd != -1)
+		(void)close(fd);
+	free(file);
+	free(rel);
+	manifest_clear(&man);
+	return rv;
+}
+
+static int
+note(struct merge *m, int done, struct err *e)
+{
+	if (m->ckpt == NULL || m->out == NULL)
+		return 0;
+	if (done)
+		return ckpt_done(m->ckpt, CKPT_CHUNK, m->out, NULL,
+		    m->f.stage.run, e) == -1 ? -1 : 0;
+	return ckpt_start(m->ckpt, CKPT_CHUNK, m->out, NULL, m->f.stage.run,
+	    e) == -1 ? -1 : 0;
+}
+
+static void
+run(struct merge *m)
+{
+	const struct rec	*r;
+	struct err		 e = { 0, "" };
+
+	if (m->o.plan != NULL && plan_read(&m->plan, m->o.plan, &e) == -1)
+		goto fail;
+	m->ckpt = ckpt_open(m->o.ckpt, CKPT_CREATE, &e);
+	if (m->ckpt == NULL && e.code != 0)
+		goto fail;
+	if (prepare(m, &e) == -1 || confine(m, &e) == -1)
+		goto fail;
+	db_set_tmpdir(m->f.stage.path);
+	m->j = join_new(m->f.stage.path);
+	if (note(m, 0, &e) == -1)
+		goto fail;
+	while (filter_ok(&m->f) && filter_next(&m->f, &r) == 1) {
+		if (take(m, r, &e) == -1)
+			goto fail;
+		if (filter_put(&m->f, r) == -1)
+			return;
+		if (stream_reader_gone(m->f.out)) {
+			e.code = MSG_PROTOCOL;
+			goto fail;
+		}
+	}
+	if (!filter_ok(&m->f) || conserve(m) == -1)
+		return;
+	if ((m->inputs == 0 ? hand_on(m, &e) : build(m, &e)) == -1) {
+		if (e.code != 0)
+			goto fail;
+		return;
+	}
+	if (ticket_wanted() == 0 && note(m, 1, &e) == -1)
+		goto fail;
+	return;
+fail:
+	filter_fail_err(&m->f, &e);
+}
+
+static void
+tidy(struct merge *m)
+{
+	struct err	e = { 0, "" };
+
+	if (m->work != NULL && io_rmtree(m->parentfd, path_base(m->work),
+	    &e) == -1)
+		msg_err(&e);
+	if (m->f.status != 0 && m->ckpt != NULL && m->out != NULL) {
+		e.code = 0;
+		if (ckpt_fail(m->ckpt, CKPT_CHUNK, m->out, m->f.stage.run,
+		    m->f.status, NULL, m->f.n_reasons != 0 ?
+		    m->f.reasons[0] : "", &e) == -1)
+			msg_err(&e);
+	}
+	ckpt_close(m->ckpt);
+	join_free(m->j);
+	plan_clear(&m->plan);
+	manifest_clear(&m->base_m);
+	rec_free(m->base_rec);
+	if (m->parentfd != -1)
+		(void)close(m->parentfd);
+	free(m->out);
+	free(m->parent);
+	free(m->work);
+	free(m->store);
+}
+
+int
+main(int argc, char *argv[])
+{
+	static struct merge	m;
+
+	msg_init("dmerge");
+	options(argc, argv, &m.o);
+	m.started = io_now();
+	m.parentfd = -1;
+	io_catch_signals();
+	plan_init(&m.plan);
+	if (filter_open(&m.f, &m.o.f) == 0)
+		run(&m);
+	tidy(&m);
+	/* alone, with -o, this is where the pipeline ends */
+	return filter_finish(&m.f, m.o.out != NULL && !ticket_wanted());
+}

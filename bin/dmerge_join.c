@@ -1,0 +1,705 @@
+/*
+ * dmerge_join: many stores become one.  Inputs are read once, in any
+ * order; the winners are written in order of (collection, id).  It knows
+ * nothing of streams, staging or options.
+ * SPDX-License-Identifier: ISC
+ */
+#define _XOPEN_SOURCE 700 /* tsearch */
+#include "dmerge.h"
+
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dstore.h"
+#include "hash.h"
+#include "item.h"
+#include "mem.h"
+#include "spill.h"
+#include "store.h"
+#include "banned.h"
+
+struct coll {
+	struct item_coll c;
+	char		*from;		/* the input that declared it first */
+	int		 of_base;	/* its tuning is the base's */
+	int		 rank;		/* place in the output */
+};
+
+struct src {
+	struct item_source s;
+	int		 of_base, of_input;
+	int		 rank;
+};
+
+/* A sorted store that is read while the winners are written. */
+struct stream {
+	struct store	*st;		/* NULL: the spill */
+	int		*coll, *src;	/* local numbers to the join's */
+	struct item	 it;		/* current; join's numbers */
+	int		 have;
+	int		 is_base;
+};
+
+struct join {
+	char		*tmp;
+	struct coll	*colls;
+	size_t		 n_colls, cap_colls;
+	struct src	**srcs;
+	size_t		 n_srcs, cap_srcs;
+	void		*src_tree;	/* by (sha256, url) */
+	struct stream	 streams[JOIN_DIRECT + 1];
+	size_t		 n_streams;
+	struct spill	*spill;
+	struct spill_order order;
+	struct plan	 skipped;	/* urls */
+	struct join_counts c;
+	int		 warned;	/* of guessed seq */
+};
+
+static int
+coll_order(const void *arg, int a, int b)
+{
+	const struct join	*j = arg;
+
+	return strcmp(j->colls[a].c.name, j->colls[b].c.name);
+}
+
+static int
+source_cmp(const void *a, const void *b)
+{
+	const struct src	*x = a, *y = b;
+	int			 r = strcmp(x->s.sha256, y->s.sha256);
+
+	return r != 0 ? r : strcmp(x->s.url, y->s.url);
+}
+
+/* Of equal seq the greater digest wins, so it comes first. */
+static int
+src_order(const void *arg, int a, int b)
+{
+	const struct join	*j = arg;
+
+	return source_cmp(j->srcs[b], j->srcs[a]);
+}
+
+struct join *
+join_new(const char *tmp)
+{
+	struct join	*j = mem_zero(1, sizeof(*j));
+
+	j->tmp = mem_dup(tmp);
+	j->order.coll = coll_order;
+	j->order.src = src_order;
+	j->order.arg = j;
+	j->spill = spill_new(tmp, &j->order, 0);
+	plan_init(&j->skipped);
+	return j;
+}
+
+void
+join_free(struct join *j)
+{
+	size_t	i;
+
+	if (j == NULL)
+		return;
+	for (i = 0; i < j->n_colls; i++) {
+		item_coll_clear(&j->colls[i].c);
+		free(j->colls[i].from);
+	}
+	free(j->colls);
+	while (j->src_tree != NULL) {
+		struct src *s = *(struct src **)j->src_tree;
+
+		(void)tdelete(s, &j->src_tree, source_cmp);
+	}
+	for (i = 0; i < j->n_srcs; i++) {
+		item_source_clear(&j->srcs[i]->s);
+		free(j->srcs[i]);
+	}
+	free(j->srcs);
+	for (i = 0; i < j->n_streams; i++) {
+		store_close(j->streams[i].st);
+		free(j->streams[i].coll);
+		free(j->streams[i].src);
+	}
+	spill_free(j->spill);
+	plan_clear(&j->skipped);
+	free(j->tmp);
+	free(j);
+}
+
+/* Number of the source like s; takes its strings when it is new. */
+static int
+add_source(struct join *j, struct item_source *s, int of_base, struct err *e)
+{
+	struct src	*x = mem_zero(1, sizeof(*x)), **found;
+
+	x->s = *s;
+	found = tsearch(x, &j->src_tree, source_cmp);
+	if (found == NULL) {
+		free(x);
+		return err_set(e, MSG_IOERR, "sources: no memory");
+	}
+	if (*found == x) {
+		memset(s, 0, sizeof(*s));
+		x->rank = (int)j->n_srcs;
+		j->srcs = mem_grow(j->srcs, &j->cap_srcs, j->n_srcs + 1,
+		    sizeof(*j->srcs));
+		j->srcs[j->n_srcs++] = x;
+	} else {
+		free(x);
+		x = *found;
+		/* the same bytes came again: the later word on when */
+		if (s->seq > x->s.seq) {
+			x->s.seq = s->seq;
+			x->s.guessed = s->guessed;
+		}
+		if (s->records > x->s.records)
+			x->s.records = s->records;
+	}
+	x->of_base |= of_base;
+	x->of_input |= !of_base;
+	return x->rank;
+}
+
+static int
+disagree(struct err *e, const char *url, const struct coll *c,
+    const char *what, const char *want, const char *got)
+{
+	return err_set(e, MSG_DATAERR, "%s: collection %s: %s: want %s as in "
+	    "%s, got %s", url, c->c.name, what, want, c->from, got);
+}
+
+/* Is config of a newer delta than the one c has? */
+static int
+newer(const struct item_coll *x, const struct item_coll *c)
+{
+	if (c->config == NULL)
+		return 1;
+	if (x->config_seq != c->config_seq)
+		return x->config_seq > c->config_seq;
+	return strcmp(x->config_src, c->config_src) > 0;
+}
+
+/* What an input says of a collection that is there: agree, or refuse. */
+static int
+agree(struct coll *c, const struct item_coll *x, const char *url,
+    struct err *e)
+{
+	char	want[32], got[32];
+
+	if (c->c.dim != 0 && x->dim != 0 && c->c.dim != x->dim) {
+		(void)snprintf(want, sizeof(want), "%u", c->c.dim);
+		(void)snprintf(got, sizeof(got), "%u", x->dim);
+		return disagree(e, url, c, "dimension", want, got);
+	}
+	if (c->c.space_known && x->space_known && c->c.space != x->space)
+		return disagree(e, url, c, "space",
+		    item_space_name(c->c.space), item_space_name(x->space));
+	if (c->c.model != NULL && x->model != NULL &&
+	    strcmp(c->c.model, x->model) != 0)
+		return disagree(e, url, c, "embedding model", c->c.model,
+		    x->model);
+	if (c->c.dim == 0)
+		c->c.dim = x->dim;
+	if (!c->c.space_known && x->space_known) {
+		c->c.space = x->space;
+		c->c.space_known = 1;
+	}
+	if (c->c.model == NULL && x->model != NULL)
+		c->c.model = mem_dup(x->model);
+	return 0;
+}
+
+static void
+take_config(struct coll *c, const struct item_coll *x)
+{
+	free(c->c.config);
+	c->c.config = x->config != NULL ? mem_dup(x->config) : NULL;
+	c->c.config_seq = x->config_seq;
+	memcpy(c->c.config_src, x->config_src, sizeof(c->c.config_src));
+}
+
+/* Number of the collection x of the input url. */
+static int
+add_coll(struct join *j, const struct item_coll *x, const char *url,
+    int of_base, struct err *e)
+{
+	struct coll	*c;
+	size_t		 i;
+
+	for (i = 0; i < j->n_colls; i++)
+		if (strcmp(j->colls[i].c.name, x->name) == 0)
+			break;
+	c = &j->colls[i];
+	if (i < j->n_colls) {
+		if (agree(c, x, url, e) == -1)
+			return -1;
+		if (!c->of_base && x->config != NULL && newer(x, &c->c))
+			take_config(c, x);
+		return (int)i;
+	}
+	j->colls = mem_grow(j->colls, &j->cap_colls, j->n_colls + 1,
+	    sizeof(*j->colls));
+	c = &j->colls[j->n_colls++];
+	memset(c, 0, sizeof(*c));
+	c->c.name = mem_dup(x->name);
+	c->c.dim = x->dim;
+	c->c.space = x->space;
+	c->c.space_known = x->space_known;
+	c->c.model = x->model != NULL ? mem_dup(x->model) : NULL;
+	c->from = mem_dup(url);
+	c->of_base = of_base && x->config != NULL;
+	take_config(c, x);
+	return (int)i;
+}
+
+/* Numbers of st's collections and sources in the join. */
+static int
+map(struct join *j, struct store *st, struct stream *m, const char *url,
+    int of_base, struct err *e)
+{
+	size_t	i;
+
+	m->st = st;
+	m->coll = mem_zero(st->n_colls, sizeof(int));
+	m->src = mem_zero(st->n_sources, sizeof(int));
+	for (i = 0; i < st->n_sources; i++) {
+		m->src[i] = add_source(j, &st->sources[i], of_base, e);
+		if (m->src[i] == -1)
+			return -1;
+	}
+	for (i = 0; i < st->n_colls; i++) {
+		m->coll[i] = add_coll(j, &st->colls[i], url, of_base, e);
+		if (m->coll[i] == -1)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+unmap(struct stream *m)
+{
+	store_close(m->st);
+	free(m->coll);
+	free(m->src);
+	memset(m, 0, sizeof(*m));
+}
+
+int
+join_base(struct join *j, const char *path, const char *format,
+    struct err *e)
+{
+	struct stream	*m = &j->streams[j->n_streams];
+	struct store	*st;
+
+	st = store_open(path, store_format_parse(format), 0, e);
+	if (st == NULL)
+		return -1;
+	j->n_streams++;
+	m->is_base = 1;
+	return map(j, st, m, "the base", 1, e);
+}
+
+/* Items of an input that is not read in place go to the spill. */
+static int
+pour(struct join *j, struct stream *m, const struct rec_delta *d, int self,
+    uint64_t *n, struct err *e)
+{
+	struct item	it;
+	int		k;
+
+	while ((k = store_next(m->st, &it, e)) == 1) {
+		if (self != -1) {
+			it.seq = d->seq;
+			it.src = self;
+		} else
+			it.src = m->src[it.src];
+		it.coll = m->coll[it.coll];
+		if (spill_add(j->spill, &it, j->colls[it.coll].c.dim, e) ==
+		    -1)
+			return -1;
+		(*n)++;
+	}
+	return k;
+}
+
+static int
+self_source(struct join *j, const struct rec_delta *d, struct err *e)
+{
+	struct item_source	s;
+	int			n;
+
+	memset(&s, 0, sizeof(s));
+	memcpy(s.sha256, d->sha256, HASH_HEX);
+	s.url = mem_dup(d->url);
+	s.etag = d->etag != NULL ? mem_dup(d->etag) : NULL;
+	s.size = d->size;
+	s.seq = d->seq;
+	s.guessed = d->guessed;
+	s.mtime = d->mtime;
+	s.records = d->records + d->tombstones;
+	n = add_source(j, &s, 0, e);
+	item_source_clear(&s);
+	return n;
+}
+
+int
+join_input(struct join *j, const struct rec_delta *d, const char *path,
+    struct err *e)
+{
+	struct stream	*direct, m;
+	struct store	*st;
+	uint64_t	 n = 0, want = d->records + d->tombstones;
+	size_t		 i;
+	int		 self = -1, rv = -1;
+
+	memset(&m, 0, sizeof(m));
+	st = store_open(path, store_format_parse(d->format), 0, e);
+	if (st == NULL)
+		return -1;
+	if (!st->has_ledger) {
+		self = self_source(j, d, e);
+		if (self == -1) {
+			store_close(st);
+			return -1;
+		}
+		for (i = 0; i < st->n_colls; i++) {
+			st->colls[i].config_seq = d->seq;
+			memcpy(st->colls[i].config_src, d->sha256, HASH_HEX);
+		}
+	}
+	if (map(j, st, &m, d->url, 0, e) == -1)
+		goto done;
+	j->c.in += want;
+	j->c.from_inputs += want;
+	if (st->has_ledger && st->sorted && j->n_streams < JOIN_DIRECT) {
+		direct = &j->streams[j->n_streams++];
+		*direct = m;
+		return 0;
+	}
+	if (pour(j, &m, d, self, &n, e) == -1)
+		goto done;
+	if (n != want) {
+		err_set(e, MSG_SOFTWARE, "%s: %llu records were checked, "
+		    "%llu read", d->url, (unsigned long long)want,
+		    (unsigned long long)n);
+		goto done;
+	}
+	rv = 0;
+done:
+	unmap(&m);
+	return rv;
+}
+
+void
+join_skip(struct join *j, const struct rec_skip *s)
+{
+	struct err	e = { 0, "" };
+
+	/* a url that was planned is a well-formed plan line */
+	(void)plan_add_line(&j->skipped, s->url, "skip", 0, &e);
+}
+
+void
+join_cover(struct join *j, struct plan *p,
+    void (*say)(void *arg, int status, const char *url), void *arg)
+{
+	struct plan_line	*l;
+	const struct src	*s;
+	size_t			 i;
+
+	for (i = 0; i < j->n_srcs; i++) {
+		s = j->srcs[i];
+		l = plan_find(p, s->s.url);
+		if (l != NULL && (l->sha256[0] == '\0' ||
+		    strcmp(l->sha256, s->s.sha256) == 0))
+			l->seen = 1;
+		else if (s->of_input && !s->of_base)
+			say(arg, MSG_DATAERR, s->s.url);
+	}
+	for (i = 0; i < p->n; i++)
+		if (!p->v[i].seen &&
+		    plan_find(&j->skipped, p->v[i].url) == NULL)
+			say(arg, MSG_NOINPUT, p->v[i].url);
+}
+
+/* Sorted output numbers for collections and sources. */
+static const struct join	*ranking;
+
+static int
+coll_rank_cmp(const void *a, const void *b)
+{
+	return coll_order(ranking, *(const int *)a, *(const int *)b);
+}
+
+static int
+src_rank_cmp(const void *a, const void *b)
+{
+	return source_cmp(ranking->srcs[*(const int *)a],
+	    ranking->srcs[*(const int *)b]);
+}
+
+static int *
+ranks(size_t n, int (*cmp)(const void *, const void *))
+{
+	int	*v = mem_zero(n, sizeof(*v));
+	size_t	 i;
+
+	for (i = 0; i < n; i++)
+		v[i] = (int)i;
+	if (n != 0)
+		qsort(v, n, sizeof(*v), cmp);
+	return v;
+}
+
+/* Arrays in output order, shallow: the join keeps the strings. */
+static void
+rank(struct join *j, struct item_coll **colls, struct item_source **srcs)
+{
+	int	*v;
+	size_t	 i;
+
+	ranking = j;
+	v = ranks(j->n_colls, coll_rank_cmp);
+	*colls = mem_zero(j->n_colls, sizeof(**colls));
+	for (i = 0; i < j->n_colls; i++) {
+		j->colls[v[i]].rank = (int)i;
+		(*colls)[i] = j->colls[v[i]].c;
+	}
+	free(v);
+	v = ranks(j->n_srcs, src_rank_cmp);
+	*srcs = mem_zero(j->n_srcs, sizeof(**srcs));
+	for (i = 0; i < j->n_srcs; i++) {
+		j->srcs[v[i]]->rank = (int)i;
+		(*srcs)[i] = j->srcs[v[i]]->s;
+	}
+	free(v);
+	ranking = NULL;
+}
+
+static int
+pull(struct join *j, struct stream *m, struct err *e)
+{
+	m->have = m->st != NULL ? store_next(m->st, &m->it, e) :
+	    spill_next(j->spill, &m->it, e);
+	if (m->have == -1)
+		return -1;
+	if (m->have == 1 && m->st != NULL) {
+		m->it.coll = m->coll[m->it.coll];
+		m->it.src = m->src[m->it.src];
+		if (m->is_base) {
+			j->c.in++;
+			j->c.base_live += !m->it.dead;
+		}
+	}
+	return 0;
+}
+
+/* The key that is being joined, kept while its streams move on. */
+struct group {
+	struct buf	id;
+	int		coll;
+	int		winner_src;
+	unsigned char	digest[HASH_LEN];
+	int		base;		/* 0 not in base, 1 live, -1 dead */
+	unsigned char	base_digest[HASH_LEN];
+	int		dead;
+	uint64_t	n;
+};
+
+static int
+in_group(const struct group *g, const struct item *it)
+{
+	return it->coll == g->coll && it->id_len == g->id.len &&
+	    memcmp(it->id, g->id.p, it->id_len) == 0;
+}
+
+/* Two guessed times decided between different contents: say so, once. */
+static void
+warn_guessed(struct join *j, const struct group *g, const struct item *it)
+{
+	const struct item_source	*a, *b;
+
+	if (j->warned || it->src == g->winner_src ||
+	    memcmp(it->digest, g->digest, HASH_LEN) == 0)
+		return;
+	a = &j->srcs[g->winner_src]->s;
+	b = &j->srcs[it->src]->s;
+	if (!a->guessed || !b->guessed)
+		return;
+	j->warned = 1;
+	msg_warn("warning: %.*s: %s and %s both have it and only their file "
+	    "times say which is newer; give seq= in a plan to be sure",
+	    (int)g->id.len, (const char *)g->id.p, a->url, b->url);
+}
+
+static void
+note_base(struct group *g, const struct stream *m)
+{
+	if (!m->is_base)
+		return;
+	g->base = m->it.dead ? -1 : 1;
+	memcpy(g->base_digest, m->it.digest, HASH_LEN);
+}
+
+/* Every stream's items of this key, the winner (already out) included. */
+static int
+consume(struct join *j, struct group *g, struct err *e)
+{
+	size_t	i;
+
+	for (i = 0; i < j->n_streams; i++) {
+		struct stream	*m = &j->streams[i];
+
+		while (m->have && in_group(g, &m->it)) {
+			g->n++;
+			note_base(g, m);
+			warn_guessed(j, g, &m->it);
+			if (pull(j, m, e) == -1)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+static void
+count(struct join *j, const struct group *g)
+{
+	struct join_counts	*c = &j->c;
+
+	c->superseded += g->n - 1;
+	if (g->dead)
+		c->tombstones++;
+	else
+		c->live++;
+	if (g->base == 1 && g->dead)
+		c->deleted++;
+	else if (g->base != 1 && !g->dead)
+		c->inserted++;
+	else if (g->base == 1 && memcmp(g->base_digest, g->digest,
+	    HASH_LEN) != 0)
+		c->replaced++;
+}
+
+/* The stream whose item comes first; ties go to the base. */
+static struct stream *
+best(struct join *j)
+{
+	struct stream	*b = NULL;
+	size_t		 i;
+
+	for (i = 0; i < j->n_streams; i++)
+		if (j->streams[i].have && (b == NULL ||
+		    spill_cmp(&j->order, &j->streams[i].it, &b->it) < 0))
+			b = &j->streams[i];
+	return b;
+}
+
+static int
+winners(struct join *j, struct dstore_writer *w, struct hash *h,
+    struct err *e)
+{
+	struct stream	*m;
+	struct group	 g;
+	struct item	 out;
+	int		 rv = -1;
+
+	buf_init(&g.id, ITEM_ID_MAX);
+	while ((m = best(j)) != NULL) {
+		buf_reset(&g.id);
+		buf_add(&g.id, m->it.id, m->it.id_len);
+		g.coll = m->it.coll;
+		g.winner_src = m->it.src;
+		memcpy(g.digest, m->it.digest, HASH_LEN);
+		g.dead = m->it.dead;
+		g.base = 0;
+		g.n = 0;
+		out = m->it;
+		out.coll = j->colls[out.coll].rank;
+		out.src = j->srcs[out.src]->rank;
+		if (dstore_put(w, &out, e) == -1)
+			goto done;
+		if (!out.dead)
+			item_content_add(h, j->colls[g.coll].c.name, &out);
+		if (consume(j, &g, e) == -1)
+			goto done;
+		count(j, &g);
+	}
+	rv = 0;
+done:
+	buf_free(&g.id);
+	return rv;
+}
+
+static void
+describe(struct join *j, struct manifest *m, const unsigned char *content)
+{
+	struct item_source	s;
+	size_t			i;
+
+	m->format = mem_dup(store_format_name(STORE_SQLITE));
+	hash_hex(content, m->content_digest);
+	m->records = j->c.live;
+	m->tombstones = j->c.tombstones;
+	for (i = 0; i < j->n_srcs; i++) {
+		s = j->srcs[i]->s;
+		s.url = mem_dup(s.url);
+		s.etag = s.etag != NULL ? mem_dup(s.etag) : NULL;
+		manifest_add_source(m, &s);
+	}
+}
+
+int
+join_write(struct join *j, const char *path, struct manifest *m,
+    struct join_counts *c, struct err *e)
+{
+	struct dstore_writer	*w = NULL;
+	struct item_coll	*colls = NULL;
+	struct item_source	*srcs = NULL;
+	struct hash		*h = hash_new();
+	unsigned char		 d[HASH_LEN];
+	char			 hex[HASH_HEX];
+	size_t			 i;
+	int			 rv = -1;
+
+	rank(j, &colls, &srcs);
+	w = dstore_create(path, colls, j->n_colls, srcs, j->n_srcs, e);
+	if (w == NULL)
+		goto done;
+	if (spill_start(j->spill, e) == -1)
+		goto done;
+	j->n_streams++; /* the spill itself comes last; st is NULL */
+	for (i = 0; i < j->n_streams; i++)
+		if (pull(j, &j->streams[i], e) == -1)
+			goto done;
+	item_content_start(h);
+	if (winners(j, w, h, e) == -1)
+		goto done;
+	hash_final(h, d);
+	hash_hex(d, hex);
+	if (j->c.in != j->c.live + j->c.tombstones + j->c.superseded) {
+		err_set(e, MSG_SOFTWARE, "%llu records came in, %llu live, "
+		    "%llu tombstones and %llu superseded went out",
+		    (unsigned long long)j->c.in,
+		    (unsigned long long)j->c.live,
+		    (unsigned long long)j->c.tombstones,
+		    (unsigned long long)j->c.superseded);
+		goto done;
+	}
+	rv = dstore_finish(w, hex, e);
+	w = NULL;
+	if (rv == 0) {
+		describe(j, m, d);
+		*c = j->c;
+	}
+done:
+	dstore_discard(w);
+	free(colls);
+	free(srcs);
+	hash_free(h);
+	return rv;
+}
