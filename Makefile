@@ -64,8 +64,9 @@ $(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
     $(B)/bin/dcheck_answer.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dcheck*.o $(LIB) $(ARCHIVE_L) $(MSGPACK_L) \
 	    $(SQLITE_L) $(CRYPTO_L)
-$(B)/bin/dmerge: $(B)/bin/dmerge.o $(LIB)
-	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
+$(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
+	$(LINK) -o $@ $(B)/bin/dmerge*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
+	    $(CRYPTO_L)
 $(B)/bin/dpublish: $(B)/bin/dpublish.o $(LIB)
 	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
 $(B)/bin/dckpt: $(B)/bin/dckpt.o $(LIB)
