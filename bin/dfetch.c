@@ -81,7 +81,7 @@ struct fetch {
 	struct manifest		 base;
 	struct fetch_work	 work;
 	struct fetch_pool	*pool;
-	struct fetched		*done;	/* by line; -l or checkpoints, or NULL */
+	struct fetched		*done;	/* by line; -l, checkpoints */
 	struct ckpt		*ckpt;
 	struct filter		 f;	/* not with -l */
 	int			 status; /* with -l */

@@ -393,42 +393,42 @@ copy_file(const struct list *l, const struct ent *x, int in, int outfd,
 	return rv;
 }
 
+/* The file that was listed as x, below the open directory fd. */
+static int
+copy_below(const struct list *l, const struct ent *x, int fd, int outfd,
+    struct hash_tree *t, struct err *e)
+{
+	unsigned char	d[HASH_LEN];
+	int		in, rv;
+
+	in = open_below(fd, x->name);
+	if (in == -1)
+		return lost(l->url, x->name, errno, e);
+	rv = copy_file(l, x, in, outfd, x->name, d, e);
+	(void)close(in);
+	if (rv == -1)
+		return -1;
+	return hash_tree_add(t, x->name, x->size, d, e);
+}
+
 static int
 copy_dir(const struct list *l, int fd, int outfd, unsigned char d[HASH_LEN],
     struct err *e)
 {
+	const struct ent	*x;
 	struct hash_tree	*t = hash_tree_new();
-	unsigned char		 fd_digest[HASH_LEN];
-	size_t			 i;
-	int			 in, rv = -1;
+	int			 rv = 0;
 
-	for (i = 1; i < l->n; i++) {
-		const struct ent	*x = &l->v[i];
-
-		if (x->dir) {
-			if (outfd != -1 &&
-			    mkdirat(outfd, x->name, 0700) == -1) {
-				err_sys(e, errno, "%s/%s: mkdir of the copy",
-				    l->url, x->name);
-				goto done;
-			}
-			continue;
-		}
-		in = open_below(fd, x->name);
-		if (in == -1) {
-			lost(l->url, x->name, errno, e);
-			goto done;
-		}
-		rv = copy_file(l, x, in, outfd, x->name, fd_digest, e);
-		(void)close(in);
-		if (rv == 0)
-			rv = hash_tree_add(t, x->name, x->size, fd_digest, e);
-		if (rv == -1)
-			goto done;
+	/* the first is the directory itself; parents come before children */
+	for (x = l->v + 1; rv == 0 && x < l->v + l->n; x++) {
+		if (!x->dir)
+			rv = copy_below(l, x, fd, outfd, t, e);
+		else if (outfd != -1 && mkdirat(outfd, x->name, 0700) == -1)
+			rv = err_sys(e, errno, "%s/%s: mkdir of the copy",
+			    l->url, x->name);
 	}
-	hash_tree_final(t, d, NULL);
-	rv = 0;
-done:
+	if (rv == 0)
+		hash_tree_final(t, d, NULL);
 	hash_tree_free(t);
 	return rv;
 }

@@ -222,11 +222,12 @@ fetch_one(const struct fetch_work *w, const struct fetch_job *j,
 		else if (held)
 			a->what = FETCH_SOURCES;
 		/* grown since it was looked at, and then quiet */
-		if (check_size(l, &a->info, &a->e) == -1)
-			a->what = FETCH_FAILED;
+		(void)check_size(l, &a->info, &a->e);
 	}
-	if (a->what != FETCH_DONE && !w->list &&
-	    io_rmtree(w->stagefd, dir, &a->e) == -1)
+	if (a->what != FETCH_DONE && !w->list)
+		(void)io_rmtree(w->stagefd, dir, &a->e);
+	/* whatever failed above, and however it was told */
+	if (a->e.code != 0)
 		a->what = FETCH_FAILED;
 }
 

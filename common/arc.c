@@ -46,7 +46,7 @@ struct arc {
 	struct err		*e;
 	int			 dirfd;
 	int			 kind;
-	int			 failed;	/* 1 verdict, -1 error in place */
+	int			 failed;	/* 1 verdict, -1 error */
 	struct hash		*h;
 	/* the file */
 	int			 fd;
@@ -55,7 +55,7 @@ struct arc {
 	unsigned char		*block;
 	/* what the tar reader was given */
 	uint64_t		 plain;		/* bytes */
-	uint64_t		 nonzero;	/* past the last non-zero byte */
+	uint64_t		 nonzero;	/* past the last non-0 */
 	int			 plain_end;
 	/* what came out */
 	uint64_t		 entries, files, bytes;

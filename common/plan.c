@@ -197,9 +197,9 @@ done:
 	return rv;
 }
 
-/* Lines out of the bytes that fd gives. */
+/* Lines out of the bytes that fd gives; *some: there was an input. */
 static int
-lines(struct plan *p, int fd, const char *name, struct err *e)
+lines(struct plan *p, int fd, const char *name, int *some, struct err *e)
 {
 	struct buf	 line;
 	char		 b[16384], *s, *nl, *end;
@@ -234,6 +234,7 @@ lines(struct plan *p, int fd, const char *name, struct err *e)
 			if (plan_add_line(p, buf_cstr(&line), name, number,
 			    e) == -1)
 				goto done;
+			*some |= line.len != 0 && line.p[0] != '#';
 			buf_reset(&line);
 		}
 	}
@@ -242,6 +243,7 @@ lines(struct plan *p, int fd, const char *name, struct err *e)
 	if (line.len != 0 && plan_add_line(p, buf_cstr(&line), name,
 	    number + 1, e) == -1)
 		goto done;
+	*some |= line.len != 0 && line.p[0] != '#';
 	rv = 0;
 	goto done;
 toolong:
@@ -255,19 +257,18 @@ done:
 int
 plan_read(struct plan *p, const char *name, struct err *e)
 {
-	size_t	before = p->n;
-	int	fd, rv;
+	int	fd = STDIN_FILENO, some = 0, rv;
 
 	if (strcmp(name, "-") == 0)
-		return lines(p, STDIN_FILENO, "stdin", e) == -1 ? -1 :
-		    p->n > before ? 0 : err_set(e, MSG_NOINPUT,
-		    "stdin: an empty plan: want at least one line");
-	fd = open(name, O_RDONLY | O_CLOEXEC);
+		name = "stdin";
+	else
+		fd = open(name, O_RDONLY | O_CLOEXEC);
 	if (fd == -1)
 		return err_sys(e, errno, "%s", name);
-	rv = lines(p, fd, name, e);
-	(void)close(fd);
-	if (rv == 0 && p->n == before)
+	rv = lines(p, fd, name, &some, e);
+	if (fd != STDIN_FILENO)
+		(void)close(fd);
+	if (rv == 0 && !some)
 		return err_set(e, MSG_NOINPUT,
 		    "%s: an empty plan: want at least one line", name);
 	return rv;
