@@ -67,8 +67,10 @@ $(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
 $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dmerge*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
 	    $(CRYPTO_L)
-$(B)/bin/dpublish: $(B)/bin/dpublish.o $(LIB)
-	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
+$(B)/bin/dpublish: $(B)/bin/dpublish.o $(B)/bin/dpublish_prove.o \
+    $(B)/bin/dpublish_verbs.o $(LIB)
+	$(LINK) -o $@ $(B)/bin/dpublish*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
+	    $(CRYPTO_L) -lm
 $(B)/bin/dckpt: $(B)/bin/dckpt.o $(LIB)
 	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
 $(B)/bin/drun: $(B)/bin/drun.o $(LIB)

@@ -1,0 +1,102 @@
+/*
+ * dpublish: what its files share.  bin/dpublish.c reads the stream and
+ * publishes, dpublish_prove.c decides whether a store may be published,
+ * dpublish_verbs.c is everything that reads no stream.
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef D_DPUBLISH_H
+#define D_DPUBLISH_H
+
+#include <stdint.h>
+
+#include "filter.h"
+#include "manifest.h"
+#include "msg.h"
+#include "rec.h"
+#include "store.h"
+#include "stream.h"
+#include "target.h"
+
+#define DPUB_NAMED	20	/* complaints of one kind that are named */
+
+struct dpub_opts {
+	struct filter_opts	 filter;
+	const char		*ckpt;
+	const char		*plan;
+	int			 allow_empty;
+	int			 has_shrink;
+	uint64_t		 shrink;	/* records that are expected */
+	const char		*artifact;	/* -a */
+	int			 dry_run;
+	uint64_t		 keep;
+	int			 has_newer;
+	uint64_t		 newer;		/* seconds */
+};
+
+struct dpub_src {
+	char	 sha256[HASH_HEX];
+	char	*url;
+};
+struct dpub_srcs {
+	struct dpub_src	*v;
+	size_t		 n, cap;
+	int		 sorted;
+};
+
+/* What came down the stream. */
+struct dpub {
+	struct filter		 f;
+	const struct dpub_opts	*o;
+	const char		*target;	/* as it was given */
+	struct rec		*base, *store;	/* copies, or NULL */
+	struct dpub_srcs	 deltas;	/* the records */
+	struct dpub_srcs	 given;		/* the sources they stand for */
+	struct dpub_srcs	 skips;
+};
+
+void	dpub_srcs_add(struct dpub_srcs *s, const char *sha256,
+	    const char *url);
+void	dpub_srcs_clear(struct dpub_srcs *s);
+
+/* bin/dpublish_prove.c: each says what is wrong through filter_fail. */
+
+/* Law 2.  m is the store's manifest, base the head's (n_sources 0). */
+void	dpub_prove_sources(struct dpub *p, const struct manifest *m,
+	    const struct manifest *base);
+void	dpub_prove_plan(struct dpub *p, const struct manifest *m,
+	    const struct manifest *base);
+/* Law 8, and law 3 for a store without records. */
+void	dpub_prove_size(struct dpub *p, const struct manifest *m,
+	    const struct target_commit *head, uint64_t deleted);
+/*
+ * Open the store at path with dcheck's own code, in a confined process,
+ * and hold it against its manifest: 0, or -1 with *e (65: refused).
+ */
+int	dpub_open_store(const char *path, const struct manifest *m,
+	    struct err *e);
+
+/* The same for anything dcheck knows, without a manifest: 0, -1. */
+int	dpub_judge(const char *path, enum store_format fmt, struct err *e);
+
+/* bin/dpublish.c */
+
+/*
+ * Commit what was uploaded under u: 0, or -1 with *e (73 names the winner,
+ * and what was uploaded is gone).  *done: it is published, even if -1.
+ */
+int	dpub_commit(struct target *t, struct target_upload *u,
+	    const struct target_commit *c, int *done, struct err *e);
+/* A record for one commit ("published"). */
+struct rec *dpub_record(const char *type, const struct target *t,
+	    const struct target_commit *c);
+
+/* bin/dpublish_verbs.c: each returns an exit status. */
+int	dpub_log(const char *target, const struct dpub_opts *o);
+int	dpub_rollback(const char *target, const char *version,
+	    const struct dpub_opts *o);
+int	dpub_prune(const char *target, const struct dpub_opts *o);
+int	dpub_probe(const char *target, const struct dpub_opts *o);
+/* paths ends with NULL; empty: from the stream. */
+int	dpub_artifact(char **paths, const struct dpub_opts *o);
+
+#endif
