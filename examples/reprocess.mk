@@ -9,7 +9,7 @@ DELTAS = deltas
 TARGET = lines
 WORK = work
 
-IN = $(wildcard $(DELTAS)/*)
+IN = $(patsubst %/chroma.sqlite3,%,$(wildcard $(DELTAS)/*/chroma.sqlite3))
 DIRS = $(IN:$(DELTAS)/%=$(WORK)/%.d)
 OUT = $(DIRS:%=%/manifest.json)
 
@@ -19,10 +19,10 @@ publish: $(OUT)
 
 # What a delta became is never written over: it is made anew or not at all.
 # The time of the intermediate is that of this run, so that make compares.
-$(WORK)/%.d/manifest.json: $(DELTAS)/%
+$(WORK)/%.d/manifest.json: $(DELTAS)/%/chroma.sqlite3
 	@mkdir -p $(WORK)
 	rm -rf $(@D)
-	drun 'dfetch $< | dcheck | dmerge -o $(@D)'
+	drun 'dfetch $(<D) | dcheck | dmerge -o $(@D)'
 	touch $@
 
 clean:

@@ -54,7 +54,8 @@ is "$(digest mk)" "$want" "the same content digest"
 status 0 "reprocess.mk again" reprocess
 is "$(grep -c 'dmerge -o' out)" 0 "no delta is done again"
 is "$(commits mk)" 1 "nothing is published"
-touch -d '2030-01-01' deltas/delta-04/chroma.sqlite3 deltas/delta-04
+find work -name manifest.json -exec touch -d '2026-11-20 13:00:00' {} +
+touch -d '2026-11-20 14:00:00' deltas/delta-04/chroma.sqlite3
 status 0 "one delta was touched" reprocess
 is "$(grep -c 'dmerge -o' out)" 1 "one delta is done again"
 
