@@ -182,7 +182,7 @@ chroma_start(struct chroma *c, const char *path, int flags, struct err *e)
 			    "died or still had it open", path);
 	}
 	c->db = db_open(c->file, (flags & STORE_RECOVER) != 0 ? DB_RECOVER :
-	    DB_STRANGER, CACHE_KIB, e);
+	    DB_FROZEN, CACHE_KIB, e);
 	if (c->db == NULL)
 		return -1;
 	c->has_databases = chroma_has_column(c, "collections", "database_id");

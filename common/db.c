@@ -13,6 +13,7 @@
 
 #include <sqlite3.h>
 
+#include "buf.h"
 #include "mem.h"
 #include "banned.h"
 
@@ -195,6 +196,7 @@ pragmas(sqlite3 *db, const char *path, enum db_mode mode,
 	    "PRAGMA temp_store=FILE", cache_kib);
 	switch (mode) {
 	case DB_STRANGER:
+	case DB_FROZEN:
 	case DB_RECOVER:
 		if (harden(db, path, e) == -1)
 			return -1;
@@ -217,6 +219,29 @@ pragmas(sqlite3 *db, const char *path, enum db_mode mode,
 	return db_exec(db, sql, path, e);
 }
 
+/* path as a URI that says that the file does not change. */
+static char *
+frozen(const char *path)
+{
+	struct buf	 b;
+	const char	*s;
+	char		*rv;
+
+	buf_init(&b, SIZE_MAX / 4);
+	buf_str(&b, "file:");
+	for (s = path; *s != '\0'; s++) {
+		if ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
+		    (*s >= '0' && *s <= '9') || strchr("/._-", *s) != NULL)
+			buf_addc(&b, *s);
+		else
+			buf_printf(&b, "%%%02X", (unsigned char)*s);
+	}
+	buf_str(&b, "?immutable=1");
+	rv = mem_dup(buf_cstr(&b));
+	buf_free(&b);
+	return rv;
+}
+
 struct sqlite3 *
 db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
     struct err *e)
@@ -225,10 +250,15 @@ db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
 	int	 flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
 	    SQLITE_OPEN_NOFOLLOW;
 	int	 rc;
+	char	*uri = NULL;
 
 	switch (mode) {
 	case DB_STRANGER:
 		flags |= SQLITE_OPEN_READONLY;
+		break;
+	case DB_FROZEN:
+		flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
+		uri = frozen(path);
 		break;
 	case DB_RECOVER:
 		flags |= SQLITE_OPEN_READWRITE;
@@ -239,7 +269,8 @@ db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
 		flags &= ~SQLITE_OPEN_NOFOLLOW;
 		break;
 	}
-	rc = sqlite3_open_v2(path, &db, flags, NULL);
+	rc = sqlite3_open_v2(uri != NULL ? uri : path, &db, flags, NULL);
+	free(uri);
 	if (rc != SQLITE_OK) {
 		db_err(db, path, e);
 		sqlite3_close(db);

@@ -20,6 +20,9 @@ struct sqlite3_stmt;
 enum db_mode {
 	DB_STRANGER,	/* from outside: read-only, defensive, low limits,
 			   no mmap, nothing trusted */
+	DB_FROZEN,	/* the same of a file that nobody writes and that is
+			   known not to be hot: journal, WAL and locks are
+			   not looked at */
 	DB_RECOVER,	/* the same, but writable on a private copy, so that
 			   a hot journal is rolled back */
 	DB_BUILD,	/* a new file of ours in staging: no journal, no

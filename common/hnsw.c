@@ -83,7 +83,7 @@ hnsw_header_decode(const unsigned char b[HNSW_HEADER_LEN], uint32_t dim,
 	*why = "more elements than its capacity";
 	if (h->count > h->max_elements || h->count > HNSW_N_MAX)
 		return -1;
-	*why = "entry point out of range";
+	*why = "entry point beyond its element count";
 	if (h->count != 0 && (h->enter >= h->count || h->max_level < 0 ||
 	    h->max_level > HNSW_LEVEL_MAX))
 		return -1;
