@@ -368,7 +368,7 @@ put_skip(struct fetch *x, const struct fetch_answer *a, const char *why)
 
 	memset(&s, 0, sizeof(s));
 	s.url = x->plan.v[a->line].url;
-	s.sha256 = a->sha256;
+	s.sha256 = a->held;
 	s.why = why;
 	rec_skip_put(r, &s);
 	rv = filter_put(&x->f, r);

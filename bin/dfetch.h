@@ -80,6 +80,7 @@ struct fetch_answer {
 	enum fetch_what		 what;
 	struct fetch_info	 info;
 	char			 sha256[HASH_HEX]; /* "" not read */
+	char			 held[HASH_HEX]; /* the base's source, or "" */
 	char			 name[FETCH_NAME_MAX];
 	struct err		 e;
 };

@@ -91,65 +91,84 @@ unchanged(const struct fetch_work *w, const struct plan_line *l,
 	return NULL;
 }
 
-/* In a process of its own: 0 all sources of the store are the base's. */
-static int
-judge(const struct fetch_work *w, const char *dir, int fd, pid_t parent)
+/*
+ * In a process of its own: when the base has all sources of the store, the
+ * digest of its first one goes to out.
+ */
+static void
+judge(const struct fetch_work *w, const char *dir, int fd, int out,
+    pid_t parent)
 {
 	struct sandbox_path	path;
 	struct manifest		m;
 	struct err		e = { 0, "" };
 	char			abs[8192];
 	size_t			i;
-	int			keep[1], n;
+	int			keep[2], n;
 
 	n = snprintf(abs, sizeof(abs), "%s/%s", w->stage, dir);
 	if (n < 0 || (size_t)n >= sizeof(abs))
-		return 2;
+		return;
 	path.path = abs;
 	path.write = 0;
 	keep[0] = fd;
-	if (sandbox_child(parent, keep, 1, &e) == -1 ||
+	keep[1] = out;
+	if (sandbox_child(parent, keep, 2, &e) == -1 ||
 	    sandbox_limits(WORK_JUDGE_CPU, 0, 0, WORK_JUDGE_MEM, &e) == -1 ||
 	    sandbox_start(&path, 1, &e) == -1)
-		return 2;
+		return;
 	memset(&m, 0, sizeof(m));
 	if (manifest_read(&m, fd, NULL, &e) == -1 || m.n_sources == 0)
-		return 1;
+		return;
 	for (i = 0; i < m.n_sources; i++)
 		if (manifest_source(w->base, m.sources[i].sha256) == NULL)
-			return 1;
-	return 0;
+			return;
+	(void)io_write(out, m.sources[0].sha256, HASH_HEX - 1);
 }
 
 /*
  * Is the copy in dir a store of ours whose sources the base all has?  Its
  * manifest comes from outside, so a confined child reads it; when that
- * comes to no answer the input is simply not skipped.
+ * comes to no answer the input is simply not skipped.  1 and held filled,
+ * or 0.
  */
 static int
-sources_held(const struct fetch_work *w, const char *dir, int fd)
+sources_held(const struct fetch_work *w, const char *dir, int fd,
+    char held[HASH_HEX])
 {
 	struct stat	st;
+	unsigned char	d[HASH_LEN];
 	pid_t		parent = getpid(), pid;
-	int		status, r;
+	ssize_t		n;
+	int		p[2];
 
-	if (fstatat(fd, MANIFEST_NAME, &st, AT_SYMLINK_NOFOLLOW) == -1)
+	if (fstatat(fd, MANIFEST_NAME, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    pipe(p) == -1)
 		return 0;
 	pid = fork();
-	if (pid == -1)
-		return 0;
-	if (pid == 0)
-		_exit(judge(w, dir, fd, parent));
-	do
-		r = waitpid(pid, &status, 0);
-	while (r == -1 && errno == EINTR);
-	return r == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	if (pid == 0) {
+		(void)close(p[0]);
+		judge(w, dir, fd, p[1], parent);
+		_exit(0);
+	}
+	(void)close(p[1]);
+	memset(held, 0, HASH_HEX);
+	n = pid != -1 ? io_read(p[0], held, HASH_HEX - 1) : 0;
+	(void)close(p[0]);
+	while (pid != -1 && waitpid(pid, NULL, 0) == -1 && errno == EINTR)
+		;
+	/* a child that was taken over may write what it likes */
+	if (n == HASH_HEX - 1 && hash_unhex(held, d) == 0 &&
+	    manifest_source(w->base, held) != NULL)
+		return 1;
+	held[0] = '\0';
+	return 0;
 }
 
-/* Digest, and copy unless it is a list: a->sha256, a->name, a->info. */
+/* Digest, and copy unless it is a list, and ask whether it is held. */
 static int
 bring(const struct fetch_work *w, const struct plan_line *l,
-    const char *dir, struct fetch_answer *a, int *held)
+    const char *dir, struct fetch_answer *a)
 {
 	unsigned char	d[HASH_LEN];
 	int		fd = -1, rv;
@@ -169,9 +188,15 @@ bring(const struct fetch_work *w, const struct plan_line *l,
 			    "%s: sha256: want %s (plan), got %s", l->url,
 			    l->sha256, a->sha256);
 	}
-	*held = rv == 0 && w->base != NULL && fd != -1 && a->info.dir &&
-	    manifest_source(w->base, a->sha256) == NULL &&
-	    sources_held(w, dir, fd);
+	a->what = FETCH_DONE;
+	if (rv == 0 && w->base != NULL) {
+		if (manifest_source(w->base, a->sha256) != NULL) {
+			memcpy(a->held, a->sha256, sizeof(a->held));
+			a->what = FETCH_HELD;
+		} else if (fd != -1 && a->info.dir &&
+		    sources_held(w, dir, fd, a->held))
+			a->what = FETCH_SOURCES;
+	}
 	if (fd != -1)
 		(void)close(fd);
 	return rv;
@@ -195,7 +220,6 @@ fetch_one(const struct fetch_work *w, const struct fetch_job *j,
 	const struct plan_line		*l = &w->plan->v[j->line];
 	const struct item_source	*s;
 	char				 dir[64];
-	int				 held;
 
 	memset(a, 0, sizeof(*a));
 	a->line = j->line;
@@ -206,23 +230,15 @@ fetch_one(const struct fetch_work *w, const struct fetch_job *j,
 	(void)snprintf(dir, sizeof(dir), FETCH_DIR_FMT,
 	    (unsigned long long)j->n);
 	s = unchanged(w, l, &a->info);
+	a->what = FETCH_DONE;
 	if (s != NULL) {
 		memcpy(a->sha256, s->sha256, sizeof(a->sha256));
+		memcpy(a->held, s->sha256, sizeof(a->held));
 		a->what = FETCH_UNCHANGED;
-	} else if (w->list && !w->digest) {
-		a->what = FETCH_DONE;
-		return;
-	} else {
-		if (bring(w, l, dir, a, &held) == -1)
-			return;
-		a->what = FETCH_DONE;
-		if (w->base != NULL &&
-		    manifest_source(w->base, a->sha256) != NULL)
-			a->what = FETCH_HELD;
-		else if (held)
-			a->what = FETCH_SOURCES;
-		/* grown since it was looked at, and then quiet */
-		(void)check_size(l, &a->info, &a->e);
+	} else if (!w->list || w->digest) {
+		/* it may have grown since it was looked at, and be quiet now */
+		if (bring(w, l, dir, a) == 0)
+			(void)check_size(l, &a->info, &a->e);
 	}
 	if (a->what != FETCH_DONE && !w->list)
 		(void)io_rmtree(w->stagefd, dir, &a->e);

@@ -2,7 +2,7 @@
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 127
+plan 153
 
 S=$DATA/samples
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
@@ -337,6 +337,57 @@ seq -f '/nonexistent/%.0f' 100000 >plan
 is "$(cat st) $(wc -l <err | tr -d ' ')" "66 100000" \
     "100,000 missing inputs are 100,000 names"
 like out '"n_reasons":100000' "and FAIL counts them"
+
+# --- the base, and what it holds
+fresh
+cp -R "$DATA/demo" tg && rm -f tg/*.*
+status 66 "-b of a target that does not exist" dfetch --json -b t tg
+status 0 "-B of a target that does not exist" dfetch --json -B t tg
+like out "^\{\"t\":\"base\",\"target\":\"$T/t\",\"none\":true\}" \
+    "is no base"
+mkdir t
+status 66 "-b of an empty target" dfetch --json -b t tg
+status 0 "-B of an empty target" dfetch --json -B t tg
+like out '"none":true' "is no base"
+rmdir t
+status 0 "a first version" sh -c 'dfetch -B t tg/delta-0[1-5] | dcheck |
+    dmerge | dpublish t'
+status 0 "-b alone" dfetch --json -b t
+is "$(get base format) $(get base generation) $(get base path)" \
+    "sqlite 1 base" "brings the base"
+ok "which is the published version" \
+    diff -r t/timestamped/* "$(staged)/base"
+like out '"planned":0,"fetched":0,"skipped":0' "and nothing else"
+status 0 "-b with inputs" dfetch --json -b t tg
+is "$(get skip why | sort | uniq -c | tr -s ' ')" " 5 unchanged" \
+    "what the base holds is skipped"
+is "$(get delta url | sed 's/.*-//' | tr '\n' ' ')" "06 07 08 09 10 " \
+    "the rest is fetched"
+like out '"planned":10,"fetched":5,"skipped":5' "planned = fetched + skipped"
+is "$(find "$(staged)/in" -maxdepth 1 | wc -l | tr -d ' ')" "6" \
+    "no copy is left of what was skipped"
+mkdir moved && cp -R tg/delta-01 moved/x
+status 0 "a copy of it elsewhere" dfetch --json -b t moved
+is "$(get skip why) $(get skip sha256)" "digest $(tree moved/x)" \
+    "is skipped by its digest"
+touch tg/delta-02/chroma.sqlite3
+status 0 "the same bytes with another time" dfetch --json -b t tg/delta-02
+is "$(get skip why)" "digest" "are skipped by their digest"
+printf 'tg/delta-03\tsha256=%064d\n' 1 >plan
+status 65 "another digest than the plan's is not skipped" \
+    dfetch --json -b t -f plan
+is "$(dfetch -l -b t tg | cut -f1 | sed 's/.*-//' | tr '\n' ' ')" \
+    "02 06 07 08 09 10 " "-l -b lists what the base does not hold"
+is "$(dfetch -l --sha256 -b t tg | cut -f1 | sed 's/.*-//' | tr '\n' ' ')" \
+    "06 07 08 09 10 " "and with --sha256 knows it by its bytes"
+dfetch tg/delta-01 tg/delta-04 | dcheck | dmerge -o im1 >/dev/null
+dfetch tg/delta-01 tg/delta-06 | dcheck | dmerge -o im2 >/dev/null
+status 0 "intermediates" dfetch --json -b t im1 im2
+is "$(get skip url) $(get skip why) $(get delta url)" \
+    "$T/im1 sources $T/im2" "are skipped when all their sources are held"
+printf '{' >im1/manifest.json
+dfetch --json -b t im1 >out
+is "$(get delta url)" "$T/im1" "and never by a manifest that is none"
 
 # --- staging of a run
 fresh
