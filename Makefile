@@ -144,7 +144,7 @@ uninstall:
 # The same bytes for the same commit; outside of git, of the same files.
 DIST = intact-$(VERSION)
 dist:
-	if [ -e .git ]; then \
+	if [ -e .git ] && command -v git >/dev/null; then \
 		git archive --format=tar --prefix=$(DIST)/ HEAD; \
 	else \
 		tar -cf - --sort=name --mtime=@0 --owner=0 --group=0 \

@@ -3,7 +3,7 @@
 # children install what is not (as root), or print the line that would.
 # Groups: build (libraries), test (make check, make demo), lint (make lint),
 # ci (clang with sanitizers).  Silent and quick when nothing is missing.
-# Tried on bare Debian 12 with gcc and make.
+# Tried on bare Debian 12 and 13 with gcc and make.
 # SPDX-License-Identifier: ISC
 set -eu
 LC_ALL=C
@@ -17,12 +17,11 @@ msgpack() { lib msgpack-c || lib msgpack; }
 pymsgpack() { /usr/bin/python3 -c 'import msgpack' 2>/dev/null; }
 # does this compiler link with its sanitizers?
 sanitizers() {
-	have "$1" && echo 'int main(void) { return 0; }' |
+	echo 'int main(void) { return 0; }' |
 	    "$1" -fsanitize=address,undefined -x c -o /dev/null - 2>/dev/null
 }
 clang_rt() {
-	v=$(clang -dumpversion 2>/dev/null | sed 's/\..*//') || v=
-	echo "libclang-rt-${v:-14}-dev"
+	echo "libclang-rt-$(clang -dumpversion | sed 's/\..*//')-dev"
 }
 
 # Lines of "what is missing, as people know it: packages, the first that
@@ -57,9 +56,12 @@ missing() {
 			have prove || echo "prove: perl"
 			;;
 		ci)
-			have clang || echo "clang: clang"
-			sanitizers clang ||
-			    echo "clang's sanitizers: $(clang_rt)"
+			# its runtime's name follows from its version
+			if ! have clang; then
+				echo "clang: clang"
+			elif ! sanitizers clang; then
+				echo "clang's sanitizers: $(clang_rt)"
+			fi
 			;;
 		*)
 			echo "usage: deps.sh build|test|lint|ci..." >&2
