@@ -651,6 +651,19 @@ fail:
 	fail(x, &e);
 }
 
+/* The run has failed: what it was at is anybody's again. */
+static void
+ckpt_give_back(struct fetch *x)
+{
+	struct err	e = { 0, "" };
+
+	if (!good(x) && ckpt_release(x->ckpt, run_id(x), x->f.status, NULL,
+	    &e) == -1)
+		fail(x, &e);
+	ckpt_close(x->ckpt);
+	x->ckpt = NULL;
+}
+
 static void
 fill_work(struct fetch *x)
 {
@@ -754,7 +767,7 @@ run_stream(struct fetch *x)
 	if (good(x) && filter_total(&x->f, "planned") !=
 	    filter_total(&x->f, "fetched") + filter_total(&x->f, "skipped"))
 		filter_fail(&x->f, MSG_SOFTWARE, "totals do not add up");
-	ckpt_close(x->ckpt);
+	ckpt_give_back(x);
 	/* nobody reads records from a terminal, nor what they name */
 	return filter_finish(&x->f, isatty(STDOUT_FILENO));
 }

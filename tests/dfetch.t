@@ -2,7 +2,7 @@
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 153
+plan 161
 
 S=$DATA/samples
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
@@ -388,6 +388,43 @@ is "$(get skip url) $(get skip why) $(get delta url)" \
 printf '{' >im1/manifest.json
 dfetch --json -b t im1 >out
 is "$(get delta url)" "$T/im1" "and never by a manifest that is none"
+
+# --- checkpoints
+fresh
+q() { sqlite3 "$T/ck.db" "$1"; }
+if command -v sqlite3 >/dev/null; then
+	status 0 "-c" dfetch -c ck.db --json -b t tg/delta-01 tg/delta-06
+	is "$(q "SELECT replace(key, '$T/', '') || ' ' || state || ' ' ||
+	    (size > 0) FROM unit WHERE scope = 'input' ORDER BY key")" \
+	    "tg/delta-01 completed 1
+tg/delta-06 in_progress 1" "skipped is completed, fetched is in progress"
+	rm -f ck.db*
+	printf 'tg/delta-07\ngone\n' >plan
+	DCKPT_DB=$T/ck.db dfetch --json -f plan >out 2>err
+	is "$? $(q "SELECT replace(key, '$T/', '') || ' ' || state
+	    FROM unit ORDER BY key" | tr '\n' ' ')" \
+	    "66 gone failed tg/delta-07 pending " \
+	    "missing is failed, the rest is given back"
+	rm -f ck.db*
+	: >zero
+	DCKPT_DB=$T/ck.db dfetch --json zero >out 2>err
+	is "$(q 'SELECT state, status, class FROM unit')" \
+	    "failed|65|permanent" "refused is failed, for good"
+else
+	skip 4 "no sqlite3 shell"
+fi
+echo text >nodb
+status 65 "checkpoints that are none" dfetch -c nodb --json a
+is "$(left)" "0" "and the staging is gone"
+truncate -s 300M big/x.bin
+dfetch --json big >out 2>err &
+pid=$!
+until [ -n "$(find "$TMPDIR" -name x.bin)" ]; do :; done
+kill -USR1 $pid
+wait $pid
+is "$?" "0" "SIGUSR1 does not end it"
+like err '^dfetch: 0 of 1 inputs$' "it says how far it is"
+rm -f big/x.bin
 
 # --- staging of a run
 fresh
