@@ -121,14 +121,14 @@ list_add(struct list *l, const char *name, const struct stat *st,
 {
 	struct ent	*x;
 
-	if (!S_ISDIR(st->st_mode) && !S_ISREG(st->st_mode))
-		return err_set(e, MSG_DATAERR,
-		    "%s/%s: neither a regular file nor a directory", l->url,
-		    name);
 	if (*name != '\0' && !path_is_safe(name))
 		return err_set(e, MSG_DATAERR, "%s/%s: not a safe name: "
 		    "want UTF-8 without control bytes or backslashes, at "
 		    "most %d bytes", l->url, name, PATH_REL_MAX);
+	if (!S_ISDIR(st->st_mode) && !S_ISREG(st->st_mode))
+		return err_set(e, MSG_DATAERR,
+		    "%s/%s: neither a regular file nor a directory", l->url,
+		    name);
 	if (S_ISREG(st->st_mode) && ++l->files > HASH_TREE_MAX)
 		return err_set(e, MSG_DATAERR, "%s: more than %d files",
 		    l->url, HASH_TREE_MAX);

@@ -13,19 +13,27 @@
 
 #include "io.h"
 #include "mem.h"
+#include "path.h"
 #include "banned.h"
 
 static void
 say(struct filter *f, int status, const char *text)
 {
 	struct buf	b;
+	char		*s;
 
 	f->status = msg_worse(f->status, status);
 	if (f->n_reasons < FILTER_REASONS) {
 		buf_init(&b, 2048);
 		buf_printf(&b, "%s: %s", msg_prog(), text);
-		f->reasons[f->n_reasons] = mem_dup(buf_cstr(&b));
+		s = mem_dup(buf_cstr(&b));
 		buf_free(&b);
+		f->reasons[f->n_reasons] = s;
+		/* a foreign name, or a text cut inside a character */
+		if (!path_utf8(s, strlen(s)))
+			for (; *s != '\0'; s++)
+				if ((unsigned char)*s >= 0x80)
+					*s = '?';
 	}
 	f->n_reasons++;
 }

@@ -2,7 +2,7 @@
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 161
+plan 163
 
 S=$DATA/samples
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
@@ -192,6 +192,9 @@ status 0 "a file with a newline in its name" dfetch --json "$nl.jsonl"
 is "$(get delta path)" "in/00000001/input" "gets a safe one in staging"
 delta bad && echo x >"bad/$nl"
 status 65 "a newline in a name within a delta" dfetch --json bad
+delta bad8 && echo x >"bad8/$(printf 'x\377')"
+status 65 "a name within a delta that is no UTF-8" dfetch --json bad8
+like out 'bad8/x\?: not a safe name' "and the reason in FAIL is UTF-8"
 delta deep && mkdir -p deep/1/2/3/4/5/6/7/8/9 && echo x >deep/1/2/3/4/5/6/7/8/9/f
 status 65 "nine directories deep" dfetch --json deep
 
