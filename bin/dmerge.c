@@ -222,8 +222,8 @@ prepare(struct merge *m, struct err *e)
 static int
 confine(const struct merge *m, struct err *e)
 {
-	struct sandbox_path	v[4];
-	char			*db = NULL, *slash;
+	struct sandbox_path	v[5];
+	char			*db = NULL, *slash, *above;
 	const char		*c;
 	size_t			 n = 0;
 	int			 rv;
@@ -246,10 +246,16 @@ confine(const struct merge *m, struct err *e)
 	}
 	v[n].path = "/dev/urandom";
 	v[n++].write = 0;
+	/* the staging itself goes at the end, when this stage is the last */
+	above = mem_dup(m->f.stage.path);
+	*strrchr(above, '/') = '\0';
+	v[n].path = *above != '\0' ? above : "/";
+	v[n++].write = 2;
 	/* libcrypto and SQLite load what they need before the door shuts */
 	hash_free(hash_new());
 	rv = sandbox_start(v, n, e);
 	free(db);
+	free(above);
 	return rv == -1 ? -1 : 0;
 }
 
@@ -804,6 +810,7 @@ int
 main(int argc, char *argv[])
 {
 	static struct merge	m;
+	struct stat		st;
 
 	msg_init("dmerge");
 	options(argc, argv, &m.o);
@@ -814,6 +821,7 @@ main(int argc, char *argv[])
 	if (filter_open(&m.f, &m.o.f) == 0)
 		run(&m);
 	tidy(&m);
-	/* alone, with -o, this is where the pipeline ends */
-	return filter_finish(&m.f, m.o.out != NULL && !ticket_wanted());
+	/* alone, with -o and no reader, this is where the pipeline ends */
+	return filter_finish(&m.f, m.o.out != NULL && !ticket_wanted() &&
+	    (fstat(STDOUT_FILENO, &st) == -1 || !S_ISFIFO(st.st_mode)));
 }

@@ -111,7 +111,8 @@ ll_allow(int ruleset, const struct sandbox_path *p, uint64_t handled,
 		return err_sys(e, errno, "%s: sandbox", p->path);
 	memset(&b, 0, sizeof(b));
 	b.fd = fd;
-	b.access = (p->write ? LL_WRITE : LL_READ) & handled;
+	b.access = (p->write == 2 ? LL_REMOVE_DIR :
+	    p->write ? LL_WRITE : LL_READ) & handled;
 	if (fstat(fd, &st) == -1) {
 		err_sys(e, errno, "%s: sandbox", p->path);
 		goto done;

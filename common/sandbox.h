@@ -16,7 +16,8 @@
 
 struct sandbox_path {
 	const char	*path;
-	int		 write;	/* 0 read, 1 read, create, write, remove */
+	int		 write;	/* 0 read; 1 read, create, write, remove;
+				   2 remove empty directories, no more */
 };
 
 enum sandbox_state {

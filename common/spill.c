@@ -124,7 +124,10 @@ spill_cmp(const struct spill_order *o, const struct item *a,
 		return r;
 	if (a->seq != b->seq)
 		return a->seq > b->seq ? -1 : 1;
-	return a->src == b->src ? 0 : o->src(o->arg, a->src, b->src);
+	if (a->src != b->src && (r = o->src(o->arg, a->src, b->src)) != 0)
+		return r;
+	/* one delta has one record of an id; if not, the order is still one */
+	return -memcmp(a->digest, b->digest, HASH_LEN);
 }
 
 /* The parts of an item that order it. */
@@ -136,6 +139,7 @@ key(const struct head *h, const unsigned char *id, struct item *it)
 	it->seq = h->seq;
 	it->id = (const char *)id;
 	it->id_len = h->id_len;
+	memcpy(it->digest, h->digest, HASH_LEN);
 }
 
 static void
@@ -144,7 +148,6 @@ view(const struct head *h, const unsigned char *p, struct item *it)
 	memset(it, 0, sizeof(*it));
 	key(h, p, it);
 	it->dead = h->dead;
-	memcpy(it->digest, h->digest, HASH_LEN);
 	if (h->dead)
 		return;
 	p += h->id_len;

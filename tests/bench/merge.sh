@@ -1,0 +1,120 @@
+#!/bin/sh
+# merge.sh [COUNT [RECORDS [DIM]]]: dmerge against the sqlite3 shell doing
+# the same by ATTACH, and against cp of the same bytes, in one run.
+#
+# Prints CPU seconds, wall seconds and peak RSS of each, and ratios.  What
+# the shell does not do: check its input's bytes, digest records, digest
+# and reopen what it wrote.  It needs: GNU time, the sqlite3 shell, and
+# build/gen/gendelta (make gens).
+set -eu
+LC_ALL=C
+export LC_ALL
+SRC=$(cd "$(dirname "$0")/../.." && pwd)
+BIN=${BIN:-$SRC/build/bin}
+GEN=${GEN:-$SRC/build/gen}
+count=${1:-400} records=${2:-100} dim=${3:-1536} runs=${RUNS:-3}
+unset DRUN_ID DCKPT_DB DTRACE || :
+
+T=$(mktemp -d "${TMPDIR:-/var/tmp}/intact-bench.XXXXXX")
+trap 'kill $holder 2>/dev/null; rm -rf "$T"' EXIT
+trap 'exit 1' HUP INT TERM
+holder=
+
+mkdir "$T/d" "$T/tmp"
+TMPDIR=$T/tmp DCACHE=$T/cache
+export TMPDIR DCACHE
+"$GEN/gendelta" --out "$T/d" --count "$count" --records "$records" \
+    --dim "$dim"
+
+# one staging, held alive, so that dmerge alone can be run again and again
+DSTAGE=$T/tmp/intact.bench
+export DSTAGE
+mkdir -m 700 "$DSTAGE"
+: >"$DSTAGE/lock"
+flock -s "$DSTAGE/lock" sleep 3600 &
+holder=$!
+"$BIN/dfetch" "$T/d" | "$BIN/dcheck" >"$T/stream"
+
+# the shell: the same rows, the same keys, the same page size
+{
+	cat <<'SQL'
+PRAGMA page_size=32768;
+PRAGMA journal_mode=OFF;
+PRAGMA synchronous=OFF;
+PRAGMA locking_mode=EXCLUSIVE;
+PRAGMA cache_size=-65536;
+CREATE TABLE record(n INTEGER PRIMARY KEY, c INTEGER NOT NULL,
+  id TEXT NOT NULL, seq INTEGER NOT NULL, s INTEGER NOT NULL,
+  metadata TEXT, document TEXT, embedding BLOB);
+CREATE UNIQUE INDEX record_id ON record(c, id);
+SQL
+	i=0
+	for d in "$T"/d/*; do
+		i=$((i + 1))
+		cat <<SQL
+ATTACH '$d/chroma.sqlite3' AS d;
+BEGIN;
+INSERT INTO record(c, id, seq, s, metadata, document, embedding)
+SELECT 1, e.embedding_id, $i, $i,
+  (SELECT json_group_object(m.key, coalesce(m.string_value, m.int_value,
+      m.float_value, m.bool_value)) FROM d.embedding_metadata m
+    WHERE m.id = e.id AND m.key <> 'chroma:document'),
+  (SELECT m.string_value FROM d.embedding_metadata m
+    WHERE m.id = e.id AND m.key = 'chroma:document'),
+  q.vector
+FROM d.embeddings_queue q CROSS JOIN d.segments g CROSS JOIN d.embeddings e
+WHERE g.scope = 'METADATA' AND e.segment_id = g.id
+  AND e.embedding_id = q.id AND q.vector IS NOT NULL
+ON CONFLICT(c, id) DO UPDATE SET seq = excluded.seq, s = excluded.s,
+  metadata = excluded.metadata, document = excluded.document,
+  embedding = excluded.embedding WHERE excluded.seq > seq;
+COMMIT;
+DETACH d;
+SQL
+	done
+} >"$T/shell.sql"
+
+# name command...: cpu wall rss of the median run by CPU
+row() {
+	name=$1
+	shift
+	: >"$T/times"
+	i=0
+	while [ $i -lt "$runs" ]; do
+		rm -rf "$T/out" "$T/out.db"
+		/usr/bin/time -o "$T/time" -f '%U %S %e %M' "$@"
+		awk '{ printf "%.2f %.2f %d\n", $1 + $2, $3, $4 }' \
+		    "$T/time" >>"$T/times"
+		i=$((i + 1))
+	done
+	sort -n "$T/times" | awk -v n="$runs" -v name="$name" \
+	    'NR == int((n + 1) / 2) { print name, $1, $2, $3 }' >>"$T/table"
+}
+
+: >"$T/table"
+# GNU time wants a program, so each is a script of one line
+echo "exec '$BIN/dmerge' -o '$T/out' <'$T/stream' >/dev/null" >"$T/m.sh"
+echo "exec sqlite3 '$T/out.db' <'$T/shell.sql' >/dev/null" >"$T/s.sh"
+echo "exec cp '$T/copy' '$T/out.db'" >"$T/c.sh"
+row dmerge sh "$T/m.sh"
+cp "$T/out/store.sqlite3" "$T/copy"
+row sqlite3 sh "$T/s.sh"
+sqlite3 "$T/out.db" 'SELECT count(*), sum(length(embedding)) FROM record' \
+    >"$T/shell.count"
+sqlite3 "$T/copy" 'SELECT count(*), sum(length(embedding)) FROM records' \
+    >"$T/our.count"
+cmp "$T/shell.count" "$T/our.count"
+row cp sh "$T/c.sh"
+
+echo "merge of $count deltas x $records records x $dim," \
+    "median of $runs runs; store $(wc -c <"$T/copy") bytes"
+awk '
+{ cpu[$1] = $2; wall[$1] = $3; rss[$1] = $4
+  printf "%-8s %6.2f s cpu %6.2f s wall %7d KiB\n", $1, $2, $3, $4 }
+END {
+  printf "dmerge / sqlite3: cpu %.2f wall %.2f\n",
+      cpu["dmerge"] / cpu["sqlite3"], wall["dmerge"] / wall["sqlite3"]
+  printf "dmerge / cp:      cpu %.1f wall %.1f\n",
+      cpu["dmerge"] / (cpu["cp"] > 0 ? cpu["cp"] : 0.01),
+      wall["dmerge"] / (wall["cp"] > 0 ? wall["cp"] : 0.01)
+}' "$T/table"

@@ -1,0 +1,141 @@
+/*
+ * item, json: canonical metadata and the digests, against values worked
+ * out by hand (see the comment at each).
+ * SPDX-License-Identifier: ISC
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buf.h"
+#include "item.h"
+#include "json.h"
+#include "tap.h"
+
+#define RECORD "43a99d391563e60d92a79746b8f0cfc26c44ff057dbf1c08175a460f26255c8f"
+#define CONTENT "50ca3600f3cd9adfd2f597a0d76faceafc8a91ad950872e1e0919389b8cb48b1"
+#define TOMBSTONE "a8259f343fbfe75e8b002d6ea6016b90467e9b0d44e9a8c058780334eeedec6b"
+
+static void
+canon(struct meta *m, const char *in, const char *want)
+{
+	struct buf	 b;
+	const char	*why = "";
+
+	buf_init(&b, 1 << 16);
+	meta_reset(m);
+	if (meta_overlay(m, in, strlen(in), &why) == -1) {
+		tap_is(why, want, in);
+	} else {
+		meta_json(m, &b);
+		tap_is(buf_cstr(&b), want, in);
+	}
+	buf_free(&b);
+}
+
+static void
+number(double v, const char *want)
+{
+	struct buf	b;
+
+	buf_init(&b, 64);
+	json_put_float(&b, v);
+	tap_is(buf_cstr(&b), want, want);
+	buf_free(&b);
+}
+
+int
+main(void)
+{
+	static const unsigned char	vec[8] = { 0, 0, 0x80, 0x3f, 0, 0, 0,
+		0xc0 };	/* 1, -2 */
+	static const unsigned char	nan4[4] = { 0, 0, 0xc0, 0x7f };
+	static const unsigned char	inf4[4] = { 0, 0, 0x80, 0xff };
+	static const char *const	bad[] = { "{\"a\":1,}", "{a:1}", "[1",
+		"{\"a\":01}", "{\"a\":\"\\ud800\"}", "{\"a\":\"\x80\"}",
+		"{\"a\":1}x", "nul", "", "{\"a\":\"\n\"}", "{\"a\":1e999}" };
+	struct meta	*m = meta_new();
+	struct hash	*h = hash_new();
+	struct item	 it;
+	char		 hex[HASH_HEX];
+	unsigned char	 d[HASH_LEN];
+	size_t		 i, wrong = 0;
+
+	tap_plan(27);
+	canon(m, "{}", "{}");
+	canon(m, " { \"b\" : 1 , \"a\" : 1.0 } ", "{\"a\":1.0,\"b\":1}");
+	canon(m, "{\"t\":true,\"f\":false}", "{\"f\":false,\"t\":true}");
+	canon(m, "{\"z\":-0.0,\"y\":-0,\"x\":0}",
+	    "{\"x\":0,\"y\":-0.0,\"z\":-0.0}");
+	canon(m, "{\"s\":\"\\u00e9\\n\\/\\\"\"}",
+	    "{\"s\":\"\xc3\xa9\\u000a/\\\"\"}");
+	canon(m, "{\"s\":\"\\ud83d\\ude42\\u0000\"}",
+	    "{\"s\":\"\xf0\x9f\x99\x82\\u0000\"}");
+	canon(m, "{\"a\":[1,2.5,\"x\",true],\"e\":[]}",
+	    "{\"a\":[1,2.5,\"x\",true],\"e\":[]}");
+	canon(m, "{\"b\":1,\"a\":2,\"c\":3,\"b\":4}",
+	    "{\"a\":2,\"b\":4,\"c\":3}");
+	canon(m, "{\"b\":1,\"a\":2,\"b\":null}", "{\"a\":2}");
+	canon(m, "{\"n\":9223372036854775807,\"m\":-9223372036854775808}",
+	    "{\"m\":-9223372036854775808,\"n\":9223372036854775807}");
+	canon(m, "{\"a\":{}}", "nested object in metadata");
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		wrong += json_valid(bad[i], strlen(bad[i]));
+	tap_ok(wrong == 0, "malformed JSON is refused");
+	number(0.1, "0.1");
+	number(1e20, "1e+20");
+	number(100.0, "100.0");
+	number(1.0 / 3.0, "0.3333333333333333");
+	number(5e-324, "4.94065645841247e-324");
+	number(-1.5e300, "-1.5e+300");
+	tap_ok(item_finite(vec, 2) && !item_finite(nan4, 1) &&
+	    !item_finite(inf4, 1), "finite, NaN, infinity");
+
+	/*
+	 * python3 -c 'import hashlib,struct as s
+	 * p=lambda b:s.pack(">I",len(b))+b
+	 * print(hashlib.sha256(b"intact record 1\n"+p(b"c")+p(b"id")+
+	 *  s.pack(">I",2)+s.pack("<2f",1,-2)+b"\1"+p(b"doc")+p(b"{}")
+	 *  ).hexdigest())'
+	 */
+	memset(&it, 0, sizeof(it));
+	it.id = "id";
+	it.id_len = 2;
+	it.vec = vec;
+	it.doc = "doc";
+	it.doc_len = 3;
+	it.meta = "{}";
+	it.meta_len = 2;
+	item_digest(h, "c", 2, &it);
+	hash_hex(it.digest, hex);
+	tap_is(hex, RECORD, "record digest");
+	item_content_start(h);
+	item_content_add(h, "c", &it);
+	hash_final(h, d);
+	hash_hex(d, hex);
+	tap_is(hex, CONTENT, "content digest of it");
+	it.doc = NULL;
+	memcpy(d, it.digest, HASH_LEN);
+	item_digest(h, "c", 2, &it);
+	tap_ok(memcmp(d, it.digest, HASH_LEN) != 0, "no document");
+	memcpy(d, it.digest, HASH_LEN);
+	it.doc = "";
+	it.doc_len = 0;
+	item_digest(h, "c", 2, &it);
+	tap_ok(memcmp(d, it.digest, HASH_LEN) != 0,
+	    "an empty document is another thing");
+	it.dead = 1;
+	item_digest(h, "c", 2, &it);
+	hash_hex(it.digest, hex);
+	tap_is(hex, TOMBSTONE, "tombstone digest");
+	tap_ok(item_cmp("a", 1, "ab", 2) < 0 && item_cmp("b", 1, "ab", 2) > 0
+	    && item_cmp("\xff", 1, "a", 1) > 0 && item_cmp("", 0, "", 0) == 0,
+	    "ids by bytes");
+	tap_ok(item_space_parse("cosine", 6) == ITEM_COSINE &&
+	    item_space_parse("cos", 3) == -1, "spaces");
+	tap_ok(hash_unhex(RECORD, d) == 0 && hash_unhex("AB", d) == -1,
+	    "hex");
+	meta_free(m);
+	hash_free(h);
+	return tap_done();
+}
