@@ -1,0 +1,393 @@
+/*
+ * Transitions of the checkpoint database, its history, and many processes
+ * at once on one file.
+ * SPDX-License-Identifier: ISC
+ */
+#include <sys/types.h>
+#include <sys/wait.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "ckpt.h"
+#include "msg.h"
+#include "tap.h"
+#include "banned.h"
+
+#define PROCS 32
+#define EACH 25	/* units of a process */
+#define SHARED 10 /* units that all of them go for */
+
+static const char	A[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+			    "aaaaaaaaaaaaaaaa";
+static const char	B[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+			    "bbbbbbbbbbbbbbbb";
+
+struct seen {
+	struct ckpt_unit u;
+	char		 text[4096];
+	int		 n, attempts, open;
+	char		 outcomes[256];
+};
+
+static int
+on_unit(const struct ckpt_unit *u, void *arg)
+{
+	struct seen	*s = arg;
+
+	s->n++;
+	s->u = *u;
+	(void)snprintf(s->text, sizeof(s->text), "%s %s%s %llu %s %s %s",
+	    ckpt_state_name(u->state), u->stale ? "stale " : "",
+	    u->run != NULL ? u->run : "-", (unsigned long long)u->attempts,
+	    u->digest == NULL ? "-" : u->digest[0] == 'a' ? "A" : "B",
+	    ckpt_class_name(u->class), u->code != NULL ? u->code : "-");
+	return 0;
+}
+
+static int
+on_attempt(const struct ckpt_attempt *a, void *arg)
+{
+	struct seen	*s = arg;
+	size_t		 n = strlen(s->outcomes);
+
+	s->attempts++;
+	s->open += a->ended == 0;
+	(void)snprintf(s->outcomes + n, sizeof(s->outcomes) - n, "%s%s:%s",
+	    n > 0 ? " " : "", a->run, a->outcome);
+	return 0;
+}
+
+/* "state [stale ]run attempts digest class code | run:outcome ..." */
+static const char *
+look(struct ckpt *c, const char *key)
+{
+	static char	 b[8192];
+	struct ckpt_sel	 sel;
+	struct seen	 s;
+	struct err	 e = { 0, "" };
+
+	memset(&sel, 0, sizeof(sel));
+	memset(&s, 0, sizeof(s));
+	sel.keys = &key;
+	sel.n_keys = 1;
+	if (ckpt_each(c, &sel, on_unit, &s, &e) == -1 || (s.n == 1 &&
+	    ckpt_history(c, s.u.id, on_attempt, &s, &e) == -1))
+		return "error";
+	if (s.n != 1)
+		return s.n == 0 ? "none" : "many";
+	(void)snprintf(b, sizeof(b), "%s | %s", s.text, s.outcomes);
+	return b;
+}
+
+static int
+raw(const char *path, const char *sql)
+{
+	sqlite3	*db = NULL;
+	int	 rv = -1;
+
+	if (sqlite3_open(path, &db) == SQLITE_OK)
+		rv = sqlite3_exec(db, sql, NULL, NULL, NULL);
+	sqlite3_close(db);
+	return rv;
+}
+
+static void
+transitions(struct ckpt *c, const char *path)
+{
+	struct ckpt_facts	 f = { 10, 20, 30, "-P 4" };
+	struct err		 e = { 0, "" };
+	pid_t			 pid;
+	int			 r, st;
+
+	r = ckpt_plan(c, CKPT_INPUT, "p", "r1", &e);
+	tap_ok(r == 0, "plan: new");
+	tap_is(look(c, "p"), "pending - 0 -  - | ", "plan: pending, no attempt");
+	tap_ok(ckpt_plan(c, CKPT_INPUT, "p", "r1", &e) == 1, "plan: known");
+
+	tap_ok(ckpt_start(c, CKPT_INPUT, "k", A, "r1", &e) == 0, "start");
+	tap_is(look(c, "k"), "in_progress r1 1 A  - | r1:", "in progress");
+	tap_ok(ckpt_start(c, CKPT_INPUT, "k", A, "r1", &e) == 0, "again");
+	tap_is(look(c, "k"), "in_progress r1 1 A  - | r1:",
+	    "the same run again is the same attempt");
+	tap_ok(ckpt_start(c, CKPT_INPUT, "k", B, "r2", &e) == 1,
+	    "another run does not take what lives");
+	tap_is(look(c, "k"), "in_progress r1 2 A  - | r1: r2:",
+	    "but is in the history");
+	tap_ok(ckpt_fail(c, CKPT_INPUT, "k", "r2", 65, "hot", "x", &e) == 1,
+	    "nor fails it");
+	tap_is(look(c, "k"), "in_progress r1 2 A  - | r1: r2:failed",
+	    "the failure is history");
+	tap_ok(ckpt_done(c, CKPT_INPUT, "k", A, "r1", &e) == 0, "done");
+	tap_is(look(c, "k"), "completed r1 2 A  - | r1:completed r2:failed",
+	    "completed");
+	tap_ok(ckpt_done(c, CKPT_INPUT, "k", A, "r1", &e) == 0 &&
+	    ckpt_done(c, CKPT_INPUT, "k", A, "r9", &e) == 0, "twice is once");
+	tap_is(look(c, "k"), "completed r1 2 A  - | r1:completed r2:failed",
+	    "nothing was added");
+	tap_ok(ckpt_fail(c, CKPT_INPUT, "k", "r1", 75, NULL, "x", &e) == 1,
+	    "completed does not fail afterwards");
+	tap_ok(strncmp(look(c, "k"), "completed r1", 12) == 0, "it is so");
+	tap_ok(ckpt_start(c, CKPT_INPUT, "k", B, "r3", &e) == 0,
+	    "new content by that name starts again");
+	tap_ok(ckpt_done(c, CKPT_INPUT, "k", A, "r1", &e) == 1,
+	    "the old content does not complete it");
+	tap_ok(strncmp(look(c, "k"), "in_progress r3", 14) == 0, "it is so");
+	r = ckpt_done(c, CKPT_INPUT, "k", A, "r3", &e);
+	tap_ok(r == -1 && e.code == MSG_DATAERR,
+	    "done with other content than begun: 65");
+	tap_ok(strstr(look(c, "k"), "failed r3 4 B permanent changed") ==
+	    look(c, "k"), "and failed");
+	e.code = 0;
+	tap_ok(ckpt_start(c, CKPT_INPUT, "k", B, "r4", &e) == 0 &&
+	    ckpt_fail(c, CKPT_INPUT, "k", "r4", 75, NULL, "later", &e) == 0,
+	    "fail");
+	tap_is(look(c, "k"), "failed r4 5 B transient TEMPFAIL | r1:completed "
+	    "r2:failed r1:failed r3:failed r4:failed", "all attempts are kept");
+
+	tap_ok(ckpt_done(c, CKPT_CHUNK, "never started", A, "r1", &e) == 0 &&
+	    strcmp(look(c, "never started"),
+	    "completed r1 1 A  - | r1:completed") == 0, "done, not started");
+	tap_ok(ckpt_fail(c, CKPT_INPUT, "refused", "r1", 65, "hot",
+	    "a\xff\"\n\xc3\xa9", &e) == 0 && strcmp(look(c, "refused"),
+	    "failed r1 1 - permanent hot | r1:failed") == 0,
+	    "failed, not started");
+	tap_ok(ckpt_fail(c, CKPT_INPUT, "odd", "r1", 137, NULL, NULL, &e) ==
+	    0 && strcmp(look(c, "odd"), "failed r1 1 - unknown - | r1:failed")
+	    == 0, "137 is of class unknown");
+	tap_ok(ckpt_done(c, CKPT_OPERATION, "op", NULL, "r1", &e) == 0 &&
+	    ckpt_done(c, CKPT_OPERATION, "op", NULL, "r2", &e) == 0 &&
+	    strcmp(look(c, "op"),
+	    "completed r2 2 -  - | r1:completed r2:completed") == 0,
+	    "an operation is done anew by each run");
+	tap_ok(ckpt_start(c, CKPT_INPUT, "a|b", NULL, "r1", &e) == 0 &&
+	    ckpt_set_pipeline(c, "a", &e) == 0 &&
+	    ckpt_start(c, CKPT_INPUT, "b", NULL, "r5", &e) == 0 &&
+	    ckpt_start(c, CKPT_INPUT, "a", NULL, "r5", &e) == 0 &&
+	    ckpt_start(c, CKPT_INPUT, "c", NULL, "r5", &e) == 0,
+	    "keys with bars, other pipelines");
+	tap_ok(ckpt_note(c, CKPT_INPUT, "a", &f, &e) == 0, "note");
+	tap_ok(ckpt_fail(c, CKPT_INPUT, "c", "r5", 65, "hot", "x", &e) == 0,
+	    "one of a run fails");
+	tap_ok(ckpt_release(c, "r5", 76, NULL, &e) == 0, "release the rest");
+	tap_is(look(c, "a"), "pending r5 1 - unknown - | r5:abandoned",
+	    "pending again");
+	tap_ok(strncmp(look(c, "c"), "failed r5", 9) == 0,
+	    "what failed stays so");
+	tap_ok(ckpt_set_pipeline(c, CKPT_DEFAULT, &e) == 0, "back");
+	tap_ok(ckpt_note(c, CKPT_INPUT, "nope", &f, &e) == -1 &&
+	    e.code == MSG_NOINPUT, "note: no such unit is 66");
+	e.code = 0;
+	tap_ok(ckpt_start(c, CKPT_INPUT, "", NULL, "r", &e) == -1 &&
+	    e.code == MSG_USAGE, "an empty key is 64");
+	e.code = 0;
+
+	/* whose processes are gone */
+	pid = fork();
+	if (pid == 0) {
+		struct ckpt	*k;
+
+		(void)setpgid(0, 0);
+		k = ckpt_open(path, 0, &e);
+		_exit(ckpt_start(k, CKPT_INPUT, "dead", A, "r6", &e) != 0);
+	}
+	(void)waitpid(pid, &st, 0);
+	tap_ok(st == 0, "a process starts a unit and is gone");
+	tap_is(look(c, "dead"), "in_progress stale r6 1 A  - | r6:",
+	    "the unit is stale");
+	tap_ok(ckpt_start(c, CKPT_INPUT, "dead", A, "r7", &e) == 0,
+	    "another run takes it");
+	tap_is(look(c, "dead"), "in_progress r7 2 A  - | r6:abandoned r7:",
+	    "and says so");
+	/* on another host only the lease counts */
+	tap_ok(raw(path, "UPDATE unit SET host = 'elsewhere', pid = 99999999,"
+	    " pgid = 99999999 WHERE key = 'dead'") == 0 &&
+	    ckpt_start(c, CKPT_INPUT, "dead", A, "r8", &e) == 1,
+	    "another host's is left alone");
+	tap_ok(raw(path, "UPDATE unit SET lease = 1 WHERE key = 'dead'") ==
+	    0 && ckpt_start(c, CKPT_INPUT, "dead", A, "r9", &e) == 0,
+	    "until its lease is over");
+
+	/* transactions */
+	tap_ok(ckpt_begin(c, &e) == 0 &&
+	    ckpt_start(c, CKPT_INPUT, "t", A, "r1", &e) == 0 &&
+	    ckpt_done(c, CKPT_INPUT, "t", A, "r1", &e) == 0, "begin");
+	ckpt_rollback(c);
+	tap_is(look(c, "t"), "none", "rolled back");
+	tap_ok(ckpt_begin(c, &e) == 0 &&
+	    ckpt_start(c, CKPT_INPUT, "t", A, "r1", &e) == 0 &&
+	    ckpt_commit(c, &e) == 0, "commit");
+	tap_is(look(c, "t"), "in_progress r1 1 A  - | r1:", "committed");
+	tap_ok(ckpt_start(NULL, CKPT_INPUT, "t", A, "r1", &e) == 0 &&
+	    ckpt_done(NULL, CKPT_INPUT, "t", A, "r1", &e) == 0 &&
+	    ckpt_fail(NULL, CKPT_INPUT, "t", "r", 65, NULL, NULL, &e) == 0 &&
+	    ckpt_begin(NULL, &e) == 0 && ckpt_commit(NULL, &e) == 0 &&
+	    ckpt_release(NULL, "r", 65, NULL, &e) == 0,
+	    "nobody asked: nothing, and 0");
+}
+
+/* Errors have text whole in UTF-8. */
+static int
+on_text(const struct ckpt_unit *u, void *arg)
+{
+	(void)snprintf(arg, 64, "%s", u->error);
+	return 0;
+}
+
+/* One of many: its own units, and the shared ones. Exit 0 or 1. */
+static int
+hammer(const char *path, int i)
+{
+	struct err	 e = { 0, "" };
+	struct ckpt	*c = ckpt_open(path, CKPT_CREATE, &e);
+	char		 key[64], run[32];
+	int		 k, bad = c == NULL, won = 0;
+
+	(void)snprintf(run, sizeof(run), "run%d", i);
+	for (k = 0; !bad && k < EACH; k++) {
+		(void)snprintf(key, sizeof(key), "own/%d/%d", i, k);
+		bad = ckpt_start(c, CKPT_INPUT, key, A, run, &e) != 0 ||
+		    (k % 5 == 0 ?
+		    ckpt_fail(c, CKPT_INPUT, key, run, 75, NULL, "t", &e) :
+		    ckpt_done(c, CKPT_INPUT, key, A, run, &e)) != 0;
+	}
+	for (k = 0; !bad && k < SHARED; k++) {
+		(void)snprintf(key, sizeof(key), "shared/%d", k);
+		switch (ckpt_start(c, CKPT_INPUT, key, A, run, &e)) {
+		case 0:
+			won++;
+			break;
+		case 1:
+			break;
+		default:
+			bad = 1;
+		}
+	}
+	if (bad)
+		printf("# process %d: %s\n", i, e.text);
+	(void)fflush(stdout);
+	ckpt_close(c);
+	return bad ? 255 : won;
+}
+
+static int
+count_attempts(const char *path)
+{
+	sqlite3		*db = NULL;
+	sqlite3_stmt	*s = NULL;
+	int		 rows = -1;
+
+	if (sqlite3_open(path, &db) == SQLITE_OK &&
+	    sqlite3_prepare_v2(db, "SELECT count(*) FROM attempt", -1, &s,
+	    NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+		rows = sqlite3_column_int(s, 0);
+	sqlite3_finalize(s);
+	sqlite3_close(db);
+	return rows;
+}
+
+static void
+many(const char *path)
+{
+	struct ckpt_sel	 sel;
+	struct err	 e = { 0, "" };
+	struct ckpt	*c;
+	uint64_t	 n = 0;
+	int		 i, st, bad = 0, rows, won = 0, go[2];
+	char		 ch;
+
+	(void)fflush(stdout);
+	if (pipe(go) == -1)
+		return;
+	for (i = 0; i < PROCS; i++)
+		if (fork() == 0) {
+			(void)close(go[1]);
+			if (read(go[0], &ch, 1) != 0)
+				_exit(255);
+			_exit(hammer(path, i));
+		}
+	(void)close(go[1]); /* all at once, the file not yet there */
+	for (i = 0; i < PROCS; i++)
+		if (wait(&st) == -1 || !WIFEXITED(st) ||
+		    WEXITSTATUS(st) == 255)
+			bad++;
+		else
+			won += WEXITSTATUS(st);
+	tap_ok(bad == 0, "%d processes at once: no lock error", PROCS);
+	tap_ok(won == SHARED, "each shared unit was taken once: %d", won);
+	c = ckpt_open(path, 0, &e);
+	memset(&sel, 0, sizeof(sel));
+	sel.states = 1U << CKPT_COMPLETED;
+	tap_ok(ckpt_count(c, &sel, &n, &e) == 0 && n == PROCS * EACH * 4 / 5,
+	    "no completion lost");
+	sel.states = 1U << CKPT_FAILED;
+	sel.classes = 1U << CKPT_TRANSIENT;
+	tap_ok(ckpt_count(c, &sel, &n, &e) == 0 && n == PROCS * EACH / 5,
+	    "no failure lost");
+	sel.states = 1U << CKPT_IN_PROGRESS;
+	sel.classes = 0;
+	tap_ok(ckpt_count(c, &sel, &n, &e) == 0 && n == SHARED,
+	    "and the shared ones");
+	ckpt_close(c);
+	rows = count_attempts(path);
+	tap_ok(rows == PROCS * (EACH + SHARED),
+	    "every attempt is in the history: %d", rows);
+}
+
+/* Our two databases and what SQLite leaves beside them. */
+static void
+remove_all(const char *dir)
+{
+	static const char *const	names[] = { "db", "db-wal", "db-shm",
+	    "many", "many-wal", "many-shm" };
+	char				path[64];
+	size_t				i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		(void)unlink(path);
+	}
+	(void)rmdir(dir);
+}
+
+int
+main(void)
+{
+	char		 dir[] = "/tmp/ckpt-unit.XXXXXX", path[64], text[64];
+	const char	*key = "refused";
+	struct ckpt_sel	 sel;
+	struct err	 e = { 0, "" };
+	struct ckpt	*c;
+
+	msg_init("unit");
+	tap_plan(63);
+	(void)unsetenv("DCKPT_DB");
+	(void)unsetenv("DCKPT_PIPELINE");
+	if (mkdtemp(dir) == NULL)
+		return 1;
+	(void)snprintf(path, sizeof(path), "%s/db", dir);
+	tap_ok(ckpt_open(NULL, CKPT_CREATE, &e) == NULL && e.code == 0,
+	    "nobody names one: NULL and no error");
+	tap_ok(ckpt_open(path, 0, &e) == NULL && e.code == MSG_NOINPUT &&
+	    access(path, F_OK) == -1, "absent: 66, and nothing made");
+	e.code = 0;
+	c = ckpt_open(path, CKPT_CREATE, &e);
+	tap_ok(c != NULL, "created");
+	transitions(c, path);
+	memset(&sel, 0, sizeof(sel));
+	sel.keys = &key;
+	sel.n_keys = 1;
+	tap_ok(ckpt_each(c, &sel, on_text, text, &e) == 0 &&
+	    strcmp(text, "a?\"\n\xc3\xa9") == 0,
+	    "error texts are kept as they are, in UTF-8");
+	ckpt_close(c);
+	(void)snprintf(path, sizeof(path), "%s/many", dir);
+	many(path);
+	remove_all(dir);
+	return tap_done();
+}
