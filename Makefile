@@ -63,10 +63,10 @@ $(B)/bin/dfetch: $(B)/bin/dfetch.o $(B)/bin/dfetch_local.o \
 $(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
     $(B)/bin/dcheck_answer.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dcheck*.o $(LIB) $(ARCHIVE_L) $(MSGPACK_L) \
-	    $(SQLITE_L) $(CRYPTO_L)
+	    $(SQLITE_L) $(CRYPTO_L) -lm
 $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dmerge*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
-	    $(CRYPTO_L)
+	    $(CRYPTO_L) -lm
 $(B)/bin/dpublish: $(B)/bin/dpublish.o $(B)/bin/dpublish_prove.o \
     $(B)/bin/dpublish_verbs.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dpublish*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
