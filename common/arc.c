@@ -66,11 +66,12 @@ struct arc {
 static const char *
 shown(const char *name, char out[ARC_SHOWN])
 {
-	size_t	i;
+	size_t	i, n;
 
 	if (name == NULL)
 		return "(no name)";
-	for (i = 0; name[i] != '\0' && i < ARC_SHOWN - 1; i++)
+	n = strlen(name) < ARC_SHOWN ? strlen(name) : ARC_SHOWN - 1;
+	for (i = 0; i < n; i++)
 		out[i] = (unsigned char)name[i] < 0x20 ||
 		    (unsigned char)name[i] > 0x7e ? '?' : name[i];
 	out[i] = '\0';

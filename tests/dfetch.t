@@ -336,7 +336,7 @@ dfetch -P 16 --json many | norm >p16
 is "$(grep -c '"t":"delta"' p16)" "300" "300 inputs"
 ok "any -P: the same records in the same order" cmp p1 p16
 seq -f '/nonexistent/%.0f' 100000 >plan
-(ulimit -n 32; dfetch --json -f plan >out 2>err; echo $? >st)
+sh -c 'ulimit -n 32; exec dfetch --json -f plan' >out 2>err; echo $? >st
 is "$(cat st) $(wc -l <err | tr -d ' ')" "66 100000" \
     "100,000 missing inputs are 100,000 names"
 like out '"n_reasons":100000' "and FAIL counts them"
