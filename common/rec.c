@@ -546,7 +546,8 @@ rec_get_str(const struct rec *r, const char *key, const char **s)
 	int			 ok = 0;
 
 	if (decode(find(r, key), &z) == 0 && o->type == MSGPACK_OBJECT_STR &&
-	    memchr(o->via.str.ptr, 0, o->via.str.size) == NULL) {
+	    (o->via.str.size == 0 ||
+	    memchr(o->via.str.ptr, 0, o->via.str.size) == NULL)) {
 		*s = keep(r, o->via.str.ptr, o->via.str.size);
 		ok = 1;
 	}
