@@ -528,7 +528,7 @@ unchanged(struct dpub *p, struct target *t, const struct target_commit *head,
 	struct target_upload	*u = NULL;
 	struct rec		*r;
 	char			 ptr[TARGET_VERSION_MAX];
-	int			 rv = -1;
+	int			 r1, rv = -1;
 
 	if (head->generation == 0)
 		return err_set(e, MSG_DATAERR, "%s: the store is said to be "
@@ -544,9 +544,10 @@ unchanged(struct dpub *p, struct target *t, const struct target_commit *head,
 		rv = leave(p, r, "", e);
 		goto done;
 	}
-	if (target_pointer(t, ptr, e) == -1)
+	r1 = target_pointer(t, ptr, e);
+	if (r1 == -1)
 		goto done;
-	if (strcmp(ptr, head->version) != 0) {
+	if (r1 != 1 || strcmp(ptr, head->version) != 0) {
 		u = target_begin(t, &p->f.stage, p->f.stage.run, NULL, 0, e);
 		if (u == NULL || target_advance(u, e) == -1)
 			goto done;

@@ -549,6 +549,8 @@ target_pointer(struct target *t, char out[TARGET_VERSION_MAX],
 		if (n > 0)
 			memcpy(out, b.p, n);
 		out[n] = '\0';
+		if (n != b.len)
+			r = 2;
 	}
 	buf_free(&b);
 	return r;

@@ -80,7 +80,7 @@ int	target_newest(struct target *t, struct target_commit *c,
 /* 1 with *c, 0 there is none, -1 error. */
 int	target_commit_get(struct target *t, uint64_t generation,
 	    struct target_commit *c, struct err *e);
-/* What the pointer says: 1, 0 there is none, -1. */
+/* What the pointer says: 1, 2 it says more than that, 0 none, -1. */
 int	target_pointer(struct target *t, char out[TARGET_VERSION_MAX],
 	    struct err *e);
 /* Does the version lie there (its manifest does)? 1, 0, -1. */

@@ -195,25 +195,60 @@ local_has(void *impl, const char *key, struct err *e)
 	return errno == ENOENT ? 0 : at_sys(l, e, errno, key);
 }
 
+/*
+ * The directory of key opened, its last component, and, seen from there,
+ * the file in the claim that bytes are put aside in.
+ */
+static int
+aside_of(struct local *l, const char *claim, const char *key, int *dirfd,
+    const char **name, char tmp[LOCAL_KEY_MAX], struct err *e)
+{
+	char		 up[LOCAL_KEY_MAX], here[LOCAL_KEY_MAX];
+	const char	*s;
+	size_t		 n = 0;
+
+	if (join(here, claim, LOCAL_ASIDE, e) == -1)
+		return -1;
+	tmp[0] = '\0';
+	for (s = key; *s != '\0'; s++)
+		if (*s == '/') {
+			(void)snprintf(tmp + n, LOCAL_KEY_MAX - n, "../");
+			n += 3;
+			if (n >= LOCAL_KEY_MAX)
+				return err_set(e, MSG_SOFTWARE, "%.200s: key "
+				    "too deep", key);
+		}
+	if (strlen(here) + n >= LOCAL_KEY_MAX)
+		return err_set(e, MSG_SOFTWARE, "%.200s: key too long", key);
+	memcpy(tmp + n, here, strlen(here) + 1);
+	parent_of(up, key);
+	*dirfd = openat(l->fd, up, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*dirfd == -1)
+		return at_sys(l, e, errno, up);
+	*name = path_base(key);
+	return 0;
+}
+
 static int
 local_create(void *impl, const char *claim, const char *key, const void *p,
     size_t n, struct err *e)
 {
 	struct local	*l = impl;
 	struct err	 f = { 0, "" };
+	const char	*name;
 	char		 tmp[LOCAL_KEY_MAX], up[LOCAL_KEY_MAX];
-	int		 r;
+	int		 fd, r;
 
-	if (join(tmp, claim, LOCAL_ASIDE, e) == -1 ||
-	    make_parent(l, key, e) == -1)
+	if (make_parent(l, key, e) == -1 ||
+	    aside_of(l, claim, key, &fd, &name, tmp, e) == -1)
 		return -1;
-	r = io_create_excl(l->fd, key, tmp, p, n, &f);
-	if (r == -1)
-		return at(l, e, &f);
-	/* also when it was there: who made it may not have come this far */
-	parent_of(up, key);
-	if (sync_dir(l, up, e) == -1)
-		return -1;
+	r = io_create_excl(fd, name, tmp, p, n, &f);
+	(void)close(fd);
+	if (r == -1) {
+		parent_of(up, key);
+		return err_set(e, f.code, "%.300s/%.100s/%s", l->abs, up,
+		    f.text);
+	}
 	return r;
 }
 
@@ -223,14 +258,20 @@ local_replace(void *impl, const char *claim, const char *key, const void *p,
 {
 	struct local	*l = impl;
 	struct err	 f = { 0, "" };
+	const char	*name;
 	char		 tmp[LOCAL_KEY_MAX], up[LOCAL_KEY_MAX];
+	int		 fd, r;
 
-	if (join(tmp, claim, LOCAL_ASIDE, e) == -1)
+	if (aside_of(l, claim, key, &fd, &name, tmp, e) == -1)
 		return -1;
-	if (io_replace(l->fd, key, tmp, p, n, &f) == -1)
-		return at(l, e, &f);
-	parent_of(up, key);
-	return sync_dir(l, up, e);
+	r = io_replace(fd, name, tmp, p, n, &f);
+	(void)close(fd);
+	if (r == -1) {
+		parent_of(up, key);
+		return err_set(e, f.code, "%.300s/%.100s/%s", l->abs, up,
+		    f.text);
+	}
+	return 0;
 }
 
 static int
