@@ -851,6 +851,8 @@ put_delta(struct run *g, struct slot *s)
 	if (s->a.recovered)
 		d.recovered = 1;
 	rec_delta_put(s->r, &d);
+	if (s->a.content[0] != '\0')
+		rec_set_str(s->r, "content_digest", s->a.content);
 	buf_free(&b);
 	(void)filter_put(&g->f, s->r);
 }
