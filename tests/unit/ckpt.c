@@ -365,7 +365,7 @@ main(void)
 	struct ckpt	*c;
 
 	msg_init("unit");
-	tap_plan(63);
+	tap_plan(58);
 	(void)unsetenv("DCKPT_DB");
 	(void)unsetenv("DCKPT_PIPELINE");
 	if (mkdtemp(dir) == NULL)
