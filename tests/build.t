@@ -2,7 +2,7 @@
 # build.t: what make installs, what it takes away again, what it packs; and
 # that contrib/deps.sh costs nothing when nothing is missing.
 . "$(dirname "$0")/lib.sh"
-plan 16
+plan 17
 B=$(dirname "$BIN")
 unset MAKEFLAGS MAKELEVEL
 mk() { make -C "$SRC" B="$B" "$@"; }
@@ -19,10 +19,11 @@ is "$(cd d && find . -path '*man1/*' ! -name '*.1' -o \
 for p in drun dfetch; do
 	is "$("$T/d/opt/x/bin/$p" --version)" "$p 0.1.0" "installed $p runs"
 done
+I=$T/d/opt/x/bin
 ok "drun finds the installed dpublish beside itself" \
-    env PATH=/usr/bin:/bin sh -c 'd/opt/x/bin/drun "PATH=$PWD/d/opt/x/bin
-	dfetch -B t '"$DATA"'/demo/delta-01 | d/opt/x/bin/dcheck |
-	d/opt/x/bin/dmerge | d/opt/x/bin/dpublish t" && [ -e t/latest-pointer.txt ]'
+    env PATH=/usr/bin:/bin "$I/drun" "$I/dfetch -B t $DATA/demo/delta-01 |
+	$I/dcheck | $I/dmerge | $I/dpublish t"
+ok "and it published" [ -e t/latest-pointer.txt ]
 status 0 "make uninstall" mk uninstall DESTDIR="$T/d" PREFIX=/opt/x
 is "$(find d -type f)" "" "takes away all of it"
 

@@ -45,8 +45,8 @@ print $s;
 exit($s =~ /\xa1t\xa3end/ ? 0 : 76);
 X
 chmod +x "$T"/bad-*
-for bad in bad-cat bad-end bad-known; do
-	conform "$T/$bad" >"$T/found" 2>&1
-	ok "$bad is found out" grep -q '^not ok' "$T/found"
+for liar in bad-cat bad-end bad-known; do
+	conform "$T/$liar" >"$T/found" 2>&1
+	ok "$liar is found out" grep -q '^not ok' "$T/found"
 done
 finish

@@ -21,20 +21,20 @@ commits() { ls "$1/commits" 2>/dev/null | wc -l | tr -d ' '; }
 # --- the one-liner
 status 64 "oneliner.sh without operands" "$EX/oneliner.sh"
 status 0 "oneliner.sh" "$EX/oneliner.sh" "a target" deltas
-want=$(digest "a target")
-is "${#want}" 64 "it published something with a content digest"
+DIGEST=$(digest "a target")
+is "${#DIGEST}" 64 "it published something with a content digest"
 status 0 "oneliner.sh again" "$EX/oneliner.sh" "a target" deltas
 is "$(commits 'a target')" 1 "nothing new, nothing published"
 
 # --- fan-out
 fanout() { LINES_EACH=$1 "$EX/fanout.sh" "$2" deltas; }
 status 0 "fanout.sh, three to a chunk" fanout 3 fan
-is "$(digest fan)" "$want" "the same content digest"
+is "$(digest fan)" "$DIGEST" "the same content digest"
 is "$(ls -d fanout 2>/dev/null)" "" "its work is cleared away"
 status 0 "fanout.sh again" fanout 3 fan
 is "$(commits fan)" 1 "nothing new, nothing published"
 # one bad delta stops the last pipeline, and the chunks that are good stay
-cp -R deltas/delta-10 good
+cp -Rp deltas/delta-10 good
 truncate -s 50000 deltas/delta-10/chroma.sqlite3
 status 65 "fanout.sh with a bad delta" fanout 3 fan2
 like err 'delta-10' "it is named"
@@ -43,14 +43,14 @@ is "$(ls -d fanout/chunk.*.d | wc -l | tr -d ' ')" 3 "three chunks were merged"
 rm -rf deltas/delta-10
 cp -Rp good deltas/delta-10
 status 0 "mended, run again" fanout 3 fan2
-is "$(digest fan2)" "$want" "the same content digest"
+is "$(digest fan2)" "$DIGEST" "the same content digest"
 
 # --- make
 reprocess() {
 	make -f "$EX/reprocess.mk" -j2 -k DELTAS=deltas TARGET=mk "$@"
 }
 status 0 "reprocess.mk" reprocess
-is "$(digest mk)" "$want" "the same content digest"
+is "$(digest mk)" "$DIGEST" "the same content digest"
 status 0 "reprocess.mk again" reprocess
 is "$(grep -c 'dmerge -o' out)" 0 "no delta is done again"
 is "$(commits mk)" 1 "nothing is published"
@@ -62,6 +62,6 @@ is "$(grep -c 'dmerge -o' out)" 1 "one delta is done again"
 # --- a stage that is not ours
 status 0 "foreign.py in the middle" drun "dfetch -B lines deltas | dcheck |
     $EX/foreign.py | dmerge | dpublish lines"
-is "$(digest lines)" "$want" "the same content digest"
+is "$(digest lines)" "$DIGEST" "the same content digest"
 like err "foreign.py: \\{.*'delta': 10" "it saw ten deltas"
 finish

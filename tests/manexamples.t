@@ -1,9 +1,9 @@
 #!/bin/sh
-# manexamples.t: the EXAMPLES of every man page are run as they stand, each
-# in a fresh directory that holds what they speak of:
+# manexamples.t: the EXAMPLES of every man page are run as they stand, those
+# of a page one after the other in a fresh directory that holds:
 #	deltas/	ten real deltas	target	holds the first five of them
 #	plan	lists all ten	out/	empty
-# /srv/rag/lines stands for a target that is not there yet.
+#	tests/ and examples/ of the source; /srv/rag/lines is a copy of target
 # An example is a literal display (.Bd -literal) and has to exit 0, or with
 # the N of a comment before it: .\" status N
 # One that cannot be run here says so, and why: .\" not run: REASON
@@ -38,25 +38,30 @@ for f in "$SRC"/man/*; do
 done
 plan $((total + pages + 1))
 
-mkdir -p proto/deltas proto/out proto/first
+mkdir -p at/deltas at/out at/srv
 m=10
 for d in "$DATA"/demo/delta-*; do
-	cp -R "$d" proto/deltas/
-	find "proto/deltas/${d##*/}" -exec touch -d "2026-11-20 12:$m:00" {} +
+	cp -R "$d" at/deltas/
+	find "at/deltas/${d##*/}" -exec touch -d "2026-11-20 12:$m:00" {} +
 	m=$((m + 1))
 done
-cp -Rp proto/deltas/delta-0[1-5] proto/first/
-cd proto || exit 99
+ln -s "$SRC/tests" "$SRC/examples" at/
+cd at || exit 99
+dfetch -l deltas/ >plan
 status 0 "five deltas are published, for the examples" \
-    drun 'dfetch -B target first | dcheck | dmerge | dpublish target'
+    drun 'dfetch -B target deltas/delta-0[1-5] | dcheck | dmerge |
+	dpublish target'
+cp -Rp target srv/lines
 cd "$T" || exit 99
-rm -rf proto/first
+mv at proto
 
 for f in "$SRC"/man/*; do
 	p=$(basename "$f") i=0 skipped=0
+	rm -rf at
+	cp -Rp proto at
 	while true; do
 		i=$((i + 1))
-		rm -rf at block
+		rm -f block
 		want=$(example "$f" $i block) || break
 		what="$p: example $i: $(head -1 block)"
 		if [ "$want" = not ]; then
@@ -64,11 +69,8 @@ for f in "$SRC"/man/*; do
 			ok "$what (is not run)" true
 			continue
 		fi
-		cp -Rp proto at
 		sed -i "s|/srv/rag/lines|$T/at/srv/lines|g" block
-		mkdir at/srv
 		cd at || exit 99
-		dfetch -l deltas/ >plan
 		status "$want" "$what" sh -e "$T/block"
 		cd "$T" || exit 99
 	done

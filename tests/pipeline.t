@@ -3,7 +3,7 @@
 # never half happen, one content digest whatever the way, conservation,
 # absent things, and a machine that fails.
 . "$(dirname "$0")/lib.sh"
-plan 101
+plan 98
 GEN=${GEN:-$SRC/build/gen}
 S=$DATA/samples
 DEMO=$DATA/demo
@@ -18,7 +18,8 @@ digest() {
 pointer() { cat "$1/latest-pointer.txt" 2>/dev/null; }
 published() { digest "$1/timestamped/$(pointer "$1")"; }
 # what lies in the staging area, and in a target's
-staged() { ls -A "$TMPDIR"; ls -A "$1/staging" 2>/dev/null; }
+# (a target keeps one empty lock file there)
+staged() { ls -A "$TMPDIR"; find "$1/staging" -mindepth 1 ! -name .lock 2>/dev/null; }
 # all of a target's names and bytes
 picture() { (cd "$1" && find . -type f -exec cksum {} + | sort) 2>&1; }
 rows() { sqlite3 -readonly "$1" "SELECT count(*) FROM records"; }
@@ -101,8 +102,8 @@ ok "26 generated deltas are listed as a plan" \
     sh -c 'dfetch -l many >plan && [ "$(wc -l <plan)" = 26 ]'
 status 0 "one pipeline" \
     drun 'dfetch -f plan | dcheck | dmerge -p plan -o one'
-want=$(digest one)
-is "${#want}" 64 "it has a content digest"
+DIGEST=$(digest one)
+is "${#DIGEST}" 64 "it has a content digest"
 # 24 * 15 + 20 distinct ids, two of them deleted, three more
 is "$(rows one/store.sqlite3)" 381 "and the records that it must have"
 
@@ -115,27 +116,27 @@ chunked() {
 	    drun 'dfetch -f @ | dcheck | dmerge -p @ -o @.d' || return
 	drun "dfetch chunks/*.d | dcheck | dmerge -p $2 -o $3"
 }
-for n in 1 2 7 25; do
-	status 0 "chunks of $n through xargs -P 4" chunked $n plan out
-	is "$(digest out)" "$want" "chunks of $n: the same content digest"
+for each in 1 2 7 25; do
+	status 0 "chunks of $each through xargs -P 4" chunked $each plan res
+	is "$(digest res)" "$DIGEST" "chunks of $each: the same content digest"
 done
 tac plan >reversed
 status 0 "in reversed order" \
-    drun 'dfetch -f reversed | dcheck | dmerge -o out.r'
-is "$(digest out.r)" "$want" "reversed: the same content digest"
+    drun 'dfetch -f reversed | dcheck | dmerge -o res.r'
+is "$(digest res.r)" "$DIGEST" "reversed: the same content digest"
 for seed in 1 2 3; do
 	awk -v s=$seed 'BEGIN { srand(s) } { print rand() "\t" $0 }' plan |
 	    sort -n | cut -f 2- >shuffled
-	drun "dfetch -f shuffled | dcheck | dmerge -o out.s$seed" >so 2>err
-	is "$(digest out.s$seed)" "$want" "shuffled ($seed): the same"
+	drun "dfetch -f shuffled | dcheck | dmerge -o res.s$seed" >so 2>err
+	is "$(digest res.s$seed)" "$DIGEST" "shuffled ($seed): the same"
 done
 cp -Rp many again
 status 0 "every delta twice, under another name" \
-    drun 'dfetch many again | dcheck | dmerge -o out.t'
-is "$(digest out.t)" "$want" "twice: the same content digest"
+    drun 'dfetch many again | dcheck | dmerge -o res.t'
+is "$(digest res.t)" "$DIGEST" "twice: the same content digest"
 status 0 "every line of the plan twice" \
-    sh -c 'cat plan plan | drun "dfetch - | dcheck | dmerge -p plan -o out.l"'
-is "$(digest out.l)" "$want" "lines twice: the same content digest"
+    sh -c 'cat plan plan | drun "dfetch - | dcheck | dmerge -p plan -o res.l"'
+is "$(digest res.l)" "$DIGEST" "lines twice: the same content digest"
 head -13 plan >first
 tail -13 plan >second
 for order in 'first second' 'second first'; do
@@ -144,11 +145,11 @@ for order in 'first second' 'second first'; do
 		drun "dfetch -B two -f $p | dcheck | dmerge | dpublish two" \
 		    >so 2>err || sed 's/^/# /' err
 	done
-	is "$(published two)" "$want" "onto a base in two steps, $order"
+	is "$(published two)" "$DIGEST" "onto a base in two steps, $order"
 done
 is "$(rows_of two)" 381 "and the same records"
 ok "the same bytes for the same inputs" \
-    cmp one/store.sqlite3 out.r/store.sqlite3
+    cmp one/store.sqlite3 res.r/store.sqlite3
 
 # a deletion before and after what it deletes from, as ChromaDB leaves it
 ten d7
@@ -168,21 +169,21 @@ is "$(sqlite3 -readonly "del/timestamped/$(pointer del)/store.sqlite3" \
 # --- conservation
 head -25 plan >less
 status 66 "a delta missing from the run" \
-    drun 'dfetch -f less | dcheck | dmerge -p plan -o out.c'
+    drun 'dfetch -f less | dcheck | dmerge -p plan -o res.c'
 like err 'delta-9999' "it is named"
-is "$(ls -d out.c 2>/dev/null)" "" "and nothing is made"
-chunked 7 plan out >so 2>err
+is "$(ls -d res.c 2>/dev/null)" "" "and nothing is made"
+chunked 7 plan res >so 2>err
 status 66 "an intermediate left out" drun \
     'dfetch chunks/c.aa.d chunks/c.ab.d chunks/c.ad.d | dcheck |
-     dmerge -p plan -o out.c'
+     dmerge -p plan -o res.c'
 like err 'many/delta-00(0[7-9]|1)' "what it held is named"
 { cat plan; echo "$T/many/delta-7777"; } >plan.more
 status 66 "a plan line too many" drun \
-    'dfetch -f plan | dcheck | dmerge -p plan.more -o out.c'
+    'dfetch -f plan | dcheck | dmerge -p plan.more -o res.c'
 like err 'delta-7777' "it is named"
 ok "an input that the plan does not know is refused" sh -c '
-    ! drun "dfetch -f plan | dcheck | dmerge -p less -o out.c" 2>err &&
-    grep -q delta-9999 err && [ ! -e out.c ]'
+    ! drun "dfetch -f plan | dcheck | dmerge -p less -o res.c" 2>err &&
+    grep -q delta-9999 err && [ ! -e res.c ]'
 
 # --- absent is an error
 status 66 "a missing directory" one_liner fresh no-such
@@ -240,8 +241,35 @@ status 1 "and one that does so last" drun \
 is "$(picture keep)" "$keep" "nothing was committed either"
 status 74 "no room on stdout" \
     sh -c 'dfetch --json deltas >/dev/full'
-status 75 "out of descriptors" \
-    sh -c 'ulimit -n 9; dfetch deltas | dcheck >/dev/null; exit $?'
+# out of descriptors, at every number of them: 75, and never a verdict
+st=$TMPDIR/intact.20261120T120000.000000Z-c0f0c0f0
+mkdir -m 700 "$st"
+: >"$st/lock"
+dfetch --stage "$st" deltas >s.fetched
+dcheck --stage "$st" <s.fetched >s.checked
+dmerge --stage "$st" <s.checked >s.merged 2>err
+starve() {
+	from=$1 seen='' odd=''
+	shift
+	for lim in 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 20 24 32; do
+		rm -rf made
+		sh -c 'ulimit -n "$1"; shift; exec "$@"' - $lim "$@" \
+		    <"$from" >so 2>err
+		case $? in
+		0) seen="${seen}0" ;;
+		75) seen="${seen}7" ;;
+		*) odd="$odd $lim: $(tail -1 err)" ;;
+		esac
+	done
+	# 75 up to some number, success from there on
+	echo "$seen" | grep -Eq '^7+0+$' || odd="$odd ($seen)"
+	is "$odd" "" "out of descriptors: $1 says 75 until it has enough"
+}
+starve /dev/null dfetch --stage "$st" deltas
+starve s.fetched dcheck --stage "$st" --no-cache
+starve s.checked dmerge --stage "$st" -o made
+starve s.merged dpublish --stage "$st" made
+rm -rf "$st" made
 # every file ends at 100 KiB, as on a full disk
 status 74 "no room in staging" sh -c 'trap "" XFSZ; ulimit -f 200
     drun "dfetch -b keep extra | dcheck | dmerge | dpublish keep"'

@@ -50,10 +50,10 @@ plan $((2 * $(n_words "$VALID") + 3 * $(n_words "$HOT") + \
 merge() {
 	s=$1
 	shift
-	rm -rf out
-	drun "dfetch $S/$s/db | dcheck $* | dmerge -F sqlite -o out" >"$T/so"
+	rm -rf res
+	drun "dfetch $S/$s/db | dcheck $* | dmerge -F sqlite -o res" >"$T/so"
 }
-equal() { "$SRC/tests/expected.pl" out/store.sqlite3 "$S/$1/expected.json"; }
+equal() { "$SRC/tests/expected.pl" res/store.sqlite3 "$S/$1/expected.json"; }
 
 for s in $VALID; do
 	status 0 "$s is merged" merge "$s"
@@ -83,9 +83,9 @@ status 0 "bad_vector_bitflip alone looks like any other" \
     merge bad_vector_bitflip
 good=$(dfetch -l --sha256 "$S/clean_small/db" | sed 's/.*sha256=\([0-9a-f]*\).*/\1/')
 printf '%s\tsha256=%s\n' "$S/bad_vector_bitflip/db" "$good" >plan
-rm -rf out
+rm -rf res
 status 65 "with its checksum in the plan it is refused" \
-    drun 'dfetch -f plan | dcheck | dmerge -o out'
+    drun 'dfetch -f plan | dcheck | dmerge -o res'
 like err 'bad_vector_bitflip.*(digest|sha256|SHA-256)' "by name, for its digest"
-is "$(ls -d out 2>/dev/null)" "" "and nothing is left of it"
+is "$(ls -d res 2>/dev/null)" "" "and nothing is left of it"
 finish
