@@ -309,9 +309,13 @@ static int
 pour(struct join *j, struct stream *m, const struct rec_delta *d, int self,
     uint64_t *n, struct err *e)
 {
-	struct item	it;
-	int		k;
+	struct hash	*h = hash_new();
+	struct item	 it;
+	unsigned char	 got[HASH_LEN];
+	char		 hex[HASH_HEX];
+	int		 k, rv = -1;
 
+	item_content_start(h);
 	while ((k = store_next(m->st, &it, e)) == 1) {
 		if (self != -1) {
 			it.seq = d->seq;
@@ -319,12 +323,28 @@ pour(struct join *j, struct stream *m, const struct rec_delta *d, int self,
 		} else
 			it.src = m->src[it.src];
 		it.coll = m->coll[it.coll];
+		if (!it.dead)
+			item_content_add(h, j->colls[it.coll].c.name, &it);
 		if (spill_add(j->spill, &it, j->colls[it.coll].c.dim, e) ==
 		    -1)
-			return -1;
+			goto done;
 		(*n)++;
 	}
-	return k;
+	if (k == -1)
+		goto done;
+	hash_final(h, got);
+	hash_hex(got, hex);
+	if (d->content_digest != NULL && m->st->sorted &&
+	    strcmp(hex, d->content_digest) != 0) {
+		err_set(e, MSG_DATAERR, "%s: changed in staging since it was "
+		    "checked: want content %s, got %s", d->url,
+		    d->content_digest, hex);
+		goto done;
+	}
+	rv = 0;
+done:
+	hash_free(h);
+	return rv;
 }
 
 static int

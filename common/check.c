@@ -301,7 +301,7 @@ reader_failed(const struct err *sub, struct check_verdict *v, struct err *e)
  * for a record is compared with one made of the record itself.
  */
 static int
-judge_records(struct store *st, struct check_summary *s,
+judge_records(struct store *st, int flags, struct check_summary *s,
     struct check_verdict *v, struct err *e)
 {
 	struct err	 sub = { 0, "" };
@@ -322,12 +322,11 @@ judge_records(struct store *st, struct check_summary *s,
 	while ((r = store_next(st, &it, &sub)) == 1) {
 		if (judge_item(st, &it, &last, v) != 0)
 			goto done;
-		if (it.dead) {
+		if (it.dead)
 			s->tombstones++;
-			continue;
-		}
-		s->records++;
-		if (st->format == STORE_SQLITE) {
+		else
+			s->records++;
+		if (st->format == STORE_SQLITE && (flags & CHECK_OURS) == 0) {
 			again = it;
 			item_digest(rh, st->colls[it.coll].name,
 			    st->colls[it.coll].dim, &again);
@@ -340,7 +339,7 @@ judge_records(struct store *st, struct check_summary *s,
 				goto done;
 			}
 		}
-		if (content != NULL)
+		if (content != NULL && !it.dead)
 			item_content_add(content, st->colls[it.coll].name,
 			    &it);
 	}
@@ -396,7 +395,7 @@ check_store(const char *path, enum store_format format, int flags,
 	    (flags & CHECK_RECOVER_HOT) != 0 ? STORE_RECOVER : 0, &sub);
 	if (st == NULL)
 		return reader_failed(&sub, v, e);
-	r = judge_records(st, s, v, e);
+	r = judge_records(st, flags, s, v, e);
 	if (r == 0 && s->records + s->tombstones == 0 &&
 	    (flags & CHECK_ALLOW_EMPTY) == 0)
 		r = check_refuse(v, CHECK_EMPTY, "well formed, but it holds "

@@ -78,6 +78,9 @@ void	check_summary_clear(struct check_summary *s);
 
 #define CHECK_ALLOW_EMPTY 1
 #define CHECK_RECOVER_HOT 2	/* path is a private copy, writable */
+#define CHECK_OURS 4		/* we just made it: take its record digests
+				   as they stand; whoever reads it next
+				   does not */
 
 /*
  * Structure and meaning of the unpacked store at path, every record read.

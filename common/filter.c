@@ -302,7 +302,8 @@ filter_finish(struct filter *f, int last)
 		memset(&e, 0, sizeof(e));
 		if (stage_remove(&f->stage, &e) == -1)
 			msg_err(&e);
-	}
+	} else if (f->stage.made && f->opts.source)
+		stage_handoff(&f->stage);
 	stage_clear(&f->stage);
 	for (i = 0; i < f->n_reasons && i < FILTER_REASONS; i++)
 		free(f->reasons[i]);

@@ -1029,6 +1029,9 @@ rec_delta_get(const struct rec *r, struct rec_delta *d, struct err *e)
 	    !rec_get_u64(r, "tombstones", &d->tombstones))
 		return want(e, t, "records", "counts");
 	(void)rec_get_bool(r, "recovered", &d->recovered);
+	if (rec_has(r, "content_digest"))
+		return get_digest(r, t, "content_digest", &d->content_digest,
+		    e);
 	return 0;
 }
 
@@ -1055,6 +1058,7 @@ rec_delta_put(struct rec *r, const struct rec_delta *d)
 	rec_set_u64(r, "tombstones", d->tombstones);
 	if (d->recovered)
 		rec_set_bool(r, "recovered", 1);
+	rec_set_str(r, "content_digest", d->content_digest);
 }
 
 int

@@ -106,6 +106,7 @@ struct rec_delta {
 	uint64_t	 records;	/* live */
 	uint64_t	 tombstones;
 	int		 recovered;	/* a hot journal was rolled back */
+	const char	*content_digest; /* or NULL: its reader gave no order */
 };
 int	rec_delta_get(const struct rec *r, struct rec_delta *d,
 	    struct err *e);

@@ -36,6 +36,8 @@
 #define STAGE_OWNER_TMP	"owner.new"
 #define STAGE_OWNER_MAX	16384	/* bytes */
 #define STAGE_TRIES	100
+#define STAGE_HANDOFF	"handoff"
+#define STAGE_HANDOFF_S	600	/* seconds that a handoff is good for */
 
 int
 stage_run_id(char out[STAGE_RUN_MAX], struct err *e)
@@ -264,6 +266,17 @@ stage_remove(struct stage *s, struct err *e)
 	return discard(AT_FDCWD, s->path, STAGE_LOCK, e);
 }
 
+void
+stage_handoff(const struct stage *s)
+{
+	int	fd;
+
+	fd = openat(s->dirfd, STAGE_HANDOFF, O_WRONLY | O_CREAT | O_CLOEXEC,
+	    0600);
+	if (fd != -1)
+		(void)close(fd);
+}
+
 /* The lock file fd is ours alone: nobody of that run lives. */
 static int
 sole(int fd)
@@ -278,7 +291,7 @@ static int
 collect_one(int dirfd, const char *name, unsigned int *n, struct err *e)
 {
 	struct stat	st;
-	int		dir, fd, rv = 0;
+	int		dir, fd, given, rv = 0;
 
 	dir = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
 	    O_CLOEXEC);
@@ -289,12 +302,14 @@ collect_one(int dirfd, const char *name, unsigned int *n, struct err *e)
 		return 0;
 	}
 	fd = openat(dir, STAGE_LOCK, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	given = fstatat(dir, STAGE_HANDOFF, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    io_wall_ns() / 1000000000 - st.st_mtime < STAGE_HANDOFF_S;
 	(void)close(dir);
 	if (fd == -1) {
 		(void)unlinkat(dirfd, name, AT_REMOVEDIR);
 		return 0;
 	}
-	if (sole(fd)) {
+	if (!given && sole(fd)) {
 		rv = discard(dirfd, name, STAGE_LOCK, e);
 		if (rv == 0)
 			(*n)++;

@@ -41,6 +41,12 @@ int	stage_make(struct stage *s, const char *parent, const char *run,
 int	stage_join(struct stage *s, const char *path, struct err *e);
 /* Remove the whole directory.  The lock is kept until the end. */
 int	stage_remove(struct stage *s, struct err *e);
+/*
+ * The process that made it, without drun, ends well before those that will
+ * work in it may have joined: spare it for ten minutes though nobody holds
+ * its lock.
+ */
+void	stage_handoff(const struct stage *s);
 /* Forget it: close descriptors, free. */
 void	stage_clear(struct stage *s);
 /* Remove dead runs' directories below parent; counts in *n. */

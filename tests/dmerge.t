@@ -137,7 +137,8 @@ dmerge --json-in --json <s8 >o8
 like o8 '^\{"t":"note","x":\[1,\{"y":null\}\]\}$' "unknown records pass"
 p=$(sed -n 's/.*"t":"delta".*"path":"\([^"]*\)".*/\1/p' s1)
 chmod -R u+w "$DSTAGE/$p"
-printf x >>"$DSTAGE/$p/chroma.sqlite3"
+sqlite3 "$DSTAGE/$p/chroma.sqlite3" 'UPDATE embeddings_queue
+    SET vector = zeroblob(32) WHERE seq_id = 3'
 status 65 "changed since it was checked" sh -c 'dmerge --json-in -o c9 <s1'
 is "$(ls -d c6 c7 c8 c9 2>/dev/null; ls -A . | grep '^\.intact')" "" \
     "nothing was placed, nothing is left"
