@@ -68,7 +68,8 @@ $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dmerge*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
 	    $(CRYPTO_L) -lm
 $(B)/bin/dpublish: $(B)/bin/dpublish.o $(B)/bin/dpublish_prove.o \
-    $(B)/bin/dpublish_verbs.o $(LIB)
+    $(B)/bin/dpublish_commit.o $(B)/bin/dpublish_verbs.o \
+    $(B)/bin/dpublish_artifact.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dpublish*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
 	    $(CRYPTO_L) -lm
 $(B)/bin/dckpt: $(B)/bin/dckpt.o $(LIB)

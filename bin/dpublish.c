@@ -13,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ckpt.h"
 #include "io.h"
 #include "mem.h"
 #include "num.h"
@@ -141,174 +140,6 @@ bad_number(const char *opt, const char *arg, const char *why)
 	return usage();
 }
 
-struct rec *
-dpub_record(const char *type, const struct target *t,
-    const struct target_commit *c)
-{
-	struct rec	*r = rec_new(type);
-
-	rec_set_str(r, "target", target_url(t));
-	rec_set_u64(r, "generation", c->generation);
-	rec_set_str(r, "version", c->version);
-	rec_set_str(r, "parent", c->parent);
-	rec_set_str(r, "kind", c->kind);
-	rec_set_str(r, "format", c->format);
-	rec_set_u64(r, "records", c->records);
-	rec_set_u64(r, "tombstones", c->tombstones);
-	rec_set_str(r, "content_digest", c->content_digest);
-	rec_set_str(r, "manifest_sha256", c->manifest_sha256);
-	rec_set_str(r, "run", c->run);
-	return r;
-}
-
-static void
-keep_str(const struct rec *r, const char *key, char **out)
-{
-	const char	*s;
-
-	if (rec_get_str(r, key, &s))
-		*out = mem_dup(s);
-}
-
-static void
-keep_fixed(const struct rec *r, const char *key, char *out, size_t sz)
-{
-	const char	*s;
-
-	if (rec_get_str(r, key, &s) && strlen(s) < sz)
-		memcpy(out, s, strlen(s) + 1);
-}
-
-/* The commit that a record made by dpub_record describes: 0, or -1. */
-static int
-commit_of(const struct rec *r, struct target_commit *c, struct err *e)
-{
-	memset(c, 0, sizeof(*c));
-	(void)rec_get_u64(r, "generation", &c->generation);
-	(void)rec_get_u64(r, "records", &c->records);
-	(void)rec_get_u64(r, "tombstones", &c->tombstones);
-	keep_str(r, "version", &c->version);
-	keep_str(r, "parent", &c->parent);
-	keep_str(r, "kind", &c->kind);
-	keep_str(r, "format", &c->format);
-	keep_fixed(r, "content_digest", c->content_digest, HASH_HEX);
-	keep_fixed(r, "manifest_sha256", c->manifest_sha256, HASH_HEX);
-	keep_fixed(r, "run", c->run, sizeof(c->run));
-	if (c->generation != 0 && c->version != NULL && c->kind != NULL &&
-	    c->format != NULL && c->run[0] != '\0')
-		return 0;
-	target_commit_clear(c);
-	return err_set(e, MSG_SOFTWARE, "ticket: not one of ours");
-}
-
-int
-dpub_commit(struct target *t, struct target_upload *u,
-    const struct target_commit *c, int *done, struct err *e)
-{
-	struct target_commit	won;
-	struct err		f = { 0, "" };
-	struct target_commit	mine = *c;
-	int			r;
-
-	*done = 0;
-	if (io_signal() != 0)
-		r = err_set(e, MSG_TEMPFAIL, "stopped by a signal");
-	else {
-		mine.created = io_wall_ns();
-		r = target_commit(u, &mine, &won, e);
-	}
-	if (r == 1) {
-		err_set(e, MSG_CANTCREAT, "%s: generation %llu was taken by "
-		    "run %s with version %s: nothing of this run is published"
-		    "; run again from dfetch", target_url(t),
-		    (unsigned long long)won.generation, won.run,
-		    won.version != NULL ? won.version : "unknown");
-		target_commit_clear(&won);
-	}
-	if (r != 0) {
-		if (target_abandon(u, &f) == -1)
-			msg_warn("%s: the upload is left for the next run to "
-			    "remove", f.text);
-		return -1;
-	}
-	*done = 1;
-	if (target_advance(u, &f) == -1) {
-		(void)err_set(e, f.code, "%.380s (published as generation "
-		    "%llu; the next run mends the pointer)", f.text,
-		    (unsigned long long)c->generation);
-		return -1;
-	}
-	/* what is left now is the next run's to sweep, and no failure */
-	if (target_finish(u, &f) == -1)
-		msg_warn("%s", f.text);
-	return 0;
-}
-
-/* Sources of the version that its parent has not: their work is done. */
-static int
-note_inputs(struct ckpt *db, struct target *t,
-    const struct target_commit *c, struct err *e)
-{
-	struct manifest	m, base;
-	size_t		i;
-	int		rv = -1;
-
-	memset(&base, 0, sizeof(base));
-	if (target_manifest(t, c->version, &m, NULL, e) == -1)
-		return -1;
-	if (c->parent != NULL && target_has(t, c->parent, e) == 1 &&
-	    target_manifest(t, c->parent, &base, NULL, e) == -1)
-		goto done;
-	for (i = 0; i < m.n_sources; i++)
-		if (manifest_source(&base, m.sources[i].sha256) == NULL &&
-		    ckpt_done(db, CKPT_INPUT, m.sources[i].url,
-		    m.sources[i].sha256, c->run, e) == -1)
-			goto done;
-	rv = 0;
-done:
-	manifest_clear(&m);
-	manifest_clear(&base);
-	return rv;
-}
-
-/*
- * Tell the checkpoint database.  What was published is what the target
- * says, so trouble here is said and changes nothing.
- */
-static void
-note(const char *path, struct target *t, const struct target_commit *c,
-    int status, const char *text)
-{
-	struct err	 e = { 0, "" };
-	struct ckpt	*db = ckpt_open(path, CKPT_CREATE, &e);
-	struct buf	 key;
-
-	if (db == NULL) {
-		if (e.code != 0)
-			msg_warn("warning: %s", e.text);
-		return;
-	}
-	buf_init(&key, CKPT_KEY_MAX);
-	buf_printf(&key, "publish %s", target_url(t));
-	if (ckpt_begin(db, &e) == -1)
-		goto done;
-	if (status == 0) {
-		if (note_inputs(db, t, c, &e) == -1 ||
-		    ckpt_done(db, CKPT_OPERATION, buf_cstr(&key), NULL,
-		    c->run, &e) == -1)
-			goto done;
-	} else if (ckpt_fail(db, CKPT_OPERATION, buf_cstr(&key), c->run,
-	    status, NULL, text, &e) == -1)
-		goto done;
-	if (ckpt_commit(db, &e) == -1)
-		goto done;
-done:
-	if (e.code != 0)
-		msg_warn("warning: %s", e.text);
-	buf_free(&key);
-	ckpt_close(db);
-}
-
 /* Collecting the stream. */
 
 /* A delta that is a store of ours stands for its own sources. */
@@ -411,16 +242,6 @@ read_store(struct dpub *p, struct rec_store *s, struct manifest *m,
 	return 0;
 }
 
-static int
-moved(const struct target *t, const struct target_commit *head,
-    struct err *e)
-{
-	return err_set(e, MSG_CANTCREAT, "%s: generation %llu was taken by "
-	    "run %s with version %s since the base was fetched: nothing of "
-	    "this run is published; run again from dfetch", target_url(t),
-	    (unsigned long long)head->generation, head->run, head->version);
-}
-
 /* The store is merged onto the current version, and onto nothing else. */
 static int
 prove_parent(struct dpub *p, const struct target *t,
@@ -442,9 +263,9 @@ prove_parent(struct dpub *p, const struct target *t,
 		    "version of %s: use dfetch -b %s", target_url(t),
 		    b.target, target_url(t));
 	if (b.none)
-		return head->generation == 0 ? 0 : moved(t, head, e);
+		return head->generation == 0 ? 0 : dpub_moved(t, head, e);
 	if (head->generation > b.generation)
-		return moved(t, head, e);
+		return dpub_moved(t, head, e);
 	if (head->generation < b.generation ||
 	    strcmp(head->version, b.version) != 0 ||
 	    strcmp(head->manifest_sha256, b.sha256) != 0)
@@ -609,7 +430,7 @@ upload(struct dpub *p, struct target *t, const struct target_commit *head,
 	}
 	rv = dpub_commit(t, u, &c, &done, e);
 	if (p->o->ckpt != NULL || getenv("DCKPT_DB") != NULL)
-		note(p->o->ckpt, t, &c, done ? 0 : e->code, e->text);
+		dpub_note(p->o->ckpt, t, &c, done ? 0 : e->code, e->text);
 	if (done && filter_put(&p->f, r) == -1)
 		msg_warn("%s: version %s was published all the same, as "
 		    "generation %llu", target_url(t), c.version,
@@ -710,251 +531,6 @@ run(const char *target, const struct dpub_opts *o)
 	return status;
 }
 
-/* Tickets. */
-
-/* The staging of the run whose tickets are asked for. */
-static int
-join(struct stage *s, const struct dpub_opts *o, struct err *e)
-{
-	const char	*path = o->filter.stage;
-
-	memset(s, 0, sizeof(*s));
-	s->dirfd = s->lockfd = -1;
-	if (path == NULL)
-		path = getenv("DSTAGE");
-	if (path == NULL || *path == '\0')
-		return err_set(e, MSG_USAGE, "no staging directory: DSTAGE "
-		    "is not set, and neither is --stage given");
-	return stage_join(s, path, e);
-}
-
-/* One "publish" ticket; *pub gets the record to show. */
-static int
-commit_ticket(const struct rec *ticket, const struct stage *s,
-    const char *ckpt, struct rec **pub, int *done, struct err *e)
-{
-	struct target_upload	*u = NULL;
-	struct target_commit	 c, head;
-	struct target		*t = NULL;
-	const char		*claim, *url;
-	int			 same = 0, rv = -1;
-
-	memset(&c, 0, sizeof(c));
-	memset(&head, 0, sizeof(head));
-	*pub = rec_get_map(ticket, "published");
-	if (*pub == NULL || !rec_get_str(ticket, "claim", &claim) ||
-	    !rec_get_str(*pub, "target", &url))
-		return err_set(e, MSG_SOFTWARE, "ticket: not one of ours");
-	if (commit_of(*pub, &c, e) == -1)
-		return -1;
-	t = target_open(url, 0, e);
-	if (t == NULL)
-		goto done;
-	(void)rec_get_bool(*pub, "unchanged", &same);
-	if (same) {
-		if (target_head(t, &head, e) == -1)
-			goto done;
-		if (head.generation != c.generation) {
-			moved(t, &head, e);
-			goto done;
-		}
-		u = target_begin(t, s, s->run, NULL, 0, e);
-		if (u == NULL || target_advance(u, e) == -1 ||
-		    target_finish(u, e) == -1)
-			goto done;
-		rv = 0;
-		goto done;
-	}
-	u = target_resume(t, claim, e);
-	if (u == NULL)
-		goto done;
-	rv = dpub_commit(t, u, &c, done, e);
-	if (ckpt != NULL || getenv("DCKPT_DB") != NULL)
-		note(ckpt, t, &c, *done ? 0 : e->code, e->text);
-done:
-	target_upload_free(u);
-	target_close(t);
-	target_commit_clear(&c);
-	target_commit_clear(&head);
-	return rv;
-}
-
-static int
-discard_ticket(const struct rec *ticket, struct err *e)
-{
-	struct target_upload	*u;
-	struct target		*t;
-	struct rec		*pub;
-	const char		*kind = "", *claim, *url;
-	int			 rv = 0;
-
-	(void)rec_get_str(ticket, "kind", &kind);
-	if (strcmp(kind, "place") == 0)
-		return ticket_discard_place(ticket, e);
-	pub = rec_get_map(ticket, "published");
-	if (pub == NULL || !rec_get_str(ticket, "claim", &claim) ||
-	    !rec_get_str(pub, "target", &url))
-		rv = err_set(e, MSG_SOFTWARE, "ticket: not one of ours");
-	else if (*claim != '\0') {
-		t = target_open(url, 0, e);
-		u = t == NULL ? NULL : target_resume(t, claim, e);
-		rv = u == NULL ? -1 : target_abandon(u, e);
-		/* gone already is what was wanted */
-		if (u == NULL && e->code == MSG_NOINPUT) {
-			e->code = 0;
-			rv = 0;
-		}
-		target_upload_free(u);
-		target_close(t);
-	}
-	rec_free(pub);
-	return rv;
-}
-
-static int
-discard_all(struct rec **v, size_t from, size_t n)
-{
-	struct err	e;
-	size_t		i;
-	int		status = 0;
-
-	for (i = from; i < n; i++) {
-		memset(&e, 0, sizeof(e));
-		if (discard_ticket(v[i], &e) == -1) {
-			msg_err(&e);
-			status = msg_worse(status, e.code);
-		}
-	}
-	return status;
-}
-
-/* Do one ticket and write its record. */
-static int
-do_ticket(const struct rec *ticket, const struct stage *s, const char *ckpt,
-    struct stream_out *out, int *status)
-{
-	struct err	 e = { 0, "" };
-	struct rec	*pub = NULL;
-	const char	*kind = "", *to = "";
-	int		 done = 0, rv;
-
-	(void)rec_get_str(ticket, "kind", &kind);
-	if (strcmp(kind, "place") == 0) {
-		(void)rec_get_str(ticket, "to", &to);
-		rv = ticket_commit_place(ticket, &e);
-		pub = rec_new("placed");
-		rec_set_str(pub, "path", to);
-		done = rv == 0;
-	} else if (strcmp(kind, "publish") == 0)
-		rv = commit_ticket(ticket, s, ckpt, &pub, &done, &e);
-	else
-		rv = err_set(&e, MSG_SOFTWARE, "ticket: unknown kind %s",
-		    kind);
-	if (rv == -1) {
-		msg_err(&e);
-		*status = msg_worse(*status, e.code);
-	}
-	memset(&e, 0, sizeof(e));
-	if ((rv == 0 || done) && stream_write(out, pub, &e) == -1) {
-		*status = msg_worse(*status, e.code);
-		if (e.text[0] != '\0')
-			msg_err(&e);
-		if (done)
-			msg_warn("%s: committed all the same",
-			    *to != '\0' ? to : "the version");
-	}
-	rec_free(pub);
-	return rv;
-}
-
-static int
-commit_tickets(const struct dpub_opts *o)
-{
-	struct stage	 s;
-	struct stream_out *out = NULL;
-	struct err	 e = { 0, "" };
-	struct rec	**v = NULL, *r;
-	size_t		 n = 0, i = 0;
-	int		 status = 0;
-
-	if (join(&s, o, &e) == -1 || ticket_read_all(&s, &v, &n, &e) == -1) {
-		msg_err(&e);
-		status = e.code;
-		goto done;
-	}
-	if (n == 0)
-		goto done;
-	out = stream_out_new(STDOUT_FILENO, ticket_mode(v[0]));
-	r = rec_new("hello");
-	rec_set_u64(r, "v", STREAM_VERSION);
-	rec_set_str(r, "prog", msg_prog());
-	rec_set_str(r, "version", MSG_VERSION);
-	rec_set_str(r, "run", s.run);
-	if (stream_write(out, r, &e) == -1) {
-		/* nobody could be told: better nothing than unsaid */
-		status = e.code;
-		if (e.text[0] != '\0')
-			msg_err(&e);
-		rec_free(r);
-		(void)discard_all(v, 0, n);
-		goto done;
-	}
-	rec_free(r);
-	while (i < n && do_ticket(v[i], &s, o->ckpt, out, &status) == 0)
-		i++;
-	/* the one that failed has cleaned up after itself; later ones go */
-	if (i < n)
-		status = msg_worse(status, discard_all(v, i, n));
-	memset(&e, 0, sizeof(e));
-	r = rec_new(status == 0 ? "end" : "fail");
-	if (status == 0) {
-		struct rec	*totals = rec_map();
-
-		rec_set_u64(totals, "committed", n);
-		rec_set_map(r, "totals", totals);
-		rec_free(totals);
-	} else {
-		rec_set_str(r, "prog", msg_prog());
-		rec_set_u64(r, "status", (uint64_t)status);
-	}
-	if (stream_write(out, r, &e) == -1 && status == 0) {
-		status = e.code;
-		if (e.text[0] != '\0')
-			msg_warn("%s (everything was committed)", e.text);
-	}
-	rec_free(r);
-	if (close(STDOUT_FILENO) == -1 && errno != EINTR && status == 0) {
-		memset(&e, 0, sizeof(e));
-		err_sys(&e, errno, "stdout");
-		msg_warn("%s (everything was committed)", e.text);
-		status = e.code;
-	}
-done:
-	stream_out_free(out);
-	ticket_free_all(v, n);
-	stage_clear(&s);
-	return status;
-}
-
-static int
-discard_tickets(const struct dpub_opts *o)
-{
-	struct stage	 s;
-	struct err	 e = { 0, "" };
-	struct rec	**v = NULL;
-	size_t		 n = 0;
-	int		 status;
-
-	if (join(&s, o, &e) == -1 || ticket_read_all(&s, &v, &n, &e) == -1) {
-		msg_err(&e);
-		status = e.code;
-	} else
-		status = discard_all(v, 0, n);
-	ticket_free_all(v, n);
-	stage_clear(&s);
-	return status;
-}
-
 /* main */
 
 static int
@@ -1001,9 +577,9 @@ dispatch(enum what w, char **v, int n, const struct dpub_opts *o)
 	case DO_PROBE:
 		return n == 1 ? dpub_probe(v[0], o) : usage();
 	case DO_COMMIT:
-		return n == 0 ? commit_tickets(o) : usage();
+		return n == 0 ? dpub_commit_tickets(o) : usage();
 	case DO_DISCARD:
-		return n == 0 ? discard_tickets(o) : usage();
+		return n == 0 ? dpub_discard_tickets(o) : usage();
 	}
 	return MSG_SOFTWARE;
 }

@@ -1,7 +1,8 @@
 /*
  * dpublish: what its files share.  bin/dpublish.c reads the stream and
- * publishes, dpublish_prove.c decides whether a store may be published,
- * dpublish_verbs.c is everything that reads no stream.
+ * uploads, dpublish_prove.c decides whether a store may be published,
+ * dpublish_commit.c publishes; dpublish_artifact.c and dpublish_verbs.c
+ * are what else it does.
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_DPUBLISH_H
@@ -78,7 +79,7 @@ int	dpub_open_store(const char *path, const struct manifest *m,
 /* The same for anything dcheck knows, without a manifest: 0, -1. */
 int	dpub_judge(const char *path, enum store_format fmt, struct err *e);
 
-/* bin/dpublish.c */
+/* bin/dpublish_commit.c */
 
 /*
  * Commit what was uploaded under u: 0, or -1 with *e (73 names the winner,
@@ -90,13 +91,27 @@ int	dpub_commit(struct target *t, struct target_upload *u,
 struct rec *dpub_record(const char *type, const struct target *t,
 	    const struct target_commit *c);
 
+/* "Somebody was faster", into *e (73); returns -1. */
+int	dpub_moved(const struct target *t, const struct target_commit *head,
+	    struct err *e);
+/*
+ * Tell the checkpoint database path (NULL: DCKPT_DB).  What was published
+ * is what the target says, so trouble here is said and changes nothing.
+ */
+void	dpub_note(const char *path, struct target *t,
+	    const struct target_commit *c, int status, const char *text);
+/* --commit and --discard: exit statuses. */
+int	dpub_commit_tickets(const struct dpub_opts *o);
+int	dpub_discard_tickets(const struct dpub_opts *o);
+
 /* bin/dpublish_verbs.c: each returns an exit status. */
 int	dpub_log(const char *target, const struct dpub_opts *o);
 int	dpub_rollback(const char *target, const char *version,
 	    const struct dpub_opts *o);
 int	dpub_prune(const char *target, const struct dpub_opts *o);
 int	dpub_probe(const char *target, const struct dpub_opts *o);
-/* paths ends with NULL; empty: from the stream. */
+
+/* bin/dpublish_artifact.c; paths ends with NULL; empty: the stream. */
 int	dpub_artifact(char **paths, const struct dpub_opts *o);
 
 #endif

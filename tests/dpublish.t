@@ -29,7 +29,7 @@ put() { gen "$@" && pub "$1" >/dev/null; }
 # what readers can see, and versions that no commit names
 tree() { (cd "$1" && find commits timestamped latest* -type f | sort |
 	xargs sha256sum); }
-stray() { for v in $(ls "$1/timestamped"); do
+stray() { for v in "$1"/timestamped/*; do v=${v##*/}
 	grep -ls "\"version\":\"$v\"" "$1"/commits/* >/dev/null || echo "$v"
 done; }
 pointer() { cat "$1/latest-pointer.txt"; }
@@ -446,15 +446,15 @@ exec 7>pipe
 sed '$d' "$ST.json" >&7
 kill -TERM $pid
 exec 7>&-
-wait $pid
-is $? 143 "TERM: dies of it"
+{ wait $pid; st=$?; } 2>/dev/null
+is $st 143 "TERM: dies of it"
 is "$(tree A)$(left A)" "$before" "and leaves nothing"
 
-lost= i=0 killed=0
+lost='' i=0 killed=0
 while [ $i -lt 60 ]; do
 	i=$((i + 1)) old=$(pointer A)
 	gen A "kill$i"
-	timeout -s KILL 0.0$(printf %02d $((i % 30))) dpublish --json-in \
+	timeout -s KILL "0.0$(printf %02d $((i % 30)))" dpublish --json-in \
 	    --stage "$ST" A <"$ST.json" >out 2>err
 	[ $? -eq 137 ] && killed=$((killed + 1))
 	new=$(pointer A)

@@ -18,7 +18,7 @@ pub() { dpublish --json-in --stage "intact.$1" A <"$1.json" >"$1.out" 2>"$1.err"
 gen a first
 pub a
 is $? 0 "a first version"
-r=0 first=0 second=0 odd= again= behind=
+r=0 first=0 second=0 odd='' again='' behind=''
 while [ $r -lt "$ROUNDS" ]; do
 	r=$((r + 1))
 	gen a "a$r"
