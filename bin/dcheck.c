@@ -595,23 +595,27 @@ settle(struct run *g, struct slot *s)
 		start_hook(g, s);
 }
 
-/* Reads what there is: 1 more may come, 0 the end. */
+/*
+ * Reads what there is, up to a bound, as a worker may write without end:
+ * 1 more may come, 0 the end.
+ */
 static int
 drain(int fd, struct buf *b)
 {
 	unsigned char	chunk[16384];
 	ssize_t		n;
+	int		i;
 
-	for (;;) {
+	for (i = 0; i < 8; i++) {
 		n = read(fd, chunk, sizeof(chunk));
-		if (n > 0) {
+		if (n > 0)
 			buf_add(b, chunk, (size_t)n);
-			continue;
-		}
-		if (n == -1 && errno == EINTR)
-			continue;
-		return n == -1 && errno == EAGAIN;
+		else if (n == 0 || (errno != EINTR && errno != EAGAIN))
+			return 0;
+		else if (errno == EAGAIN)
+			break;
 	}
+	return 1;
 }
 
 static void
@@ -851,8 +855,8 @@ put_delta(struct run *g, struct slot *s)
 	if (s->a.recovered)
 		d.recovered = 1;
 	rec_delta_put(s->r, &d);
-	if (s->a.content[0] != '\0')
-		rec_set_str(s->r, "content_digest", s->a.content);
+	rec_set_str(s->r, "content_digest",
+	    s->a.content[0] != '\0' ? s->a.content : NULL);
 	buf_free(&b);
 	(void)filter_put(&g->f, s->r);
 }

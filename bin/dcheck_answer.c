@@ -40,10 +40,14 @@ answer_clean(char *s)
 {
 	int	ascii = !path_utf8(s, strlen(s));
 
-	for (; *s != '\0'; s++)
+	for (; *s != '\0'; s++) {
 		if ((unsigned char)*s < 0x20 || *s == 0x7f ||
 		    (ascii && (unsigned char)*s >= 0x80))
 			*s = '?';
+		/* U+0080 to U+009f: terminals obey those as well */
+		if ((unsigned char)*s == 0xc2 && (unsigned char)s[1] < 0xa0)
+			s[0] = s[1] = '?';
+	}
 }
 
 static void

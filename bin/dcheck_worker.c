@@ -28,6 +28,7 @@
 
 #define WORKER_FDS	64
 #define WORKER_MEM	((uint64_t)2 << 30)	/* bytes of address space */
+#define WORKER_MANIFEST	((uint64_t)64 << 20)	/* bytes; of a base, more */
 
 struct worker {
 	const struct job	*j;
@@ -284,8 +285,13 @@ prove_manifest(struct worker *w)
 	size_t			 i, k = 0;
 	int			 fd, r;
 
-	if (w->tree == NULL || find_manifest(w->tree, NULL) == NULL)
+	if (w->tree == NULL || find_manifest(w->tree, &size) == NULL)
 		return 0;
+	if (size > WORKER_MANIFEST && !w->j->of_manifest)
+		return check_refuse(&w->v, CHECK_LIMIT, "%s of %llu bytes: "
+		    "want at most %llu", MANIFEST_NAME,
+		    (unsigned long long)size,
+		    (unsigned long long)WORKER_MANIFEST);
 	fd = open(w->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1)
 		return err_sys(&w->e, errno, "%s", w->store);

@@ -38,7 +38,7 @@ GOOD='clean_small hnsw_plus_queue killed_torn_hnsw legacy_py0424_synthetic
 legacy_py063_synthetic metadata_types purged_hnsw_cosine purged_hnsw_l2
 py1021_clean py1021_purged py135_clean py140_purged two_collections
 updates_deletes dim384 dim1536'
-plan $((174 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
+plan $((185 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
 
 # check INPUT... [-- OPTION...]: through dfetch; records in $T/json
 check() {
@@ -257,6 +257,11 @@ verdict "a file of no format" format nonsense
 cp "$c/chroma.sqlite3" alone.sqlite3
 verdict "a chroma.sqlite3 alone" format alone.sqlite3
 like "$T/err" 'whole directory' "and what is wrong with it"
+
+dfetch tars/a.tar | dcheck | dcheck --json >json 2>err
+is $? 0 "what was checked can be checked again"
+like json '"sha256":"'"$(sha tars/a.tar)"'","kind":"dir","path":"check' \
+    "and still names its input"
 
 # --- manifest
 copy clean_small m
@@ -500,6 +505,33 @@ verdict "one with other bytes is not" digest cracked
 rm -rf alone && mkdir alone
 cp mine/store.sqlite3 alone/store.sqlite3
 status 0 "its file alone is a store" check alone/store.sqlite3
+stage 5
+cp -r mine "$DIR/base" && chmod -R u+w "$DIR/base"
+content=$(sed -n 's/^"content_digest":"\([0-9a-f]*\)".*/\1/p' mine/manifest.json)
+# base RECORDS: a base record
+base() {
+	printf '{"t":"base","target":"/t","version":"v","generation":1,'
+	printf '"path":"base","sha256":"%s","format":"sqlite","records":%s,' \
+	    "$(sha "$DIR/base/manifest.json")" "$1"
+	printf '"content_digest":"%s"}\n' "$content"
+}
+status 0 "a base" feed "$HELLO" "$(base 40)" "$END"
+like "$T/out" '"t":"base".*"verdict":"ok"' "is proved"
+status 0 "a base, again" feed "$HELLO" "$(base 40)" "$END"
+status 65 "a base with fewer records than it should" feed "$HELLO" \
+    "$(base 41)" "$END"
+like "$T/err" '^dcheck: /t: count: want 41 records, got 40' "count"
+cp -r "$S/dim384/db" "$DIR/in"
+status 65 "a delta of another dimension" feed "$HELLO" "$(base 40)" \
+    "$(delta in dir "$(dfetch -l "$DIR/in" | sed 's/.*size=\([0-9]*\).*/\1/')" \
+    "$(dfetch -l --sha256 "$DIR/in" | sed 's/.*sha256=\([0-9a-f]*\).*/\1/')")" \
+    "$END"
+like "$T/err" '^dcheck: /in: base: .*dimension 384, but 8 in /t' \
+    "both are named"
+cp cracked/store.sqlite3 "$DIR/base/"
+status 65 "a base with other bytes, whatever is remembered" feed "$HELLO" \
+    "$(base 40)" "$END"
+like "$T/err" '^dcheck: /t: digest: store.sqlite3: ' "digest"
 mkdir -p other && cp mine/manifest.json other/
 cp "$c/chroma.sqlite3" other/chroma.sqlite3
 verdict "a manifest of another store" '(manifest|missing)' other

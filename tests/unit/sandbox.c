@@ -20,6 +20,7 @@
 
 #include "io.h"
 #include "tap.h"
+#include "banned.h"
 
 static char	root[256], in[300], work[300], out[300], one[300];
 static int	port;	/* someone listens there */
