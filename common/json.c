@@ -5,6 +5,7 @@
  */
 #include "json.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -462,13 +463,101 @@ json_put_int(struct buf *b, int64_t v)
 	buf_printf(b, "%lld", (long long)v);
 }
 
+/*
+ * The common case of json_put_float without a printf: v from 1e-4 to below
+ * 1e15, in arithmetic of 64 bits or more.  0 where a rounding is too close
+ * to call, and printf must decide.
+ */
+#if LDBL_MANT_DIG >= 64 && UINTPTR_MAX > 0xffffffffU
+#define JSON_CLOSE_CALL 0.015625L	/* twice the error of a product */
+
+/* 1 n / scale reads back as a, 0 it does not, -1 too close to call. */
+static int
+reads_back(uint64_t n, long double scale, double a)
+{
+	long double	y = (long double)n / scale;
+	uint64_t	low;
+	int		exp;
+
+	low = (uint64_t)ldexpl(frexpl(y, &exp), 64) & 0x7ff;
+	if (low >= 0x3ff && low <= 0x401)
+		return -1;
+	return (double)y == a;
+}
+
+static int
+quick_float(double v, char t[40])
+{
+	static const long double	p10[] = {
+		1e0L, 1e1L, 1e2L, 1e3L, 1e4L, 1e5L, 1e6L, 1e7L, 1e8L, 1e9L,
+		1e10L, 1e11L, 1e12L, 1e13L, 1e14L, 1e15L, 1e16L, 1e17L,
+		1e18L, 1e19L, 1e20L
+	};
+	double		a = fabs(v);
+	long double	x, frac;
+	uint64_t	n = 0;
+	char		d[20], *s = t;
+	int		e10 = 14, p, i, back;
+
+	if (!(a >= 1e-4 && a < 1e15))
+		return 0;
+	while (e10 >= 0 && (long double)a < p10[e10])
+		e10--;
+	if (e10 < 0)
+		for (e10 = -1; (long double)a * p10[-e10] < 1; e10--)
+			;
+	for (p = 15; p <= 17; p++) {
+		x = (long double)a * p10[p - 1 - e10];
+		n = (uint64_t)x;
+		frac = x - (long double)n;
+		if (fabsl(frac - 0.5L) < JSON_CLOSE_CALL)
+			return 0;
+		n += frac > 0.5L;
+		if ((long double)n >= p10[p])
+			return 0;
+		back = p == 17 ? 1 : reads_back(n, p10[p - 1 - e10], a);
+		if (back == -1)
+			return 0;
+		if (back)
+			break;
+	}
+	for (i = p; i-- > 0; n /= 10)
+		d[i] = (char)('0' + n % 10);
+	while (p > 1 && d[p - 1] == '0')
+		p--;
+	if (v < 0)
+		*s++ = '-';
+	if (e10 < 0) {
+		*s++ = '0';
+		*s++ = '.';
+		for (i = -1; i > e10; i--)
+			*s++ = '0';
+	}
+	for (i = 0; i < p || i <= e10; i++) {
+		if (i == e10 + 1 && e10 >= 0)
+			*s++ = '.';
+		*s++ = i < p ? d[i] : '0';
+	}
+	*s = '\0';
+	return 1;
+}
+#else
+static int
+quick_float(double v, char t[40])
+{
+	(void)v;
+	(void)t;
+	return 0;
+}
+#endif
+
 void
 json_put_float(struct buf *b, double v)
 {
 	char	t[40];
 	int	p;
 
-	for (p = 15; p <= 17; p++) {
+	for (p = quick_float(v, t) ? 18 : 15; p <= 17; p++) {
 		(void)snprintf(t, sizeof(t), "%.*g", p, v);
 		if (strtod(t, NULL) == v)
 			break;

@@ -99,8 +99,8 @@ test_good(void)
 	    !it.dead && it.src == -1, "first the other collection's record");
 	ok = ok && store_next(s, &it, &e) == 1;
 	tap_ok(ok && it.coll == 1 && it.id[0] == 'a' && it.doc_len == 7 &&
-	    memcmp(it.doc, "one\0two", 7) == 0 && it.meta_len == 33 &&
-	    memcmp(it.meta, "{\"f\":1.0,\"n\":1,\"tags\":[\"x\",\"y\"]}", 33) ==
+	    memcmp(it.doc, "one\0two", 7) == 0 && it.meta_len == 32 &&
+	    memcmp(it.meta, "{\"f\":1.0,\"n\":1,\"tags\":[\"x\",\"y\"]}", 32) ==
 	    0, "then a, with document and typed metadata");
 	tap_ok(ok && memcmp(it.vec, vec, 12) == 0, "base64 is the vector");
 	ok = ok && store_next(s, &it, &e) == 1;
