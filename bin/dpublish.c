@@ -23,10 +23,12 @@
 #define USAGE \
 "usage: dpublish [-v] [-c db] [-p plan] [--allow-empty] [--allow-shrink n]\n" \
 "                [--json] [--json-in] [--stage dir] target\n" \
-"       dpublish -a dest [-v] [--json] [--json-in] [--stage dir] [path ...]\n" \
+"       dpublish -a dest [-v] [--json] [--json-in] [--stage dir]\n" \
+"                [path ...]\n" \
 "       dpublish log [-v] [--json] target\n" \
 "       dpublish rollback [-v] [--json] target [version]\n" \
-"       dpublish prune [-nv] [--json] [--keep n] --keep-newer-than age target\n" \
+"       dpublish prune [-nv] [--json] [--keep n] --keep-newer-than age\n" \
+"                target\n" \
 "       dpublish probe [-v] [--json] target\n" \
 "       dpublish --commit [-v] [-c db] [--stage dir]\n" \
 "       dpublish --discard [-v] [--stage dir]\n"
@@ -429,8 +431,10 @@ upload(struct dpub *p, struct target *t, const struct target_commit *head,
 		goto done;
 	}
 	rv = dpub_commit(t, u, &c, &done, e);
-	if (p->o->ckpt != NULL || getenv("DCKPT_DB") != NULL)
-		dpub_note(p->o->ckpt, t, &c, done ? 0 : e->code, e->text);
+	if (done) {
+		p->done = 1;
+		dpub_note(p->o->ckpt, t, &c, 0, "");
+	}
 	if (done && filter_put(&p->f, r) == -1)
 		msg_warn("%s: version %s was published all the same, as "
 		    "generation %llu", target_url(t), c.version,
@@ -463,7 +467,7 @@ no_base(const struct dpub *p)
 static void
 publish(struct dpub *p)
 {
-	struct target_commit	 head;
+	struct target_commit	 head, mine;
 	struct manifest		 m, base;
 	struct rec_store	 s;
 	struct target		*t = NULL;
@@ -497,6 +501,13 @@ publish(struct dpub *p)
 done:
 	if (e.code != 0)
 		filter_fail_err(&p->f, &e);
+	if (p->f.status != 0 && !p->done && t != NULL) {
+		memset(&mine, 0, sizeof(mine));
+		(void)snprintf(mine.run, sizeof(mine.run), "%s",
+		    p->f.stage.run);
+		dpub_note(p->o->ckpt, t, &mine, p->f.status,
+		    p->f.n_reasons > 0 ? p->f.reasons[0] : "");
+	}
 	if (fd != -1)
 		(void)close(fd);
 	target_commit_clear(&head);
@@ -615,6 +626,10 @@ main(int argc, char **argv)
 			seen |= B_N;
 			break;
 		case 'p':
+			if (strcmp(optarg, "-") == 0) {
+				msg_warn("-p -: stdin is the stream");
+				return usage();
+			}
 			o.plan = optarg;
 			seen |= B_P;
 			break;

@@ -53,6 +53,7 @@ struct dpub {
 	struct dpub_srcs	 deltas;	/* the records */
 	struct dpub_srcs	 given;		/* the sources they stand for */
 	struct dpub_srcs	 skips;
+	int			 done;	/* published */
 };
 
 void	dpub_srcs_add(struct dpub_srcs *s, const char *sha256,

@@ -205,7 +205,8 @@ place_one(struct filter *f, const char *from, const char *to,
 		r1 = upload_once(from, built, d, &sz, &final, &t);
 		if (r1 == 0 || final || io_signal() != 0)
 			break;
-		msg_info("%s (try %d of %d)", t.text, tries + 1, ARTIFACT_TRIES);
+		msg_info("%s (try %d of %d)", t.text, tries + 1,
+		    ARTIFACT_TRIES);
 		(void)io_rmtree(fd, name, &t);
 		free(name);
 		name = NULL;

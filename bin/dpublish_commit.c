@@ -173,7 +173,9 @@ dpub_note(const char *path, struct target *t, const struct target_commit *c,
 	}
 	buf_init(&key, CKPT_KEY_MAX);
 	buf_printf(&key, "publish %s", target_url(t));
-	if (ckpt_begin(db, &e) == -1)
+	/* each run's publication is an attempt of its own */
+	if (ckpt_begin(db, &e) == -1 || ckpt_start(db, CKPT_OPERATION,
+	    buf_cstr(&key), NULL, c->run, &e) == -1)
 		goto done;
 	if (status == 0) {
 		if (note_inputs(db, t, c, &e) == -1 ||
@@ -275,8 +277,7 @@ commit_ticket(const struct rec *ticket, const struct stage *s,
 	if (u == NULL)
 		goto done;
 	rv = dpub_commit(t, u, &c, done, e);
-	if (ckpt != NULL || getenv("DCKPT_DB") != NULL)
-		dpub_note(ckpt, t, &c, *done ? 0 : e->code, e->text);
+	dpub_note(ckpt, t, &c, *done ? 0 : e->code, e->text);
 done:
 	target_upload_free(u);
 	target_close(t);

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 200
+plan 206
 
 runs=0
 # gen ARGS...: a staging of its own in $ST and its stream in $ST.json;
@@ -119,6 +119,7 @@ status 64 "log without a target" dpublish log
 status 64 "prune without an age" dpublish prune A
 status 64 "a bad age" dpublish prune --keep-newer-than soon A
 status 64 "a bad number" dpublish --allow-shrink -3 A
+status 64 "a plan on stdin" dpublish -p - A
 status 64 "s3 is not spoken yet" pub s3://bucket/x
 head -n 1 "$ST.json" >hello
 status 64 "no staging" sh -c "dpublish --json-in A <hello"
@@ -160,6 +161,19 @@ printf x | dd of="$ST/store/store.sqlite3" bs=1 seek=9000 conv=notrunc \
 status 65 "a byte that flipped" pub A
 like err 'store.sqlite3: sha256: want' "is found where it lies"
 is "$(left A)" "" "and nothing is left of it"
+
+# --- what the checkpoint database is told
+gen K a b
+status 0 "publish with -c" pub -c ck.db K
+is "$(dckpt list -c ck.db 2>/dev/null | awk '{ print $1, $2 }' | sort |
+    uniq -c | tr -s ' ' | tr '\n' ,)" \
+    " 2 completed input, 1 completed operation," "notes inputs and operation"
+gen -D lost K c
+status 65 "one that is refused" env DCKPT_DB=ck.db sh -c \
+    "dpublish --json-in --stage $ST K <$ST.json"
+like err 'lost' "by name"
+ok "is noted as failed" sh -c \
+    "dckpt list -c ck.db | grep -q '^failed *operation.*publish .*/K'"
 
 # --- the parent
 gen -B A g
