@@ -29,6 +29,7 @@
 #include "banned.h"
 
 #define CACHE_KIB 2048		/* SQLite's pages of one directory */
+#define CACHE_SMALL_KIB 256	/* and of one whose pages are read once */
 #define HEADER_LEN 100		/* bytes of a SQLite header that we look at */
 #define NAME_LEN 64		/* "<uuid>/index_metadata.pickle" */
 
@@ -158,6 +159,7 @@ int
 chroma_start(struct chroma *c, const char *path, int flags, struct err *e)
 {
 	struct buf	b;
+	struct stat	st;
 	int		hot;
 
 	memset(c, 0, sizeof(*c));
@@ -181,8 +183,10 @@ chroma_start(struct chroma *c, const char *path, int flags, struct err *e)
 			return err_set(e, MSG_DATAERR, "%s: hot: its writer "
 			    "died or still had it open", path);
 	}
+	c->small = stat(c->file, &st) == 0 &&
+	    st.st_size <= (off_t)CHROMA_SMALL_FILE;
 	c->db = db_open(c->file, (flags & STORE_RECOVER) != 0 ? DB_RECOVER :
-	    DB_FROZEN, CACHE_KIB, e);
+	    DB_FROZEN, c->small ? CACHE_SMALL_KIB : CACHE_KIB, e);
 	if (c->db == NULL)
 		return -1;
 	c->has_databases = chroma_has_column(c, "collections", "database_id");
@@ -1197,6 +1201,13 @@ chroma_walk_next(struct chroma_walk *w, struct chroma_state *s,
 
 /* -- records ----------------------------------------------------------- */
 
+/* Canonical metadata and document of one row, in reader.small_text. */
+struct small {
+	int64_t	row;
+	size_t	meta, meta_len, doc, doc_len;
+	int	has_doc;
+};
+
 struct reader {
 	struct chroma		 c;
 	struct store		*store;
@@ -1206,6 +1217,11 @@ struct reader {
 	struct meta		*meta;
 	sqlite3_stmt		*meta_st, *array_st, *vector_st, *queue_st;
 	int			 arrays; /* there are rows of them */
+	/* of a small file: everyone's metadata, read in one go */
+	struct small		*small;	/* sorted by row */
+	size_t			 n_small, small_cap;
+	struct buf		 small_text;
+	int			 is_small;
 	struct buf		 doc, json;
 	unsigned char		*vec;
 	size_t			 vec_cap;
@@ -1269,43 +1285,48 @@ meta_value(struct reader *r, sqlite3_stmt *st, const char *key, size_t len,
 	return 0;
 }
 
+/* One row of embedding_metadata: 0 a value, 1 the document, -1. */
+static int
+meta_row(struct reader *r, sqlite3_stmt *st, const char **why)
+{
+	const char	*key = (const char *)sqlite3_column_text(st, 0);
+	size_t		 len = (size_t)sqlite3_column_bytes(st, 0);
+
+	*why = "metadata key is no text";
+	if (key == NULL || len > ITEM_ID_MAX || !path_utf8(key, len))
+		return -1;
+	if (len != sizeof(CHROMA_DOC) - 1 ||
+	    memcmp(key, CHROMA_DOC, len) != 0 ||
+	    sqlite3_column_type(st, 1) != SQLITE_TEXT) {
+		*why = "metadata value is none";
+		return meta_value(r, st, key, len, 0);
+	}
+	*why = "document is too large or not UTF-8";
+	buf_reset(&r->doc);
+	key = (const char *)sqlite3_column_text(st, 1);
+	len = (size_t)sqlite3_column_bytes(st, 1);
+	if (key == NULL || len > ITEM_TEXT_MAX || !path_utf8(key, len))
+		return -1;
+	buf_add(&r->doc, key, len);
+	return 1;
+}
+
 /* Scalars of an embeddings row; the document goes to r->doc. */
 static int
 read_row(struct reader *r, const struct chroma_state *s, int *has_doc,
     struct err *e)
 {
 	sqlite3_stmt	*st = r->meta_st;
-	const char	*key;
-	size_t		 len;
-	int		 got;
+	const char	*why;
+	int		 got, doc;
 
 	sqlite3_bind_int64(st, 1, s->row);
 	while ((got = db_step(st, r->c.file, e)) == 1) {
-		key = (const char *)sqlite3_column_text(st, 0);
-		len = (size_t)sqlite3_column_bytes(st, 0);
-		if (key == NULL || len > ITEM_ID_MAX ||
-		    !path_utf8(key, len)) {
-			got = bad_item(r, s, "metadata key is no text", e);
+		if ((doc = meta_row(r, st, &why)) == -1) {
+			got = bad_item(r, s, why, e);
 			break;
 		}
-		if (len == sizeof(CHROMA_DOC) - 1 &&
-		    memcmp(key, CHROMA_DOC, len) == 0 &&
-		    sqlite3_column_type(st, 1) == SQLITE_TEXT) {
-			*has_doc = 1;
-			buf_reset(&r->doc);
-			key = (const char *)sqlite3_column_text(st, 1);
-			len = (size_t)sqlite3_column_bytes(st, 1);
-			if (key == NULL || len > ITEM_TEXT_MAX ||
-			    !path_utf8(key, len)) {
-				got = bad_item(r, s, "document is too large "
-				    "or not UTF-8", e);
-				break;
-			}
-			buf_add(&r->doc, key, len);
-		} else if (meta_value(r, st, key, len, 0) == -1) {
-			got = bad_item(r, s, "metadata value is none", e);
-			break;
-		}
+		*has_doc |= doc;
 	}
 	sqlite3_reset(st);
 	return got;
@@ -1423,6 +1444,101 @@ read_vector(struct reader *r, const struct chroma_state *s, struct item *it,
 	return it->vec != NULL ? 0 : db_err(r->c.db, r->c.file, e);
 }
 
+/* -- small files ------------------------------------------------------- */
+
+static int
+small_cmp(const void *a, const void *b)
+{
+	const struct small	*x = a, *y = b;
+
+	return x->row < y->row ? -1 : x->row > y->row;
+}
+
+/* What r->meta and r->doc hold is all there is of row. */
+static void
+small_end(struct reader *r, int64_t row, int has_doc)
+{
+	struct small	*m;
+
+	r->small = mem_grow(r->small, &r->small_cap, r->n_small + 1,
+	    sizeof(*r->small));
+	m = &r->small[r->n_small++];
+	m->row = row;
+	m->meta = r->small_text.len;
+	meta_json(r->meta, &r->small_text);
+	m->meta_len = r->small_text.len - m->meta;
+	m->doc = r->small_text.len;
+	m->doc_len = has_doc ? r->doc.len : 0;
+	m->has_doc = has_doc;
+	buf_add(&r->small_text, r->doc.p, m->doc_len);
+	meta_reset(r->meta);
+}
+
+/*
+ * One scan instead of a look-up for each record: a fresh delta has each
+ * record's rows in one place.  Where it has not, or anything is odd, the
+ * look-ups do it, and say what is odd.
+ */
+static int
+small_load(struct reader *r, struct err *e)
+{
+	sqlite3_stmt	*st;
+	const char	*why;
+	int64_t		 row = 0, now;
+	size_t		 i;
+	int		 got, doc, any = 0, has_doc = 0, ok = 1;
+
+	st = db_prepare(r->c.db, r->c.has_bool ?
+	    "SELECT key, string_value, int_value, float_value, bool_value, "
+	    "id FROM embedding_metadata NOT INDEXED" :
+	    "SELECT key, string_value, int_value, float_value, NULL, "
+	    "id FROM embedding_metadata NOT INDEXED", r->c.file, e);
+	if (st == NULL)
+		return -1;
+	meta_reset(r->meta);
+	while (ok && (got = db_step(st, r->c.file, e)) == 1) {
+		now = sqlite3_column_int64(st, 5);
+		if (any && now != row) {
+			small_end(r, row, has_doc);
+			has_doc = 0;
+		}
+		any = 1;
+		row = now;
+		if ((doc = meta_row(r, st, &why)) == -1)
+			ok = 0;
+		else
+			has_doc |= doc;
+	}
+	sqlite3_finalize(st);
+	if (got == -1)
+		return -1;
+	if (any)
+		small_end(r, row, has_doc);
+	if (r->n_small != 0)
+		qsort(r->small, r->n_small, sizeof(*r->small), small_cmp);
+	for (i = 1; i < r->n_small && ok; i++)
+		ok = r->small[i - 1].row != r->small[i].row;
+	r->is_small = ok && !r->small_text.over;
+	return 0;
+}
+
+static void
+small_item(struct reader *r, const struct chroma_state *s, struct item *it)
+{
+	const struct small	*m;
+	struct small		 key;
+
+	key.row = s->row;
+	m = r->n_small == 0 ? NULL : bsearch(&key, r->small, r->n_small,
+	    sizeof(*r->small), small_cmp);
+	it->meta = m != NULL ? (const char *)r->small_text.p + m->meta : "{}";
+	it->meta_len = m != NULL ? m->meta_len : 2;
+	if (m != NULL && m->has_doc) {
+		it->doc = (const char *)r->small_text.p + m->doc;
+		it->doc_len = m->doc_len;
+	}
+}
+
 static int
 read_item(struct reader *r, const struct chroma_state *s, struct item *it,
     struct err *e)
@@ -1451,6 +1567,11 @@ read_item(struct reader *r, const struct chroma_state *s, struct item *it,
 		    "dimension", e);
 	if (read_vector(r, s, it, e) == -1)
 		return -1;
+	if (r->is_small && s->row != 0 && s->n_overlay == 0) {
+		small_item(r, s, it);
+		item_digest(r->hash, cc->name, cc->dim, it);
+		return 0;
+	}
 	meta_reset(r->meta);
 	if (s->row != 0) {
 		if (read_row(r, s, &has_doc, e) == -1 ||
@@ -1518,6 +1639,8 @@ reader_close(void *impl)
 	meta_free(r->meta);
 	buf_free(&r->doc);
 	buf_free(&r->json);
+	buf_free(&r->small_text);
+	free(r->small);
 	free(r->vec);
 	/* a handle that only read has nothing to lose in closing */
 	(void)chroma_clear(&r->c, &e);
@@ -1541,12 +1664,14 @@ reader_prepare(struct reader *r, struct err *e)
 	if (r->meta_st == NULL || r->vector_st == NULL)
 		return -1;
 	if (!c->has_array)
-		return 0;
+		return c->small ? small_load(r, e) : 0;
 	r->arrays = db_int(c->db,
 	    "SELECT 1 FROM embedding_metadata_array LIMIT 1", c->file, &one,
 	    e);
-	if (r->arrays != 1)
-		return r->arrays;
+	if (r->arrays == -1)
+		return -1;
+	if (r->arrays == 0)
+		return c->small ? small_load(r, e) : 0;
 	r->array_st = db_prepare(c->db, "SELECT key, string_value, "
 	    "int_value, float_value, bool_value FROM "
 	    "embedding_metadata_array WHERE id = ?1 ORDER BY key, rowid",
@@ -1648,6 +1773,7 @@ chroma_open(struct store *s, const char *path, int flags, struct err *e)
 	r->meta = meta_new();
 	buf_init(&r->doc, ITEM_TEXT_MAX);
 	buf_init(&r->json, ITEM_TEXT_MAX);
+	buf_init(&r->small_text, 8 * (size_t)CHROMA_SMALL_FILE);
 	if (chroma_start(&r->c, path, flags, e) == -1 ||
 	    chroma_read_colls(&r->c, e) == -1 ||
 	    reader_prepare(r, e) == -1 || publish_colls(r, s, e) == -1) {

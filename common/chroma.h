@@ -59,6 +59,7 @@ struct chroma {
 	int		 has_coll_bool, has_bool, has_array;
 	struct chroma_coll *colls;	/* sorted by name */
 	size_t		 n;
+	int		 small;		/* at most CHROMA_SMALL_FILE */
 	int		 temp;		/* our temporary tables are there */
 };
 
@@ -117,6 +118,9 @@ struct chroma_index {
 	struct buf	 arena;
 	int		 big;
 };
+
+/* chroma.sqlite3 up to here: its metadata are read into memory at once */
+#define CHROMA_SMALL_FILE (4U << 20)
 
 #define CHROMA_NO_ELEMENT UINT64_MAX
 

@@ -493,13 +493,15 @@ quick_float(double v, char t[40])
 		1e10L, 1e11L, 1e12L, 1e13L, 1e14L, 1e15L, 1e16L, 1e17L,
 		1e18L, 1e19L, 1e20L
 	};
+	/* emulators, and some systems' settings, give less than promised */
+	volatile long double one = 1;
 	double		a = fabs(v);
 	long double	x, frac;
 	uint64_t	n = 0;
 	char		d[20], *s = t;
 	int		e10 = 14, p, i, back;
 
-	if (!(a >= 1e-4 && a < 1e15))
+	if (!(a >= 1e-4 && a < 1e15) || one + 0x1p-62L == one)
 		return 0;
 	while (e10 >= 0 && (long double)a < p10[e10])
 		e10--;
