@@ -145,7 +145,8 @@ put_masked(struct buf *b, const char *s)
 static void
 put(struct buf *b)
 {
-	(void)fwrite(b->p, 1, b->len, stdout);
+	if (b->len > 0)
+		(void)fwrite(b->p, 1, b->len, stdout);
 	buf_reset(b);
 }
 

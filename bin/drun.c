@@ -255,10 +255,9 @@ lex_operator(struct lex *l, int *bar)
 		}
 		return 1;
 	case '<':
-		if (p[1] == '<' && c != 'a')
-			return refuse_script("<<");
-		/* FALLTHROUGH */
 	case '>':
+		if (*p == '<' && p[1] == '<' && c != 'a')
+			return refuse_script("<<");
 		l->redir = 1;
 		return 1;
 	case '&':
@@ -551,6 +550,26 @@ catch_signals(struct run *r)
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+/*
+ * In a child before its exec: signals as we found them.  Handlers first: a
+ * TERM that is waiting already must end the child and not be swallowed.
+ */
+static void
+restore_signals(const struct run *r)
+{
+	static const int	sigs[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction	old;
+	size_t			i;
+
+	for (i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
+		if (sigaction(sigs[i], NULL, &old) == 0 &&
+		    old.sa_handler == on_signal)
+			(void)signal(sigs[i], SIG_DFL);
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGCHLD, SIG_DFL);
+	(void)sigprocmask(SIG_SETMASK, &r->mask, NULL);
+}
+
 /* What came while we were busy is heard now. */
 static void
 hear(const struct run *r)
@@ -756,9 +775,7 @@ become(const struct run *r, int i, int in, int out)
 		msg_warn("stage %d: %s", i + 1, strerror(errno));
 		_exit(err_status(errno));
 	}
-	(void)signal(SIGPIPE, SIG_DFL);
-	(void)signal(SIGCHLD, SIG_DFL);
-	(void)sigprocmask(SIG_SETMASK, &r->mask, NULL);
+	restore_signals(r);
 	argv[0] = sh;
 	argv[1] = c;
 	argv[2] = buf_cstr(&text);
@@ -1069,9 +1086,7 @@ dpublish(struct run *r, const char *option, int *st, struct err *e)
 			(void)dup2(fd, STDIN_FILENO);
 		/* so that the run lives even if we do not */
 		(void)fcntl(r->stage.lockfd, F_SETFD, 0);
-		(void)signal(SIGPIPE, SIG_DFL);
-		(void)signal(SIGCHLD, SIG_DFL);
-		(void)sigprocmask(SIG_SETMASK, &r->mask, NULL);
+		restore_signals(r);
 		(void)execlp(prog, "dpublish", option, (char *)NULL);
 		msg_warn("%s: %s", prog, strerror(errno));
 		_exit(errno == ENOENT ? 127 : 126);

@@ -248,16 +248,24 @@ k=0
 while [ $k -lt 8 ]; do
 	drun "{ cat s3; sleep 5; } | dckpt -c '$DB' --json-in --json >/dev/null" \
 	    2>/dev/null & pid=$!
-	sleep "0.0$((k + 1))"
+	i=0
+	while [ ! -s "$DB" ] && [ $i -lt 100 ]; do
+		sleep 0.1
+		i=$((i + 1))
+	done
+	sleep "0.$((k + 1))"
 	kill -KILL $pid
 	wait $pid 2>/dev/null
 	k=$((k + 1))
 done 2>/dev/null
 # until nobody of the last one lives
+busy() {
+	dckpt -c "$DB" stats --json 2>/dev/null >busy.out || return 1
+	sed 's/.*"in_progress":\([0-9]*\).*"stale":\([0-9]*\).*/\1 \2/' \
+	    busy.out | awk '$1 != $2 { bad = 1 } END { exit !bad }'
+}
 k=0
-while [ $k -lt 100 ] && [ "$(dckpt -c "$DB" stats --json |
-    sed 's/.*"in_progress":\([0-9]*\).*"stale":\([0-9]*\).*/\1 \2/' |
-    awk '{ print $1 - $2 }')" != 0 ]; do
+while [ $k -lt 100 ] && busy; do
 	sleep 0.1
 	k=$((k + 1))
 done

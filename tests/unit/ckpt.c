@@ -107,7 +107,7 @@ transitions(struct ckpt *c, const char *path)
 
 	r = ckpt_plan(c, CKPT_INPUT, "p", "r1", &e);
 	tap_ok(r == 0, "plan: new");
-	tap_is(look(c, "p"), "pending - 0 -  - | ", "plan: pending, no attempt");
+	tap_is(look(c, "p"), "pending - 0 -  - | ", "pending, no attempt");
 	tap_ok(ckpt_plan(c, CKPT_INPUT, "p", "r1", &e) == 1, "plan: known");
 
 	tap_ok(ckpt_start(c, CKPT_INPUT, "k", A, "r1", &e) == 0, "start");
