@@ -100,20 +100,22 @@ log_line(struct target *t, const struct target_commit *c, int64_t delta,
 	return rv;
 }
 
-/* The commit below g that is there: 1, 0 none, -1. */
+/* The commit below g that is there: 1, 0 none, -1.  A gap is said once. */
 static int
 older(struct target *t, uint64_t g, struct target_commit *c, struct err *e)
 {
-	int	r;
+	uint64_t	at = g;
+	int		r = 0;
 
-	while (g > 1) {
-		r = target_commit_get(t, --g, c, e);
-		if (r != 0)
-			return r;
-		msg_warn("warning: %s/%s/%" PRIu64 ".json: missing",
-		    target_url(t), TARGET_COMMITS, g);
-	}
-	return 0;
+	while (r == 0 && at > 1)
+		r = target_commit_get(t, --at, c, e);
+	if (r == 0 && g > 1)
+		msg_warn("warning: %s/%s: 1 to %" PRIu64 " are missing",
+		    target_url(t), TARGET_COMMITS, g - 1);
+	else if (r == 1 && at + 1 < g)
+		msg_warn("warning: %s/%s: %" PRIu64 " to %" PRIu64 " are "
+		    "missing", target_url(t), TARGET_COMMITS, at + 1, g - 1);
+	return r;
 }
 
 static int

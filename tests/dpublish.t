@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 206
+plan 208
 
 runs=0
 # gen ARGS...: a staging of its own in $ST and its stream in $ST.json;
@@ -316,6 +316,11 @@ is "$(versions R)" 2 "keeps the current version though it is the oldest"
 status 66 "a pruned version is not rolled back to" dpublish rollback R "$r2"
 dpublish log R >log
 is "$(grep -c gone log)" 5 "log shows commits whose version is gone"
+
+mv R/commits/2.json R/commits/3.json .
+status 0 "log where commits are missing" dpublish log R
+like err '2 to 3 are missing' "says which"
+mv 2.json 3.json R/commits
 
 # --- probe
 status 0 "probe" dpublish probe A
