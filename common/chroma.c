@@ -31,6 +31,7 @@
 #define CACHE_KIB 2048		/* SQLite's pages of one directory */
 #define CACHE_SMALL_KIB 256	/* and of one whose pages are read once */
 #define HEADER_LEN 100		/* bytes of a SQLite header that we look at */
+#define DEFAULT_DIM 384U	/* of the function named "default" */
 #define NAME_LEN 64		/* "<uuid>/index_metadata.pickle" */
 
 /* -- journals ---------------------------------------------------------- */
@@ -265,15 +266,18 @@ text(sqlite3_stmt *st, int col, size_t max)
 
 /*
  * What an embedding function's JSON says of the model: name and
- * configuration, flat, as canonical JSON.  Left out is what says nothing
- * of the model: nulls, the type, names of environment variables, accounts.
+ * configuration, flat, as canonical JSON, such as {"config.model_name":
+ * "text-embedding-3-small","name":"openai"}.  Left out is what says nothing
+ * of the model: nulls, the type, keys' and accounts' names, addresses, and
+ * the dimension, which the collection declares itself.
  */
 static char *
 model_text(const char *s, size_t len)
 {
 	static const char *const	skip[] = {
 		"type", "api_key_env_var", "organization_id",
-		"default_headers", "account_id"
+		"default_headers", "account_id", "api_base", "api_type",
+		"api_version", "dimensions"
 	};
 	struct meta	*m = meta_new();
 	struct json	 j;
@@ -454,6 +458,12 @@ coll_config(const struct chroma *c, struct chroma_coll *cc, const char *seg,
 		if ((k = item_space_parse(seg, strlen(seg))) == -1)
 			goto bad;
 		cc->space = (enum item_space)k;
+	}
+	/* what Python's client writes when nobody declares anything */
+	if (cc->model != NULL && cc->dim != DEFAULT_DIM &&
+	    strcmp(cc->model, "{\"name\":\"default\"}") == 0) {
+		free(cc->model);
+		cc->model = NULL;
 	}
 	json_clear(&j);
 	return 0;

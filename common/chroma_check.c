@@ -855,7 +855,8 @@ check_fts_index(struct judge *j)
 	    faccessat(j->c.dirfd, CHROMA_FILE "-wal", F_OK, 0) == 0)
 		return 0;
 	if ((db = db_open(j->c.file, DB_RECOVER, 0, &mine)) == NULL)
-		return 0;
+		return mine.code == MSG_NOPERM ? 0 :
+		    err_set(j->e, mine.code, "%s", mine.text);
 	rc = sqlite3_exec(db, "PRAGMA journal_mode=MEMORY; BEGIN;"
 	    "INSERT INTO embedding_fulltext_search("
 	    "embedding_fulltext_search) VALUES('integrity-check');"
@@ -868,7 +869,6 @@ check_fts_index(struct judge *j)
 			    "not hold what its rows hold: %s",
 			    sqlite3_errmsg(db));
 		else if ((rc & 0xff) != SQLITE_READONLY &&
-		    (rc & 0xff) != SQLITE_CANTOPEN &&
 		    (rc & 0xff) != SQLITE_PERM)
 			rv = db_err(db, j->c.file, j->e);
 	}

@@ -3,6 +3,7 @@
  * and, when valid, read and compared with what the server returned.
  * SPDX-License-Identifier: ISC
  */
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -22,6 +23,7 @@
 #include "store.h"
 #include "tap.h"
 
+#define FLIPS 400
 #define REL 4e-7	/* of a vector that was stored normalised */
 
 /* What must be said of the bad ones; and a word of the reason. */
@@ -674,6 +676,136 @@ test_damage(size_t i)
 		printf("# r %d\n", r);
 }
 
+/* Damage at random places: a verdict or none, never the machine's fault. */
+static void
+test_flips(const char *sample)
+{
+	struct check_verdict	v;
+	struct store		*s;
+	struct item		 it;
+	struct stat		 st;
+	struct err		 e;
+	char			 name[256];
+	unsigned char		 keep[4], put[4];
+	uint64_t		 rng = 88172645463325252U;
+	off_t			 at;
+	int			 fd, i, r, odd = 0, refusals = 0;
+
+	if (private(sample) == -1)
+		return;
+	(void)snprintf(name, sizeof(name), "%s/%s", copy, CHROMA_FILE);
+	fd = open(name, O_RDWR);
+	for (i = 0; i < FLIPS && fstat(fd, &st) == 0; i++) {
+		rng ^= rng << 13;
+		rng ^= rng >> 7;
+		rng ^= rng << 17;
+		/* every other one in the first pages, which rule the rest */
+		at = (off_t)(rng % (uint64_t)(i % 2 ? 32768 : st.st_size - 4));
+		memcpy(put, &rng, sizeof(put));
+		if (pread(fd, keep, 4, at) != 4 || pwrite(fd, put,
+		    (size_t)(1 + i % 4), at) == -1)
+			break;
+		memset(&e, 0, sizeof(e));
+		memset(&v, 0, sizeof(v));
+		r = chroma_check(copy, 0, &v, &e);
+		refusals += r == 1;
+		if (r == -1) {
+			printf("# at %ld: %s\n", (long)at, e.text);
+			odd++;
+		}
+		/* and the reader stands on its own feet */
+		memset(&e, 0, sizeof(e));
+		s = store_open(copy, STORE_CHROMA, 0, &e);
+		while (s != NULL && store_next(s, &it, &e) == 1)
+			;
+		store_close(s);
+		if (e.code == MSG_SOFTWARE || e.code == MSG_IOERR) {
+			printf("# at %ld: reader: %s\n", (long)at, e.text);
+			odd++;
+		}
+		if (pwrite(fd, keep, 4, at) != 4)
+			break;
+	}
+	(void)close(fd);
+	tap_ok(i == FLIPS && odd == 0 && refusals > FLIPS / 20,
+	    "%s: %d places overwritten, %d refused", sample, i, refusals);
+}
+
+/* Without descriptors nothing is said of the input. */
+static void
+test_descriptors(void)
+{
+	struct check_verdict	v;
+	struct rlimit		was, now;
+	struct err		e;
+	char			path[2048];
+	rlim_t			n;
+	int			r = -1, wrong = 0, failed = 0;
+
+	(void)snprintf(path, sizeof(path),
+	    "%s/samples/purged_hnsw_cosine/db", data);
+	if (getrlimit(RLIMIT_NOFILE, &was) == -1)
+		return;
+	for (n = 3; n < 20; n++) {
+		now = was;
+		now.rlim_cur = n;
+		memset(&e, 0, sizeof(e));
+		memset(&v, 0, sizeof(v));
+		(void)setrlimit(RLIMIT_NOFILE, &now);
+		r = chroma_check(path, 0, &v, &e);
+		(void)setrlimit(RLIMIT_NOFILE, &was);
+		failed += r == -1;
+		if (r == 1 || (r == -1 && e.code != MSG_TEMPFAIL)) {
+			printf("# %d: r %d code %d %s%s\n", (int)n, r, e.code,
+			    e.text, v.reason);
+			wrong++;
+		}
+	}
+	tap_ok(r == 0 && failed > 3 && wrong == 0,
+	    "few descriptors: try again later, and no verdict");
+}
+
+static void
+test_model(const char *json, int64_t dim, const char *want)
+{
+	struct store	*s;
+	struct err	 e;
+	char		 text[1024];
+	int		 ok;
+
+	memset(&e, 0, sizeof(e));
+	(void)snprintf(text, sizeof(text), "UPDATE collections SET dimension "
+	    "= %d, schema_str = json_set(schema_str, '$.keys.\"#embedding\""
+	    ".float_list.vector_index.config.embedding_function', "
+	    "json('%s'))", (int)dim, json);
+	ok = private("empty_collection") == 0 && sql(copy, text) == 0;
+	s = ok ? store_open(copy, STORE_CHROMA, 0, &e) : NULL;
+	ok = s != NULL && s->n_colls == 1;
+	if (!tap_ok(ok && (want == NULL) == (s->colls[0].model == NULL) &&
+	    (want == NULL || strcmp(want, s->colls[0].model) == 0),
+	    "model: %s", want != NULL ? want : "none"))
+		printf("# got %s\n", ok && s->colls[0].model != NULL ?
+		    s->colls[0].model : e.text);
+	store_close(s);
+}
+
+static void
+test_models(void)
+{
+	test_model("{\"type\":\"unknown\"}", 8, NULL);
+	test_model("{\"type\":\"legacy\"}", 8, NULL);
+	test_model("null", 8, NULL);
+	test_model("{\"type\":\"known\",\"name\":\"openai\",\"config\":{"
+	    "\"model_name\":\"text-embedding-3-small\",\"api_key_env_var\":"
+	    "\"K\",\"organization_id\":null,\"dimensions\":8}}", 8,
+	    "{\"config.model_name\":\"text-embedding-3-small\","
+	    "\"name\":\"openai\"}");
+	test_model("{\"type\":\"known\",\"name\":\"default\",\"config\":{}}",
+	    384, "{\"name\":\"default\"}");
+	test_model("{\"type\":\"known\",\"name\":\"default\",\"config\":{}}",
+	    1536, NULL);
+}
+
 /* Things beside a clean database that Chroma does not mind. */
 static void
 test_harmless(void)
@@ -726,7 +858,7 @@ main(int argc, char **argv)
 	if (mkdtemp(work) == NULL)
 		return 99;
 	tap_plan((int)(2 * N_VALID + N_REFUSED + 3 * N_HOT + N_DAMAGES +
-	    14));
+	    23));
 	for (i = 0; i < N_VALID; i++)
 		test_valid(valid[i]);
 	for (i = 0; i < N_REFUSED; i++)
@@ -749,6 +881,10 @@ main(int argc, char **argv)
 	for (i = 0; i < N_DAMAGES; i++)
 		test_damage(i);
 	test_harmless();
+	test_flips("clean_small");
+	test_flips("purged_hnsw_cosine");
+	test_descriptors();
+	test_models();
 	memset(&e, 0, sizeof(e));
 	if (tap_bad == 0)
 		(void)io_rmtree(AT_FDCWD, work, &e);
