@@ -2,7 +2,7 @@
 # drun.t: a pipeline of which all is committed or nothing: who is blamed,
 # who is stopped, what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 154
+plan 166
 
 now() { date +%s%N | sed 's/......$//'; }
 # quick WANT MS 'what' command...: as status, and within MS milliseconds
@@ -255,6 +255,27 @@ ok "does not touch the living one" [ -d "$(cat live)" ]
 touch stop
 wait $pid
 ok "staging is gone" no_staging
+
+# --- our own stages, and the real commit
+mkdir in
+cp -R "$DATA/demo/delta-01" "$DATA/demo/delta-02" in/
+pipe="dfetch -B tgt in | dcheck | dmerge | dpublish tgt"
+status 1 "a foreign 1 at the end of a real run" \
+    drun "$pipe | { cat >/dev/null; exit 1; }"
+ok "nothing was committed" [ ! -e tgt/commits/1.json ]
+ok "staging is gone" no_staging
+drun "$pipe | { cat >/dev/null; touch prepared; sleep $Z; }" 2>err & pid=$!
+ok "all is prepared" until_true 300 [ -e prepared ]
+kill -KILL $pid
+wait $pid
+ok "kill -9 then: the stages end" until_true 50 gone
+ok "and nothing is committed" [ ! -e tgt/commits/1.json ]
+status 0 "the same again" drun "$pipe"
+ok "is committed" [ -s tgt/commits/1.json ]
+is "$(cat tgt/latest-pointer.txt)" "$(ls tgt/timestamped)" "and pointed to"
+status 0 "and again" drun "$pipe"
+is "$(ls tgt/commits)" 1.json "has nothing to do"
+ok "staging is gone" until_true 50 no_staging
 
 # --- keep
 status 65 "--keep" drun -k '{ echo x >"$DSTAGE/file"; exit 65; }'
