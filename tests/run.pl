@@ -38,6 +38,16 @@ my $h = TAP::Harness->new({
 	comments => 1,
 	exec => [ 'timeout', '-k', '10', $limit ],
 });
+# which tests were skipped, and why: a number alone helps nobody
+my @skips;
+$h->callback(made_parser => sub {
+	my ($parser, $job) = @_;
+
+	$parser->callback(test => sub {
+		push @skips, "$job->[1]: " . $_[0]->explanation
+		    if $_[0]->has_skip;
+	});
+});
 my $agg = $h->runtests(@run);
 my $failed = $agg->failed;
 my $skipped = $agg->skipped;
@@ -46,6 +56,7 @@ for my $p ($agg->parsers) {
 	next if $p->failed;
 	$failed++ if $p->parse_errors || $p->exit || $p->wait;
 }
+print "skipped: $_\n" for @skips;
 printf "%d passed, %d failed%s\n", $agg->passed - $skipped, $failed,
     $skipped ? ", $skipped skipped" : '';
 exit($failed == 0 && $agg->passed > 0 ? 0 : 1);
