@@ -58,7 +58,7 @@ struct hnsw {
 	unsigned char		*win;
 	size_t			 win_cap;
 	uint64_t		 win_off, win_len;
-	uint64_t		 flag_of;	/* element whose flag is known */
+	uint64_t		 flag_of; /* element whose flag is known */
 	unsigned char		 flag;
 };
 

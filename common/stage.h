@@ -55,9 +55,9 @@ int	stage_collect(const char *parent, unsigned int *n, struct err *e);
 int	stage_alive(const char *path);
 
 /*
- * A work directory ".intact.<run>.<4 hex>" below the directory dirfd, with a file "owner"
- * naming host and staging.  Things are built in it and renamed out.
- * *name gets its name (owned by the caller).
+ * A work directory ".intact.<run>.<4 hex>" below the directory dirfd, with
+ * a file "owner" naming host and staging.  Things are built in it and
+ * renamed out.  *name gets its name (owned by the caller).
  */
 int	stage_work_make(const struct stage *s, int dirfd, char **name,
 	    struct err *e);

@@ -144,7 +144,8 @@ frame_msgpack(struct stream_in *s, size_t *n, enum stream_event *ev,
 			case REC_SCAN_OK:
 				return 1;
 			case REC_SCAN_BAD:
-				err_set(e, MSG_PROTOCOL, "stream: record %llu: %s",
+				err_set(e, MSG_PROTOCOL,
+				    "stream: record %llu: %s",
 				    (unsigned long long)s->n + 1, why);
 				*ev = stop(s, STREAM_BAD);
 				return -1;

@@ -12,9 +12,12 @@
 #include "json.h"
 #include "tap.h"
 
-#define RECORD "43a99d391563e60d92a79746b8f0cfc26c44ff057dbf1c08175a460f26255c8f"
-#define CONTENT "50ca3600f3cd9adfd2f597a0d76faceafc8a91ad950872e1e0919389b8cb48b1"
-#define TOMBSTONE "a8259f343fbfe75e8b002d6ea6016b90467e9b0d44e9a8c058780334eeedec6b"
+#define RECORD \
+	"43a99d391563e60d92a79746b8f0cfc26c44ff057dbf1c08175a460f26255c8f"
+#define CONTENT \
+	"50ca3600f3cd9adfd2f597a0d76faceafc8a91ad950872e1e0919389b8cb48b1"
+#define TOMBSTONE \
+	"a8259f343fbfe75e8b002d6ea6016b90467e9b0d44e9a8c058780334eeedec6b"
 
 static void
 canon(struct meta *m, const char *in, const char *want)

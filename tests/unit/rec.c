@@ -97,7 +97,8 @@ main(void)
 	tap_ok(BYTES("\x90") == REC_SCAN_BAD, "an array is no record");
 	tap_ok(BYTES("\xc1") == REC_SCAN_BAD, "0xc1");
 	tap_ok(BYTES("\x81\xa1t\xa1x") == REC_SCAN_OK, "one key");
-	tap_ok(BYTES("\x81\x01\xa1x") == REC_SCAN_BAD, "a key that is a number");
+	tap_ok(BYTES("\x81\x01\xa1x") == REC_SCAN_BAD,
+	    "a key that is a number");
 	tap_ok(BYTES("\x82\xa1t\x01\xa1t\x02") == REC_SCAN_BAD, "a key twice");
 	tap_ok(BYTES("\x81\xa1\xff\x01") == REC_SCAN_BAD, "key is not UTF-8");
 	tap_ok(BYTES("\x81\xa1\x00\x01") == REC_SCAN_BAD, "NUL in a key");

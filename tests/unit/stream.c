@@ -102,7 +102,8 @@ main(void)
 	static const char fail[] = "{\"t\":\"fail\",\"reasons\":[\"a\"]}";
 	static const char rec[] = "{\"t\":\"delta\",\"a\":[1,-1,1.5,\"é\","
 	    "null,true,{\"b\":{}}],\"big\":18446744073709551615}";
-	const char	*wrong_v[] = { "{\"t\":\"hello\",\"v\":2,\"run\":\"r\"}",
+	const char	*wrong_v[] = {
+		"{\"t\":\"hello\",\"v\":2,\"run\":\"r\"}",
 		end, NULL };
 	const char	*no_hello[] = { rec, end, NULL };
 	const char	*two[] = { hello, hello, end, NULL };
