@@ -184,8 +184,12 @@ chroma_start(struct chroma *c, const char *path, int flags, struct err *e)
 			return err_set(e, MSG_DATAERR, "%s: hot: its writer "
 			    "died or still had it open", path);
 	}
-	c->small = stat(c->file, &st) == 0 &&
-	    st.st_size <= (off_t)CHROMA_SMALL_FILE;
+	if (fstatat(c->dirfd, CHROMA_FILE, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return err_sys(e, errno, "%s", c->file);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, MSG_DATAERR, "%s: not a regular file",
+		    c->file);
+	c->small = st.st_size <= (off_t)CHROMA_SMALL_FILE;
 	c->db = db_open(c->file, (flags & STORE_RECOVER) != 0 ? DB_RECOVER :
 	    DB_FROZEN, c->small ? CACHE_SMALL_KIB : CACHE_KIB, e);
 	if (c->db == NULL)

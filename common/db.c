@@ -257,11 +257,15 @@ db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
 		flags |= SQLITE_OPEN_READONLY;
 		break;
 	case DB_FROZEN:
+		/* NOFOLLOW is about every part of the path; the caller
+		   has looked at the file itself */
 		flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
+		flags &= ~SQLITE_OPEN_NOFOLLOW;
 		uri = frozen(path);
 		break;
 	case DB_RECOVER:
 		flags |= SQLITE_OPEN_READWRITE;
+		flags &= ~SQLITE_OPEN_NOFOLLOW;
 		break;
 	case DB_BUILD:
 	case DB_SHARED:

@@ -826,8 +826,11 @@ test_harmless(void)
 	ok = io_write(fd, "garbage that is no journal at all", 33) == 0;
 	(void)close(fd);
 	tap_ok(ok && judge(copy, 0, &v) == 1, "garbage journal: accepted");
+	(void)snprintf(name, sizeof(name), "%s/link", work);
 	tap_ok(load("clean_small", &w) == 0 &&
 	    compare(copy, 0, &w, NULL, &dead), "garbage journal: readable");
+	tap_ok(symlink(copy, name) == 0 && judge(name, 0, &v) == 1 &&
+	    compare(name, 0, &w, NULL, &dead), "a link on the way there");
 	wants_clear(&w);
 	ok = private("clean_small") == 0;
 	(void)snprintf(name, sizeof(name), "%s/%s", copy, CHROMA_FILE);
@@ -858,7 +861,7 @@ main(int argc, char **argv)
 	if (mkdtemp(work) == NULL)
 		return 99;
 	tap_plan((int)(2 * N_VALID + N_REFUSED + 3 * N_HOT + N_DAMAGES +
-	    23));
+	    24));
 	for (i = 0; i < N_VALID; i++)
 		test_valid(valid[i]);
 	for (i = 0; i < N_REFUSED; i++)
