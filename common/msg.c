@@ -39,7 +39,7 @@ msg_set_verbose(int on)
 }
 
 /* One write, so that lines of processes that share stderr stay whole. */
-static void
+static void MSG_PRINTF(2, 0)
 line(const char *prefix, const char *fmt, va_list ap)
 {
 	char	 b[MSG_LINE_MAX];

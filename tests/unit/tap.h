@@ -17,6 +17,9 @@ tap_plan(int n)
 	printf("1..%d\n", n);
 }
 
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
 static int
 tap_ok(int good, const char *fmt, ...)
 {
