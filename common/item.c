@@ -144,7 +144,6 @@ struct meta {
 	size_t		 n, cap;
 	size_t		*order;
 	size_t		 order_cap;
-	int		 unsorted;	/* keys did not come in order */
 };
 
 struct meta *
@@ -172,7 +171,6 @@ meta_reset(struct meta *m)
 {
 	buf_reset(&m->arena);
 	m->n = 0;
-	m->unsorted = 0;
 }
 
 static int
@@ -182,32 +180,28 @@ key_cmp(const struct meta *m, const struct entry *x, const char *key,
 	return item_cmp(m->arena.p + x->key, x->key_len, key, len);
 }
 
-static struct entry *
+/* The last word on key, or NULL. */
+static const struct entry *
 find(const struct meta *m, const char *key, size_t len)
 {
 	size_t	i;
 
-	for (i = 0; i < m->n; i++)
-		if (!m->v[i].gone && m->v[i].key_len == len &&
-		    (len == 0 ||
-		    memcmp(m->arena.p + m->v[i].key, key, len) == 0))
-			return &m->v[i];
+	for (i = m->n; i-- > 0;)
+		if (key_cmp(m, &m->v[i], key, len) == 0)
+			return m->v[i].gone ? NULL : &m->v[i];
 	return NULL;
 }
 
-/* A new last entry for key, replacing one of that name. */
+/*
+ * A new last entry for key.  An older one of that name stays behind it
+ * until meta_json takes the last word of each: to look for it here would
+ * make many keys cost the square of their number.
+ */
 static struct entry *
 set(struct meta *m, const char *key, size_t len)
 {
-	struct entry	*x = NULL;
+	struct entry	*x;
 
-	/* rows mostly come sorted: then nothing before can be the same */
-	if (m->n != 0 && key_cmp(m, &m->v[m->n - 1], key, len) >= 0)
-		m->unsorted = 1;
-	if (m->unsorted)
-		x = find(m, key, len);
-	if (x != NULL)
-		x->gone = 1;
 	m->v = mem_grow(m->v, &m->cap, m->n + 1, sizeof(*m->v));
 	x = &m->v[m->n++];
 	memset(x, 0, sizeof(*x));
@@ -333,17 +327,14 @@ meta_push_bool(struct meta *m, int v)
 void
 meta_remove(struct meta *m, const char *key, size_t key_len)
 {
-	struct entry	*x = find(m, key, key_len);
-
-	if (x != NULL)
-		x->gone = 1;
+	set(m, key, key_len)->gone = 1;
 }
 
 const char *
 meta_get_str(const struct meta *m, const char *key, size_t key_len,
     size_t *len)
 {
-	struct entry	*x = find(m, key, key_len);
+	const struct entry	*x = find(m, key, key_len);
 
 	if (x == NULL || !x->is_str)
 		return NULL;
@@ -351,12 +342,21 @@ meta_get_str(const struct meta *m, const char *key, size_t key_len,
 	return (const char *)m->arena.p + x->str;
 }
 
-/* Heap sort by key: the arena is needed to compare, and n may be large. */
+/* Heap sort by key, then age: the arena is needed to compare. */
 static int
 less(const struct meta *m, size_t a, size_t b)
 {
+	int	r = key_cmp(m, &m->v[a],
+	    (const char *)m->arena.p + m->v[b].key, m->v[b].key_len);
+
+	return r != 0 ? r < 0 : a < b;
+}
+
+static int
+same_key(const struct meta *m, size_t a, size_t b)
+{
 	return key_cmp(m, &m->v[a], (const char *)m->arena.p + m->v[b].key,
-	    m->v[b].key_len) < 0;
+	    m->v[b].key_len) == 0;
 }
 
 static void
@@ -376,29 +376,36 @@ sift(const struct meta *m, size_t *o, size_t i, size_t n)
 	}
 }
 
+/* Live entries by key, the last word on each, in m->order. */
 static size_t
 sorted(struct meta *m)
 {
-	size_t	i, n = 0, t;
-	int	in_order = 1;
+	size_t	i, n = 0, t, *o;
+	int	done = 1;
 
 	m->order = mem_grow(m->order, &m->order_cap, m->n, sizeof(size_t));
+	o = m->order;
 	for (i = 0; i < m->n; i++) {
-		if (m->v[i].gone)
-			continue;
-		if (n != 0 && !less(m, m->order[n - 1], i))
-			in_order = 0;
-		m->order[n++] = i;
+		o[i] = i;
+		if (m->v[i].gone || (i != 0 && (!less(m, i - 1, i) ||
+		    same_key(m, i - 1, i))))
+			done = 0;
 	}
-	if (in_order)
-		return n;
-	for (i = n / 2; i-- > 0;)
-		sift(m, m->order, i, n);
-	for (i = n; i-- > 1;) {
-		t = m->order[0];
-		m->order[0] = m->order[i];
-		m->order[i] = t;
-		sift(m, m->order, 0, i);
+	if (done)
+		return m->n;
+	for (i = m->n / 2; i-- > 0;)
+		sift(m, o, i, m->n);
+	for (i = m->n; i-- > 1;) {
+		t = o[0];
+		o[0] = o[i];
+		o[i] = t;
+		sift(m, o, 0, i);
+	}
+	for (i = 0; i < m->n; i++) {
+		if (i + 1 < m->n && same_key(m, o[i], o[i + 1]))
+			continue;
+		if (!m->v[o[i]].gone)
+			o[n++] = o[i];
 	}
 	return n;
 }

@@ -136,10 +136,11 @@ ticket_there(const char *from, const char *to, struct err *e)
 	r = get_manifest(to, &b, 1, &f);
 	if (r != 1)
 		r = other(to, r == 0 ? "no store of ours" : f.text, e);
-	else if (!same_manifest(&a, &b))
-		r = other(to, "content, format or sources differ", e);
-	if (r == 1)
+	else {
+		if (!same_manifest(&a, &b))
+			r = other(to, "content, format or sources differ", e);
 		manifest_clear(&b);
+	}
 	manifest_clear(&a);
 	return r;
 }

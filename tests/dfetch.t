@@ -416,6 +416,7 @@ tg/delta-06 in_progress 1" "skipped is completed, fetched is in progress"
 else
 	skip 4 "no sqlite3 shell"
 fi
+fresh
 echo text >nodb
 status 65 "checkpoints that are none" dfetch -c nodb --json a
 is "$(left)" "0" "and the staging is gone"

@@ -47,6 +47,70 @@ number(double v, const char *want)
 	buf_free(&b);
 }
 
+/* How many floats are not written as the loop in json.h says. */
+static size_t
+floats(void)
+{
+	struct buf	b;
+	uint64_t	x = 88172645463325252ULL, r;
+	char		t[40];
+	size_t		i, wrong = 0;
+	double		v;
+	int		p;
+
+	buf_init(&b, 64);
+	for (i = 0; i < 200000; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		r = i % 3 == 0 ? x : x % 10000000000ULL;
+		if (i % 3 == 0)
+			memcpy(&v, &r, sizeof(v));
+		else
+			v = (double)r / (i % 3 == 1 ? 1e7 : 1024.0);
+		if (!isfinite(v))
+			continue;
+		for (p = 15; p <= 17; p++) {
+			(void)snprintf(t, sizeof(t), "%.*g", p, v);
+			if (strtod(t, NULL) == v)
+				break;
+		}
+		if (strpbrk(t, ".e") == NULL)
+			(void)snprintf(t + strlen(t), 3, ".0");
+		buf_reset(&b);
+		json_put_float(&b, v);
+		wrong += strcmp(t, buf_cstr(&b)) != 0;
+	}
+	buf_free(&b);
+	return wrong;
+}
+
+/* Keys out of order and given twice: sorted, the second value stays. */
+static int
+many_keys(struct meta *m)
+{
+	struct buf	b;
+	char		k[16], *s, *end;
+	unsigned long	i, n = 50000, bad = 0;
+
+	buf_init(&b, 4 << 20);
+	meta_reset(m);
+	for (i = 0; i < 2 * n; i++) {
+		(void)snprintf(k, sizeof(k), "%08lu", i * 7919 % n);
+		meta_set_int(m, k, 8, (int64_t)(i / n));
+	}
+	meta_json(m, &b);
+	s = buf_cstr(&b) + 1;
+	for (i = 0; i < n; i++) {
+		if (*s != '"' || strtoul(s + 1, &end, 10) != i ||
+		    strncmp(end, "\":1", 3) != 0)
+			bad++;
+		s = end + 4;
+	}
+	buf_free(&b);
+	return bad == 0;
+}
+
 int
 main(void)
 {
@@ -64,7 +128,7 @@ main(void)
 	unsigned char	 d[HASH_LEN];
 	size_t		 i, wrong = 0;
 
-	tap_plan(27);
+	tap_plan(29);
 	canon(m, "{}", "{}");
 	canon(m, " { \"b\" : 1 , \"a\" : 1.0 } ", "{\"a\":1.0,\"b\":1}");
 	canon(m, "{\"t\":true,\"f\":false}", "{\"f\":false,\"t\":true}");
@@ -91,6 +155,8 @@ main(void)
 	number(1.0 / 3.0, "0.3333333333333333");
 	number(5e-324, "4.94065645841247e-324");
 	number(-1.5e300, "-1.5e+300");
+	tap_ok(floats() == 0, "200000 floats as printf writes them");
+	tap_ok(many_keys(m), "50000 keys in disorder, each twice");
 	tap_ok(item_finite(vec, 2) && !item_finite(nan4, 1) &&
 	    !item_finite(inf4, 1), "finite, NaN, infinity");
 
