@@ -78,9 +78,10 @@ void	check_summary_clear(struct check_summary *s);
 
 #define CHECK_ALLOW_EMPTY 1
 #define CHECK_RECOVER_HOT 2	/* path is a private copy, writable */
-#define CHECK_OURS 4		/* we just made it: take its record digests
-				   as they stand; whoever reads it next
-				   does not */
+#define CHECK_OURS 4		/* we just made it: every record is read and
+				   counted, but its digest is not made again
+				   and unused pages are not looked for;
+				   whoever reads it next does both */
 
 /*
  * Structure and meaning of the unpacked store at path, every record read.

@@ -265,6 +265,8 @@ struct reader {
 	sqlite3_stmt	*st;
 	struct store	*s;
 	char		*path;
+	int64_t		 want_records, want_tombstones;	/* as info says */
+	int64_t		 records, tombstones;		/* read so far */
 };
 
 /* Column bytes without conversion; NULL only for SQL NULL. */
@@ -404,6 +406,9 @@ dstore_next(void *impl, struct item *it, struct err *e)
 	int		 k;
 
 	k = db_step(r->st, r->path, e);
+	if (k == 0 && (r->records != r->want_records ||
+	    r->tombstones != r->want_tombstones))
+		return bad(r, "its rows are not as many as it says", e);
 	if (k != 1)
 		return k;
 	memset(it, 0, sizeof(*it));
@@ -424,8 +429,10 @@ dstore_next(void *impl, struct item *it, struct err *e)
 	it->vec = column(r->st, 7, &n);
 	if (it->vec == NULL) {
 		it->dead = 1;
+		r->tombstones++;
 		return 1;
 	}
+	r->records++;
 	if (n != (size_t)r->s->colls[it->coll].dim * 4 || n == 0)
 		return bad(r, "record whose embedding has not the "
 		    "collection's dimension", e);
@@ -482,6 +489,11 @@ dstore_open(struct store *s, const char *path, int flags, struct err *e)
 	if (app != DSTORE_APP_ID || form != DSTORE_FORMAT)
 		return bad(r, "not a store of intact, or of a later format",
 		    e);
+	if (db_int(r->db, "SELECT value FROM info WHERE key = 'records'",
+	    r->path, &r->want_records, e) == -1 ||
+	    db_int(r->db, "SELECT value FROM info WHERE key = 'tombstones'",
+	    r->path, &r->want_tombstones, e) == -1)
+		return -1;
 	if (read_colls(r, s, e) == -1 || read_sources(r, s, e) == -1)
 		return -1;
 	r->st = db_prepare(r->db, "SELECT c, id, seq, s, digest, metadata, "

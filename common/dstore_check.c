@@ -171,26 +171,6 @@ quick(sqlite3 *db, const char *path, struct check_verdict *v, struct err *e)
 	return k == -1 ? judge(&sub, v, e) : rv;
 }
 
-/* Counts in info are those of the rows. */
-static int
-counts(sqlite3 *db, const char *path, struct check_verdict *v,
-    struct err *e)
-{
-	struct err	sub = { 0, "" };
-	int64_t		wrong = 1;
-
-	if (db_int(db, "SELECT (SELECT value FROM info WHERE key='records')"
-	    " IS NOT (SELECT count(*) FROM record WHERE embedding IS NOT "
-	    "NULL) OR (SELECT value FROM info WHERE key='tombstones') IS NOT"
-	    " (SELECT count(*) FROM record WHERE embedding IS NULL)", path,
-	    &wrong, &sub) == -1)
-		return judge(&sub, v, e);
-	if (wrong)
-		return check_refuse(v, CHECK_COUNT, "%s: its rows are not as "
-		    "many as it says", DSTORE_FILE);
-	return 0;
-}
-
 int
 dstore_check(const char *path, int flags, struct check_verdict *v,
     struct err *e)
@@ -203,7 +183,6 @@ dstore_check(const char *path, int flags, struct check_verdict *v,
 	int64_t		 app = 0, form = 0;
 	int		 rv;
 
-	(void)flags;
 	buf_init(&b, 16384);
 	buf_str(&b, path);
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
@@ -230,10 +209,8 @@ dstore_check(const char *path, int flags, struct check_verdict *v,
 		goto done;
 	}
 	rv = schema(db, file, v, e);
-	if (rv == 0)
+	if (rv == 0 && (flags & CHECK_OURS) == 0)
 		rv = quick(db, file, v, e);
-	if (rv == 0)
-		rv = counts(db, file, v, e);
 done:
 	if (db != NULL)
 		sqlite3_close_v2(db);
