@@ -234,8 +234,8 @@ add_coll(struct join *j, const struct item_coll *x, const char *url,
 	for (i = 0; i < j->n_colls; i++)
 		if (strcmp(j->colls[i].c.name, x->name) == 0)
 			break;
-	c = &j->colls[i];
 	if (i < j->n_colls) {
+		c = &j->colls[i];
 		if (agree(c, x, url, e) == -1)
 			return -1;
 		if (!c->of_base && x->config != NULL && newer(x, &c->c))

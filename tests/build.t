@@ -3,7 +3,11 @@
 # that contrib/deps.sh costs nothing when nothing is missing.
 . "$(dirname "$0")/lib.sh"
 plan 17
-B=$(dirname "$BIN")
+# a copy, so that no make that runs here touches what others are testing
+mkdir b
+cp -Rp "$(dirname "$BIN")/bin" "$(dirname "$BIN")/common" \
+    "$(dirname "$BIN")/libcommon.a" b/
+B=$T/b
 unset MAKEFLAGS MAKELEVEL
 mk() { make -C "$SRC" B="$B" "$@"; }
 

@@ -6,6 +6,7 @@
 #	tests/conform.sh examples/foreign.py
 # CONFORM_STATUS=76 wants exactly that status where a broken stream is
 # refused; without it any status but 0 will do.
+# CONFORM_STEP=N cuts at every Nth byte only.
 # It uses perl for msgpack and nothing of intact's own.
 # SPDX-License-Identifier: ISC
 [ $# -gt 0 ] || { echo "usage: conform.sh command [arg ...]" >&2; exit 64; }
@@ -104,7 +105,7 @@ while [ "$i" -lt "$size" ]; do
 	    { [ -n "$STATUS" ] && [ "$got" != "$STATUS" ]; }; then
 		wrong="$wrong $i(status $got)"
 	fi
-	i=$((i + 1))
+	i=$((i + ${CONFORM_STEP:-1}))
 done
 is "$wrong" "" "cut at any of $size bytes: no end, and a status that says so"
 

@@ -11,8 +11,9 @@ conform() {
 	grep -v '^ok' "$T/tap"
 	return $got
 }
-CONFORM_STATUS=76
-export CONFORM_STATUS
+# the units cut at every byte, in memory
+CONFORM_STATUS=76 CONFORM_STEP=3
+export CONFORM_STATUS CONFORM_STEP
 ok "dcheck keeps the rules" conform dcheck
 ok "dckpt keeps the rules, as a stage" conform dckpt -c "$T/ckpt.db"
 unset CONFORM_STATUS

@@ -47,6 +47,8 @@ for d in "$DATA"/demo/delta-*; do
 done
 ln -s "$SRC/tests" "$SRC/examples" at/
 cd at || exit 99
+CONFORM_STEP=30	# conform.t is thorough
+export CONFORM_STEP
 dfetch -l deltas/ >plan
 status 0 "five deltas are published, for the examples" \
     drun 'dfetch -B target deltas/delta-0[1-5] | dcheck | dmerge |
