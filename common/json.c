@@ -453,7 +453,8 @@ json_put_str(struct buf *b, const char *s, size_t len)
 			buf_addc(b, c);
 		}
 	}
-	buf_add(b, s + run, len - run);
+	if (run < len)
+		buf_add(b, s + run, len - run);
 	buf_addc(b, '"');
 }
 
