@@ -4,9 +4,13 @@
  * type and, to show it to people, its usual keys.
  * SPDX-License-Identifier: ISC
  */
+#define _GNU_SOURCE /* tee, where there is one */
 #include "stream.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +58,55 @@ trace(int on, const char *dir, const struct rec *r)
 	buf_addc(&b, '\n');
 	(void)io_write(STDERR_FILENO, b.p, b.len);
 	buf_free(&b);
+}
+
+/* The first bytes in the pipe fd, which stay there; 0 where nobody can say. */
+static size_t
+peek(int fd, unsigned char *p, size_t n)
+{
+	ssize_t	r = 0;
+#ifdef __linux__
+	int	to[2];
+
+	if (pipe(to) == -1)
+		return 0;
+	if (tee(fd, to[1], n, SPLICE_F_NONBLOCK) > 0)
+		r = read(to[0], p, n);
+	(void)close(to[0]);
+	(void)close(to[1]);
+#else
+	(void)fd;
+	(void)p;
+	(void)n;
+#endif
+	return r > 0 ? (size_t)r : 0;
+}
+
+int
+stream_unread(struct err *e)
+{
+	static const char	 mp[] = "\xa1t\xa5hello", js[] = "{\"t\":\"hello\"";
+	unsigned char		 p[64];
+	struct stat		 st;
+	size_t			 n;
+	int			 fd;
+
+	if (fstat(STDIN_FILENO, &st) == -1 || !S_ISFIFO(st.st_mode))
+		return 0;
+	n = peek(STDIN_FILENO, p, sizeof(p));
+	if ((n > sizeof(mp) && (p[0] & 0xf0) == 0x80 &&
+	    memcmp(p + 1, mp, sizeof(mp) - 1) == 0) ||
+	    (n >= sizeof(js) && memcmp(p, js, sizeof(js) - 1) == 0))
+		return err_set(e, MSG_USAGE, "stdin: a stream, which %s does "
+		    "not read when called like this: what the stage before it "
+		    "wrote would be lost", msg_prog());
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		return err_sys(e, errno, "/dev/null");
+	if (dup2(fd, STDIN_FILENO) == -1)
+		err_sys(e, errno, "stdin");
+	(void)close(fd);
+	return e->code == 0 ? 0 : -1;
 }
 
 struct stream_in *
@@ -371,42 +424,83 @@ stream_out_free(struct stream_out *s)
 	free(s);
 }
 
-/* Keys that people want to see, in this order, and how they are named. */
+static void
+put_named(struct buf *b, const struct rec *r, const char *const *keys,
+    size_t n)
+{
+	const char	*s;
+	size_t		 i;
+
+	for (i = 0; i < n; i++)
+		if (rec_get_str(r, keys[i], &s) && *s != '\0')
+			buf_printf(b, "%s%s", b->len == 0 ? "" : "  ", s);
+}
+
+static void
+put_counted(struct buf *b, const struct rec *r, const char *const *keys,
+    size_t n)
+{
+	uint64_t	v;
+	size_t		i;
+
+	for (i = 0; i < n; i++)
+		if (rec_get_u64(r, keys[i], &v))
+			buf_printf(b, "  %s %llu", keys[i],
+			    (unsigned long long)v);
+}
+
+/* What was published, as a person wants to hear it. */
+static void
+text_published(const struct rec *r, struct buf *b)
+{
+	static const char *const	counts[] = { "records", "inserted",
+		"replaced", "deleted", "merged", "skipped", "generation" };
+	const char			*v, *t;
+	int				 on = 0;
+
+	if (!rec_get_str(r, "version", &v))
+		v = "";
+	if (!rec_get_str(r, "target", &t))
+		t = "";
+	if (rec_get_bool(r, "unchanged", &on) && on)
+		buf_printf(b, "nothing to do: %s holds %s", t, v);
+	else
+		buf_printf(b, "published  %s  as %s", t, v);
+	put_counted(b, r, counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+/* A line for people; nothing for what only programs need. */
 static void
 text(const struct rec *r, struct buf *b)
 {
-	static const char *const	named[] = { "url", "target", "version",
-		"path", "format", "why", "verdict" };
+	static const char *const	named[] = { "t", "url", "target",
+		"version", "path", "format", "why", "verdict", "reason" };
 	static const char *const	counted[] = { "generation", "planned",
 		"fetched", "skipped", "checked", "merged", "records",
 		"tombstones", "superseded", "inserted", "replaced", "deleted",
 		"bytes" };
 	struct rec	*totals;
 	const char	*t = rec_type(r), *s;
-	uint64_t	 v;
 	size_t		 i;
-	int		 on;
 
-	if (strcmp(t, "hello") == 0)
+	if (strcmp(t, "hello") == 0 || strcmp(t, "prepared") == 0)
 		return;
 	totals = rec_get_map(r, "totals");
-	buf_str(b, t);
-	for (i = 0; i < sizeof(named) / sizeof(named[0]); i++)
-		if (rec_get_str(r, named[i], &s))
-			buf_printf(b, "  %s", s);
-	for (i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
-		if (rec_get_u64(totals != NULL ? totals : r, counted[i], &v))
-			buf_printf(b, "  %s %llu", counted[i],
-			    (unsigned long long)v);
-	if (rec_get_str(r, "content_digest", &s))
-		buf_printf(b, "  content %.16s", s);
-	if (rec_get_bool(r, "unchanged", &on) && on)
-		buf_str(b, "  nothing to do");
+	if (strcmp(t, "published") == 0)
+		text_published(r, b);
+	else if (totals == NULL || rec_key(totals, 0) != NULL) {
+		put_named(b, r, named, sizeof(named) / sizeof(named[0]));
+		put_counted(b, totals != NULL ? totals : r, counted,
+		    sizeof(counted) / sizeof(counted[0]));
+		if (rec_get_str(r, "content_digest", &s))
+			buf_printf(b, "  content %.16s", s);
+	}
+	rec_free(totals);
 	for (i = 0; i < b->len; i++)
 		if (b->p[i] < 0x20 || b->p[i] == 0x7f)
 			b->p[i] = '?';
-	buf_addc(b, '\n');
-	rec_free(totals);
+	if (b->len != 0)
+		buf_addc(b, '\n');
 }
 
 int
