@@ -112,6 +112,12 @@ demo:
 	@$(MAKE) all
 	@BIN=$(B)/bin contrib/demo.sh
 
+# Ratios against peers in one run; nothing here passes or fails.
+bench:
+	@contrib/deps.sh build test
+	@$(MAKE) all gens
+	BIN=$(B)/bin GEN=$(B)/gen tests/bench/merge.sh
+
 CSRC = $(wildcard common/*.c bin/*.c tests/*/*.c)
 SHSRC = $(wildcard contrib/*.sh examples/*.sh tests/*.sh tests/*.t \
 	tests/*/*.sh)
@@ -161,4 +167,4 @@ dist:
 clean:
 	rm -rf $(B)
 
-.PHONY: all units gens check demo lint install uninstall dist clean
+.PHONY: all units gens check demo lint install uninstall dist clean bench
