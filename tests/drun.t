@@ -300,9 +300,14 @@ ok "full stdout" [ $? -ne 0 ]
 drun -n 'a | b' >/dev/full 2>err
 is $? 74 "full stdout of -n"
 is "$( (drun 'echo x | cat') 2>&-)" x "closed stderr"
-chmod 500 "$TMPDIR"
+chmod 555 "$TMPDIR"
 if [ "$(id -u)" -eq 0 ]; then
-	skip 1 "root writes anywhere"
+	# root writes anywhere: as nobody, who may not be let into BIN
+	chmod 755 "$T"
+	cp "$BIN/drun" "$T/drun.nobody"
+	status 77 "TMPDIR that cannot be written" \
+	    setpriv --reuid=65534 --regid=65534 --clear-groups \
+	    "$T/drun.nobody" true
 else
 	status 77 "TMPDIR that cannot be written" drun true
 fi
