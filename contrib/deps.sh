@@ -46,6 +46,7 @@ missing() {
 			have mandoc || echo "mandoc: mandoc"
 			have zstd || echo "zstd: zstd"
 			have zip || echo "zip: zip"
+			have jq || echo "jq: jq"
 			have ps || echo "ps: procps"
 			pymsgpack || echo "msgpack for Python: python3-msgpack"
 			;;
