@@ -167,4 +167,9 @@ dist:
 clean:
 	rm -rf $(B)
 
+# "make -j clean check": first the one, then the other
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
+
 .PHONY: all units gens check demo lint install uninstall dist clean bench
