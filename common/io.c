@@ -416,14 +416,20 @@ io_rmtree(int dirfd, const char *name, struct err *e)
 	return walk(dirfd, name, &w, 0, e);
 }
 
-/* Write tmp whole and durable; -1 leaves nothing of it. */
+/*
+ * Write tmp whole and durable; -1 leaves nothing of it.  What lies there
+ * may still be another name of what io_create_excl created before it was
+ * stopped: never write into it.
+ */
 static int
 write_aside(int dirfd, const char *tmp, const void *p, size_t n,
     struct err *e)
 {
 	int	fd;
 
-	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW |
+	if (unlinkat(dirfd, tmp, 0) == -1 && errno != ENOENT)
+		return err_sys(e, errno, "%s: remove", tmp);
+	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW |
 	    O_CLOEXEC, 0666);
 	if (fd == -1)
 		return err_sys(e, errno, "%s", tmp);

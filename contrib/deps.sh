@@ -48,6 +48,7 @@ missing() {
 			have zip || echo "zip: zip"
 			have jq || echo "jq: jq"
 			have ps || echo "ps: procps"
+			have strace || echo "strace: strace"
 			pymsgpack || echo "msgpack for Python: python3-msgpack"
 			;;
 		lint)
