@@ -309,7 +309,8 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 		c.kind = mem_dup("rollback");
 		(void)snprintf(c.run, sizeof(c.run), "%s", run);
 		rv = dpub_commit(t, u, &c, &done, e);
-		if (!done)
+		/* committed, perhaps, and the pointer not moved: *e says */
+		if (rv == -1)
 			goto done;
 	}
 	rv = say_rollback(t, &c, same, o, e);
