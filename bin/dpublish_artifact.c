@@ -188,7 +188,7 @@ place_one(struct filter *f, const char *from, const char *to,
 	if (slash == dir)
 		slash++;
 	*slash = '\0';
-	if (io_mkdirs(dir, e) == -1)
+	if (io_mkdirs_sync(dir, e) == -1)
 		goto done;
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1) {

@@ -238,38 +238,70 @@ done:
 }
 
 int
-io_mkdirs(const char *path, struct err *e)
+io_fsync_parent(const char *path, struct err *e)
 {
-	struct stat	 st;
-	char		*p = mem_dup(path), *s;
-	int		 rv = -1;
+	char	*up = mem_dup(path), *slash = strrchr(up, '/');
+	int	 fd, rv;
 
-	for (s = p + 1;; s++) {
+	if (slash == NULL)
+		(void)snprintf(up, 2, ".");
+	else
+		slash[slash == up] = '\0';
+	fd = open(up, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		rv = err_sys(e, errno, "%s", up);
+	else {
+		rv = io_fsync(fd, up, e);
+		(void)close(fd);
+	}
+	free(up);
+	return rv;
+}
+
+static int
+make_dir(const char *path, int sync, struct err *e)
+{
+	struct stat	st;
+	int		errnum;
+
+	if (mkdir(path, 0777) == 0)
+		return sync ? io_fsync_parent(path, e) : 0;
+	errnum = errno;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return 0;
+	return err_sys(e, errnum == EEXIST ? ENOTDIR : errnum, "%s", path);
+}
+
+static int
+make_dirs(const char *path, int sync, struct err *e)
+{
+	char	*p = mem_dup(path), *s;
+	int	 rv = 0;
+
+	for (s = p + 1; rv == 0; s++) {
 		s += strcspn(s, "/");
 		if (*s == '\0')
 			break;
 		*s = '\0';
-		if (mkdir(p, 0777) == -1 && errno != EEXIST &&
-		    !(stat(p, &st) == 0 && S_ISDIR(st.st_mode))) {
-			err_sys(e, errno, "%s", p);
-			goto done;
-		}
+		rv = make_dir(p, sync, e);
 		*s = '/';
 	}
-	if (mkdir(p, 0777) == -1) {
-		if (errno != EEXIST) {
-			err_sys(e, errno, "%s", p);
-			goto done;
-		}
-		if (stat(p, &st) == -1 || !S_ISDIR(st.st_mode)) {
-			err_sys(e, ENOTDIR, "%s", p);
-			goto done;
-		}
-	}
-	rv = 0;
-done:
+	if (rv == 0)
+		rv = make_dir(p, sync, e);
 	free(p);
 	return rv;
+}
+
+int
+io_mkdirs(const char *path, struct err *e)
+{
+	return make_dirs(path, 0, e);
+}
+
+int
+io_mkdirs_sync(const char *path, struct err *e)
+{
+	return make_dirs(path, 1, e);
 }
 
 int

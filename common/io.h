@@ -41,9 +41,13 @@ int	io_slurp(int dirfd, const char *name, struct buf *b, struct err *e);
 
 /* mkdir -p; mode 0777 less umask.  Existing directories are fine. */
 int	io_mkdirs(const char *path, struct err *e);
+/* The same, and what was made survives a crash of the machine. */
+int	io_mkdirs_sync(const char *path, struct err *e);
 int	io_fsync(int fd, const char *name, struct err *e);
 /* fsync of the directory itself. */
 int	io_fsync_dir(int dirfd, const char *name, struct err *e);
+/* fsync of the directory that path lies in. */
+int	io_fsync_parent(const char *path, struct err *e);
 /* fsync of every file and directory below name, itself included. */
 int	io_fsync_tree(int dirfd, const char *name, struct err *e);
 /*

@@ -1102,17 +1102,28 @@ target_put(struct target_upload *u, int dirfd, const struct manifest *m,
 	return 0;
 }
 
+static int
+settle(struct target *t, const char *key, struct err *e)
+{
+	return t->ops->settle == NULL ? 0 : t->ops->settle(t->impl, key, e);
+}
+
 /* The claim goes; with version set, what it claims goes before it. */
 static int
 claim_remove(struct target *t, const char *name, const char *version,
     struct err *e)
 {
 	char	key[TARGET_KEY_MAX];
+	int	r;
 
 	if (version != NULL && version[0] != '\0') {
 		if (version_key(t, key, version, NULL, e) == -1)
 			return -1;
 		if (t->ops->remove(t->impl, key, e) == -1)
+			return -1;
+		/* or a crash could bring it back without its claim */
+		r = t->ops->has(t->impl, TARGET_VERSIONS, e);
+		if (r == -1 || (r == 1 && settle(t, TARGET_VERSIONS, e) == -1))
 			return -1;
 	}
 	/* the owner last: without it nobody knows whose the rest is */
@@ -1303,6 +1314,9 @@ target_advance(struct target_upload *u, struct err *e)
 		goto done;
 	e->code = 0;
 	(void)snprintf(ptr, sizeof(ptr), "%s", c.version);
+	/* its committer may have been killed before it was durable */
+	if (settle(t, TARGET_COMMITS, e) == -1)
+		goto done;
 	if (t->ops->replace(t->impl, claim, TARGET_POINTER, ptr, strlen(ptr),
 	    e) == 0)
 		rv = 1;
@@ -1399,8 +1413,9 @@ target_remove(struct target_upload *u, const char *version, struct err *e)
 		return -1;
 	r = target_newest(t, &c, e);
 	if (r == 1 && strcmp(c.version, version) == 0)
-		err_set(e, MSG_SOFTWARE, "%s: %s is the current version",
-		    t->url, version);
+		/* a rollback came between the look and the removal */
+		err_set(e, MSG_TEMPFAIL, "%s: %s has become the current "
+		    "version: run again", t->url, version);
 	else if (r != -1)
 		rv = t->ops->rename(t->impl, from, to, e);
 	t->ops->unlock(t->impl);

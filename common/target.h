@@ -240,6 +240,11 @@ struct target_ops {
 	/* A local path of key, or NULL; owned by the caller. */
 	char	*(*path)(void *impl, const char *key);
 	void	(*close)(void *impl);
+	/*
+	 * What lies directly below the directory key, whoever put it there
+	 * or took it away, stays so from now on.  NULL: it always does.
+	 */
+	int	(*settle)(void *impl, const char *key, struct err *e);
 };
 
 /* The directory at the absolute path abs. */

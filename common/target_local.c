@@ -658,11 +658,17 @@ local_close(void *impl)
 	free(l);
 }
 
+static int
+local_settle(void *impl, const char *key, struct err *e)
+{
+	return sync_dir(impl, key, e);
+}
+
 static const struct target_ops local_ops = {
 	local_list, local_get, local_has, local_create, local_replace,
 	local_remove, local_rename, local_put, local_fetch, local_verify,
 	local_claim, local_hold, local_release, local_lock, local_unlock,
-	local_path, local_close
+	local_path, local_close, local_settle
 };
 
 int
@@ -674,7 +680,7 @@ target_local_open(const char *abs, int create, const struct target_ops **ops,
 
 	fd = open(abs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1 && errno == ENOENT && create) {
-		if (io_mkdirs(abs, e) == -1)
+		if (io_mkdirs_sync(abs, e) == -1)
 			return -1;
 		fd = open(abs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	}

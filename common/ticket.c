@@ -175,28 +175,6 @@ rename_excl(const char *from, const char *to)
 }
 
 static int
-sync_parent(const char *path, struct err *e)
-{
-	char	*dir = mem_dup(path), *slash = strrchr(dir, '/');
-	int	 fd, rv;
-
-	if (slash == dir)
-		dir[1] = '\0';
-	else if (slash != NULL)
-		*slash = '\0';
-	fd = open(slash == NULL ? "." : dir, O_RDONLY | O_DIRECTORY |
-	    O_CLOEXEC);
-	if (fd == -1)
-		rv = err_sys(e, errno, "%s", dir);
-	else {
-		rv = io_fsync(fd, dir, e);
-		(void)close(fd);
-	}
-	free(dir);
-	return rv;
-}
-
-static int
 sync_all(const char *path, struct err *e)
 {
 	struct stat	st;
@@ -234,9 +212,10 @@ ticket_place_now(const char *work, const char *from, const char *to,
 			if (ticket_there(from, to, e) != 1)
 				return -1;
 		}
-		if (sync_parent(to, e) == -1)
-			return -1;
 	}
+	/* one that was there already may be of a run that was killed here */
+	if (io_fsync_parent(to, e) == -1)
+		return -1;
 	/* it is in place: what is left in work is nobody's any more */
 	if (work != NULL)
 		(void)io_rmtree(AT_FDCWD, work, &f);
@@ -314,9 +293,10 @@ ticket_leave(const struct stage *s, const struct rec *r,
 		err_sys(e, errno, "%s/%s", s->path, TICKET_DIR);
 		goto done;
 	}
-	if (io_create_excl(fd, name, tmp, b.p, b.len, e) == -1)
-		goto done;
-	rv = 0;
+	rv = io_create_excl(fd, name, tmp, b.p, b.len, e);
+	if (rv == 1)
+		rv = err_set(e, MSG_TEMPFAIL, "%s/%s/%s: it is there already",
+		    s->path, TICKET_DIR, name);
 done:
 	if (fd != -1)
 		(void)close(fd);
