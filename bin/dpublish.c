@@ -161,12 +161,18 @@ take_delta(struct dpub *p, const struct rec *r)
 	dpub_srcs_add(&p->deltas, d.sha256, d.url);
 	memset(&m, 0, sizeof(m));
 	if (d.format != NULL && (strcmp(d.format, "sqlite") == 0 ||
-	    strcmp(d.format, "chroma") == 0))
+	    strcmp(d.format, "chroma") == 0)) {
 		fd = openat(p->f.stage.dirfd, d.path, O_RDONLY |
 		    O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd == -1 && errno != ENOTDIR && errno != ENOENT)
+			err_sys(&e, errno, "%s/%s", p->f.stage.path, d.path);
+	}
 	/* dcheck has judged it; one that is no manifest of ours is a file */
 	if (fd != -1)
 		ours = manifest_read(&m, fd, NULL, &e) == 0;
+	/* what the machine did is said of no input */
+	if (e.code == MSG_IOERR || e.code == MSG_TEMPFAIL)
+		filter_fail_err(&p->f, &e);
 	if (ours)
 		for (i = 0; i < m.n_sources; i++)
 			dpub_srcs_add(&p->given, m.sources[i].sha256,

@@ -277,6 +277,11 @@ ask(const char *path, enum store_format fmt, struct answer *a,
 		return err_set(e, MSG_TEMPFAIL, "stopped by a signal");
 	if (n == (ssize_t)sizeof(*a))
 		return 0;
+	/* nobody's bytes do that: the machine did, or somebody */
+	if (WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL)
+		return err_set(e, MSG_IOERR, "%s: the process that opened it "
+		    "was killed from outside, perhaps for want of memory",
+		    path);
 	if (WIFSIGNALED(st))
 		return err_set(e, MSG_DATAERR, "%s: the process that opened "
 		    "it died of signal %d", path, WTERMSIG(st));
