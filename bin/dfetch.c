@@ -66,6 +66,7 @@ struct opts {
 	const char		*ckpt;
 	unsigned int		 parallel;
 	int			 list, sha256;
+	int			 no_stdin;	/* no plan comes there */
 };
 
 /* What is kept of each line until the run ends. */
@@ -702,6 +703,16 @@ print_plan(const struct fetch *x)
 	}
 }
 
+/* What another dfetch wrote for us while we were at work is not lost. */
+static void
+unread(struct fetch *x)
+{
+	struct err	e = { 0, "" };
+
+	if (good(x) && x->o.no_stdin && stream_unread(1, &e) == -1)
+		fail(x, &e);
+}
+
 static int
 run_list(struct fetch *x)
 {
@@ -719,6 +730,7 @@ run_list(struct fetch *x)
 			fetch_all(x);
 		fetch_pool_free(x->pool);
 	}
+	unread(x);
 	if (good(x)) {
 		print_plan(x);
 		bad = ferror(stdout);
@@ -767,6 +779,7 @@ run_stream(struct fetch *x)
 	if (good(x) && filter_total(&x->f, "planned") !=
 	    filter_total(&x->f, "fetched") + filter_total(&x->f, "skipped"))
 		filter_fail(&x->f, MSG_SOFTWARE, "totals do not add up");
+	unread(x);
 	ckpt_give_back(x);
 	/* nobody reads records from a terminal, nor what they name */
 	return filter_finish(&x->f, isatty(STDOUT_FILENO));
@@ -871,6 +884,23 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 	return optind;
 }
 
+/* A plan comes on stdin, by that name or by one that only means it. */
+static int
+reads_stdin(char **plans, size_t n, char **v, int nv)
+{
+	size_t	i;
+
+	for (i = 0; i < n; i++)
+		if (strcmp(plans[i], "-") == 0 ||
+		    strncmp(plans[i], "/dev/", 5) == 0 ||
+		    strncmp(plans[i], "/proc/", 6) == 0)
+			return 1;
+	for (; nv > 0; nv--, v++)
+		if (strcmp(*v, "-") == 0)
+			return 1;
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -902,6 +932,10 @@ main(int argc, char **argv)
 	sigemptyset(&sa.sa_mask);
 	(void)sigaction(SIGUSR1, &sa, NULL);
 	plan_init(&x.plan);
+	x.o.no_stdin = !reads_stdin(plans, n, argv + first, argc - first);
+	if (x.o.no_stdin &&
+	    stream_unread(0, &e) == -1)
+		msg_die(e.code, "%s", e.text);
 	if (!x.o.list && filter_open(&x.f, &x.o.filter) == -1)
 		goto done;
 	for (i = 0; i < n; i++) {

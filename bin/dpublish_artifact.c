@@ -376,6 +376,9 @@ dpub_artifact(char **paths, const struct dpub_opts *o)
 	while (paths[n] != NULL)
 		n++;
 	fo.source = n > 0;
+	if (n > 0 && stream_unread(0, &e) == -1)
+		msg_die(e.code, "%s: give no path, or take it out of the "
+		    "pipe", e.text);
 	if (filter_open(&f, &fo) == 0) {
 		if (n == 0)
 			from_stream(&f, o);
@@ -387,6 +390,8 @@ dpub_artifact(char **paths, const struct dpub_opts *o)
 				place(&f, abs, path_base(abs), o, n);
 			free(abs);
 		}
+		if (n > 0 && filter_ok(&f) && stream_unread(1, &e) == -1)
+			filter_fail_err(&f, &e);
 	}
 	return filter_finish(&f, 1);
 }

@@ -298,12 +298,14 @@ filter_finish(struct filter *f, int last)
 		err_sys(&e, errno, "stdout");
 		filter_fail_err(f, &e);
 	}
-	if (f->stage.made && (last || f->status != 0)) {
+	if (f->stage.made) {
+		last |= f->status != 0;
+		if (f->opts.source && !last)
+			stage_handoff(&f->stage);
 		memset(&e, 0, sizeof(e));
-		if (stage_remove(&f->stage, &e) == -1)
+		if (stage_leave(&f->stage, last, &e) == -1)
 			msg_err(&e);
-	} else if (f->stage.made && f->opts.source)
-		stage_handoff(&f->stage);
+	}
 	stage_clear(&f->stage);
 	for (i = 0; i < f->n_reasons && i < FILTER_REASONS; i++)
 		free(f->reasons[i]);

@@ -64,9 +64,9 @@ int	filter_ok(const struct filter *f);
 void	filter_count(struct filter *f, const char *key, uint64_t n);
 uint64_t filter_total(const struct filter *f, const char *key);
 /*
- * END or FAIL, flush, close stdout; a staging that a source made is
- * removed when this stage is the last or has failed; dies of a signal
- * that came; else the exit status.
+ * END or FAIL, flush, close stdout; a staging that a source made goes
+ * when this stage is the last or has failed, and all have left it; dies of
+ * a signal that came; else the exit status.
  */
 int	filter_finish(struct filter *f, int last);
 

@@ -6,6 +6,7 @@
 #include "msg.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,10 +20,33 @@
 static const char	*prog = "intact";
 static int		 verbose;
 
+/*
+ * A descriptor 0, 1 or 2 that is closed would be given to the next file
+ * that is opened, and what is meant for stdout written into it.  It gets
+ * one that can only be used the wrong way round, and so still fails.
+ */
+static void
+standard_fds(void)
+{
+	int	fd, got;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) != -1 || errno != EBADF)
+			continue;
+		got = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY :
+		    fd == STDOUT_FILENO ? O_RDONLY : O_RDWR);
+		if (got == -1)
+			got = open("/", O_RDONLY);
+		if (got != fd)
+			_exit(MSG_IOERR);
+	}
+}
+
 void
 msg_init(const char *name)
 {
 	prog = name;
+	standard_fds();
 	(void)signal(SIGPIPE, SIG_IGN);
 }
 

@@ -43,7 +43,10 @@ struct err {
 #define MSG_NORETURN
 #endif
 
-/* Call first in main.  Keeps name (a literal); ignores SIGPIPE. */
+/*
+ * Call first in main.  Keeps name (a literal); ignores SIGPIPE; sees to it
+ * that no file that is opened later becomes stdin, stdout or stderr.
+ */
 void		 msg_init(const char *name);
 const char	*msg_prog(void);
 /* -v given: msg_info prints. */

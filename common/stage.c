@@ -36,6 +36,7 @@
 #define STAGE_OWNER_TMP	"owner.new"
 #define STAGE_OWNER_MAX	16384	/* bytes */
 #define STAGE_TRIES	100
+#define STAGE_OVER	0700	/* mode of the lock file of a run that ended */
 #define STAGE_HANDOFF	"handoff"
 #define STAGE_HANDOFF_S	600	/* seconds that a handoff is good for */
 
@@ -285,6 +286,26 @@ sole(int fd)
 
 	return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
 	    st.st_nlink > 0;
+}
+
+/*
+ * The mark that the run is over is a bit of the lock file's mode: it needs
+ * no room on a disk that is full.  Of two that leave at once at least one
+ * gets the lock, since who fails to has given up what it held.
+ */
+int
+stage_leave(struct stage *s, int over, struct err *e)
+{
+	struct stat	st;
+
+	if (s->path == NULL)
+		return 0;
+	if (over && fchmod(s->lockfd, STAGE_OVER) == -1)
+		return err_sys(e, errno, "%s/%s", s->path, STAGE_LOCK);
+	if (!sole(s->lockfd) || fstat(s->lockfd, &st) == -1 ||
+	    (st.st_mode & 0777) != STAGE_OVER)
+		return 0;
+	return stage_remove(s, e);
 }
 
 static int

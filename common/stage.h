@@ -42,6 +42,12 @@ int	stage_join(struct stage *s, const char *path, struct err *e);
 /* Remove the whole directory.  The lock is kept until the end. */
 int	stage_remove(struct stage *s, struct err *e);
 /*
+ * Without drun, each stage leaves as it ends, with over set when it was the
+ * last of the pipe or has failed.  Once one has said so, the last to leave
+ * removes the directory: nobody's files go away under its work.
+ */
+int	stage_leave(struct stage *s, int over, struct err *e);
+/*
  * The process that made it, without drun, ends well before those that will
  * work in it may have joined: spare it for ten minutes though nobody holds
  * its lock.

@@ -83,9 +83,10 @@ peek(int fd, unsigned char *p, size_t n)
 }
 
 int
-stream_unread(struct err *e)
+stream_unread(int last, struct err *e)
 {
-	static const char	 mp[] = "\xa1t\xa5hello", js[] = "{\"t\":\"hello\"";
+	static const char	 mp[] = "\xa1t\xa5hello";
+	static const char	 js[] = "{\"t\":\"hello\"";
 	unsigned char		 p[64];
 	struct stat		 st;
 	size_t			 n;
@@ -100,6 +101,8 @@ stream_unread(struct err *e)
 		return err_set(e, MSG_USAGE, "stdin: a stream, which %s does "
 		    "not read when called like this: what the stage before it "
 		    "wrote would be lost", msg_prog());
+	if (!last)
+		return 0;
 	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (fd == -1)
 		return err_sys(e, errno, "/dev/null");
@@ -488,7 +491,8 @@ text(const struct rec *r, struct buf *b)
 	totals = rec_get_map(r, "totals");
 	if (strcmp(t, "published") == 0)
 		text_published(r, b);
-	else if (totals == NULL || rec_key(totals, 0) != NULL) {
+	else if (strcmp(t, "end") != 0 ||
+	    (totals != NULL && rec_key(totals, 0) != NULL)) {
 		put_named(b, r, named, sizeof(named) / sizeof(named[0]));
 		put_counted(b, totals != NULL ? totals : r, counted,
 		    sizeof(counted) / sizeof(counted[0]));

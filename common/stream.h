@@ -40,6 +40,14 @@ int	stream_read_hello(struct stream_in *s, const struct rec **r,
 /* *r lives until the next call. *e is filled for CUT, BAD, IOERR. */
 enum stream_event stream_read(struct stream_in *s, const struct rec **r,
 	    struct err *e);
+/*
+ * For a program that was called so that it reads no stdin: a stream that
+ * waits there would be lost with nobody the wiser.  MSG_USAGE if one does.
+ * Call it first and, since that one may start later, with last set once
+ * the work is done: then a pipe is let go of, so that who writes into it
+ * from now on fails.
+ */
+int	stream_unread(int last, struct err *e);
 /* A whole stream in memory, for tests and fuzzing: the last event. */
 enum stream_event stream_replay(const void *p, size_t n, size_t *n_records,
 	    struct err *e);

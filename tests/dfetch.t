@@ -2,7 +2,7 @@
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 163
+plan 174
 
 S=$DATA/samples
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
@@ -444,4 +444,32 @@ status 64 "no input" dfetch
 status 64 "-b and -B" dfetch -b t -B t a
 status 64 "--sha256 without -l" dfetch --sha256 a
 status 64 "-P 0" dfetch -P 0 a
+
+# --- what another dfetch wrote is never silently left unread
+cp -R a a2
+fresh
+dfetch a >first.mp
+dfetch --json a >first.json
+mkfifo pipe
+exec 3<>pipe
+for i in first.mp first.json; do
+	cat $i >&3
+	status 64 "$i on stdin, and operands" sh -c 'dfetch a2 <&3'
+	like "$T/err" "stdin: a stream, which dfetch does not read" "and says so"
+	# it is all still there
+	head -c "$(wc -c <$i)" <&3 >rest
+	ok "the stream was only looked at" cmp -s $i rest
+done
+echo "not a stream" >&3
+status 0 "anything else on stdin is nobody's business" \
+    sh -c 'dfetch a2 <&3 >"$1"' sh "$T/second"
+exec 3>&-
+dfetch -l a a2 >plan2
+is "$(cat plan2 | dfetch --json -f /dev/stdin | grep -c '"t":"delta"')" 2 \
+    "a plan on stdin under another name"
+
+# --- descriptors that are closed
+status 74 "without stdin, stdout and stderr" sh -c 'dfetch a <&- >&- 2>&-'
+status 74 "a plan on a stdin that is closed" sh -c 'dfetch - <&-'
+like "$T/err" "stdin: Bad file descriptor" "and says so"
 finish

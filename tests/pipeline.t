@@ -3,7 +3,7 @@
 # never half happen, one content digest whatever the way, conservation,
 # absent things, and a machine that fails.
 . "$(dirname "$0")/lib.sh"
-plan 98
+plan 100
 GEN=${GEN:-$SRC/build/gen}
 S=$DATA/samples
 DEMO=$DATA/demo
@@ -297,4 +297,16 @@ mkdir -m 555 locked
 status 77 "a staging area that may not be written" as_them \
     env TMPDIR="$T/locked" drun 'dfetch deltas | dcheck >/dev/null'
 is "$base_digest" "$(published lines)" "and the first target stands"
+
+# --- a stage that gives up while those before it are at work, without drun
+rm -rf "$TMPDIR"
+mkdir "$TMPDIR"
+i=0
+while [ $i -lt 20 ]; do
+	sh -c 'dfetch deltas | dpublish none' 2>>early >/dev/null
+	i=$((i + 1))
+done
+is "$(sort -u early)" "dpublish: stream: no store record, nothing to \
+publish: want dmerge before dpublish" "one says why, nobody stumbles over it"
+is "$(ls -A "$TMPDIR")" "" "and the last one out tidies up"
 finish

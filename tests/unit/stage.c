@@ -115,7 +115,7 @@ main(void)
 	    tmp != NULL ? tmp : "/var/tmp");
 	if (mkdtemp(parent) == NULL)
 		return 1;
-	tap_plan(18);
+	tap_plan(21);
 	tap_ok(stage_make(&a, parent, NULL, &e) == 0, "make: %s", e.text);
 	tap_ok(there(a.path) && stage_alive(a.path), "it is alive");
 	tap_ok(stage_join(&b, a.path, &e) == 0 && strcmp(a.run, b.run) == 0,
@@ -130,6 +130,21 @@ main(void)
 	    "the next one sweeps it");
 	tap_ok(stage_remove(&c, &e) == 0 && !there(c.path), "remove");
 	stage_clear(&c);
+
+	if (stage_make(&a, parent, NULL, &e) == -1 ||
+	    stage_join(&c, a.path, &e) == -1)
+		return 1;
+	tap_ok(stage_leave(&a, 1, &e) == 0 && there(c.path),
+	    "a failed stage leaves: its neighbour is still at work in it");
+	stage_clear(&a);
+	tap_ok(stage_leave(&c, 0, &e) == 0 && !there(c.path),
+	    "who leaves last takes it away");
+	stage_clear(&c);
+	if (stage_make(&a, parent, NULL, &e) == -1)
+		return 1;
+	tap_ok(stage_leave(&a, 0, &e) == 0 && there(a.path) &&
+	    stage_remove(&a, &e) == 0, "but only when the run is over");
+	stage_clear(&a);
 
 	fd = open(parent, O_RDONLY | O_DIRECTORY);
 	tap_ok(stage_work_make(&b, fd, &name, &e) == 0 && name != NULL,
