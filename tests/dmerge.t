@@ -2,7 +2,7 @@
 # dmerge.t: the join, what it refuses, and that it is the same bytes
 # whatever the order.
 . "$(dirname "$0")/lib.sh"
-plan 62
+plan 65
 GEN=${GEN:-$SRC/build/gen}
 
 digest() {
@@ -143,6 +143,20 @@ status 65 "changed since it was checked" sh -c 'dmerge --json-in -o c9 <s1'
 is "$(ls -d c6 c7 c8 c9 2>/dev/null; ls -A . | grep '^\.intact')" "" \
     "nothing was placed, nothing is left"
 unstage
+
+# --- memory: 110 MB of records merged in 64 MB of data
+"$GEN/gendelta" --out big --count 30 --records 600 --dim 1536 --seed 5
+limit=65536
+# a build with sanitizers needs more to start at all
+(ulimit -d $limit && dmerge -V) >/dev/null 2>&1 || limit=unlimited
+export limit
+status 0 "more than memory" sh -c \
+    'dfetch big | dcheck | (ulimit -d $limit; dmerge -o m64)'
+is "$(rows m64 'SELECT count(*), sum(length(embedding)) FROM records')" \
+    "18000|110592000" "all of it"
+status 0 "and onto that" sh -c \
+    'dfetch m64 big/delta-0000 | dcheck |
+        (ulimit -d $limit; dmerge -o m65)'
 
 # --- the rest
 status 74 "a full stdout" sh -c \
