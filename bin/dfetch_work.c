@@ -92,6 +92,24 @@ unchanged(const struct fetch_work *w, const struct plan_line *l,
 }
 
 /*
+ * Has the base this source, under this name?  The name counts: a plan is
+ * covered by names, and what is skipped as a whole names none of its own.
+ */
+static int
+has_source(const struct manifest *base, const struct item_source *want)
+{
+	const struct item_source	*s, *end;
+
+	end = base->sources + base->n_sources;
+	s = manifest_source(base, want->sha256);
+	for (; s != NULL && s < end && strcmp(s->sha256, want->sha256) == 0;
+	    s++)
+		if (strcmp(s->url, want->url) == 0)
+			return 1;
+	return 0;
+}
+
+/*
  * In a process of its own: when the base has all sources of the store, the
  * digest of its first one goes to out.
  */
@@ -121,7 +139,7 @@ judge(const struct fetch_work *w, const char *dir, int fd, int out,
 	if (manifest_read(&m, fd, NULL, &e) == -1 || m.n_sources == 0)
 		return;
 	for (i = 0; i < m.n_sources; i++)
-		if (manifest_source(w->base, m.sources[i].sha256) == NULL)
+		if (!has_source(w->base, &m.sources[i]))
 			return;
 	(void)io_write(out, m.sources[0].sha256, HASH_HEX - 1);
 }

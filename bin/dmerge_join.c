@@ -424,6 +424,20 @@ join_skip(struct join *j, const struct rec_skip *s)
 	(void)plan_add_line(&j->skipped, s->url, "skip", 0, &e);
 }
 
+/* Are the bytes that a plan line pins in it, whatever they are called? */
+static int
+has_bytes(const struct join *j, const char *sha256)
+{
+	size_t	i;
+
+	if (*sha256 == '\0')
+		return 0;
+	for (i = 0; i < j->n_srcs; i++)
+		if (strcmp(j->srcs[i]->s.sha256, sha256) == 0)
+			return 1;
+	return 0;
+}
+
 void
 join_cover(struct join *j, struct plan *p,
     void (*say)(void *arg, int status, const char *url), void *arg)
@@ -443,7 +457,8 @@ join_cover(struct join *j, struct plan *p,
 	}
 	for (i = 0; i < p->n; i++)
 		if (!p->v[i].seen &&
-		    plan_find(&j->skipped, p->v[i].url) == NULL)
+		    plan_find(&j->skipped, p->v[i].url) == NULL &&
+		    !has_bytes(j, p->v[i].sha256))
 			say(arg, MSG_NOINPUT, p->v[i].url);
 }
 

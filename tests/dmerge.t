@@ -2,7 +2,7 @@
 # dmerge.t: the join, what it refuses, and that it is the same bytes
 # whatever the order.
 . "$(dirname "$0")/lib.sh"
-plan 65
+plan 69
 GEN=${GEN:-$SRC/build/gen}
 
 digest() {
@@ -106,6 +106,20 @@ like err 'x/delta-0000: merged, but not planned' "it is named"
 is "$(ls -d c3 c4 2>/dev/null)" "" "nothing was placed"
 : >empty
 status 66 "an empty plan" sh -c 'dfetch d | dcheck | dmerge -p empty -o c5'
+
+# --- the base holds the same bytes under other names
+cp -Rp d moved
+(cd moved && ls -d "$PWD"/*) >mplan
+dfetch --json -B tb d | dcheck --json-in --json | dmerge --json-in |
+    dpublish tb >/dev/null
+status 0 "a part of what was moved" merge mp1 moved/delta-0000 \
+    moved/delta-0001 moved/delta-0002
+status 0 "and the rest" merge mp2 moved/delta-0003 moved/delta-0004 \
+    moved/delta-0005
+status 0 "cover their plan, though the base has the bytes" sh -c \
+    'dfetch -b tb mp1 mp2 | dcheck | dmerge -p mplan -o c10'
+status 0 "and so do the deltas themselves" sh -c \
+    'dfetch -b tb moved | dcheck | dmerge -p mplan -o c11'
 
 # --- disagreement
 "$GEN/gendelta" --out d16 --count 1 --records 3 --dim 16 --seed 9
