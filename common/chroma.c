@@ -1151,7 +1151,9 @@ replay(struct chroma_walk *w, struct chroma_state *s, struct err *e)
 		    op < CHROMA_OP_ADD || op > CHROMA_OP_DELETE)
 			return bad_coll(w->c, w->cc->name,
 			    "unknown operation in the queue", e);
-		s->deleted = op == CHROMA_OP_DELETE;
+		/* an update of what was deleted brings nothing back */
+		if (op != CHROMA_OP_UPDATE)
+			s->deleted = op == CHROMA_OP_DELETE;
 		if (seq > w->vector_max)
 			op_vector(w, s, op, seq);
 		if (seq > w->meta_max && op_record(w, s, op, seq, e) == -1)

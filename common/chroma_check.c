@@ -348,7 +348,8 @@ check_pages(struct judge *j)
 		s = r == 1 ? (const char *)sqlite3_column_text(st, 0) : NULL;
 		r = 0;
 		if (s == NULL || strcmp(s, "ok") != 0)
-			r = REFUSE(CHECK_CORRUPT, "%s: %.300s", CHROMA_FILE,
+			r = db_row_fault(j->c.db, s, j->c.file, j->e) == -1 ?
+			    -1 : REFUSE(CHECK_CORRUPT, "%s: %.300s", CHROMA_FILE,
 			    s == NULL ? "no answer to integrity_check" :
 			    strchr(s, '\n') != NULL ? strchr(s, '\n') + 1 :
 			    s);
@@ -743,7 +744,11 @@ check_seq_coll(struct judge *j, const struct chroma_coll *cc, int64_t all)
 		return REFUSE(CHECK_SEQ, "collection %.100s: a record of "
 		    "seq_id %lld, beyond max_seq_id %lld", cc->name,
 		    (long long)rows, (long long)cc->meta_max);
-	if (any && mine > cc->meta_max &&
+	/*
+	 * Before the first record there is no dimension, and its server
+	 * lies idle over updates and deletions of what is not there.
+	 */
+	if (cc->dim != 0 && any && mine > cc->meta_max &&
 	    (j->flags & CHECK_RECOVER_HOT) == 0)
 		return REFUSE(CHECK_HOT, "collection %.100s: its writer "
 		    "stopped before it applied queue rows %lld to %lld",
@@ -770,9 +775,9 @@ check_seq(struct judge *j)
 
 /* -- metadata and full text -------------------------------------------- */
 
-/* id, key, string, int, float, bool, owner */
+/* id, key, string, int, float, bool, owner; orphan: it needs no owner */
 static int
-check_meta_row(struct judge *j, sqlite3_stmt *st)
+check_meta_row(struct judge *j, sqlite3_stmt *st, int orphan)
 {
 	static const int	type[4] = {
 		SQLITE_TEXT, SQLITE_INTEGER, SQLITE_FLOAT, SQLITE_INTEGER
@@ -783,7 +788,7 @@ check_meta_row(struct judge *j, sqlite3_stmt *st)
 	char		 b[80];
 	int		 i, t, values = 0;
 
-	if (sqlite3_column_type(st, 6) == SQLITE_NULL)
+	if (!orphan && sqlite3_column_type(st, 6) == SQLITE_NULL)
 		return REFUSE(CHECK_METADATA, "metadata of row %lld, which is "
 		    "no record", id);
 	p = sqlite3_column_text(st, 1);
@@ -821,7 +826,7 @@ check_meta_row(struct judge *j, sqlite3_stmt *st)
 }
 
 static int
-check_meta_table(struct judge *j, const char *sql)
+check_meta_table(struct judge *j, const char *sql, int orphan)
 {
 	sqlite3_stmt	*st;
 	int		 r;
@@ -830,7 +835,7 @@ check_meta_table(struct judge *j, const char *sql)
 	if (st == NULL)
 		return fault(j, CHECK_SCHEMA);
 	while ((r = db_step(st, j->c.file, j->e)) == 1)
-		if ((r = check_meta_row(j, st)) != 0)
+		if ((r = check_meta_row(j, st, orphan)) != 0)
 			break;
 	sqlite3_finalize(st);
 	return r == -1 ? fault(j, CHECK_CORRUPT) : r;
@@ -864,7 +869,9 @@ check_fts_index(struct judge *j)
 	if (rc != SQLITE_OK) {
 		rc = sqlite3_extended_errcode(db);
 		(void)db_status(rc, &data);
-		if (data)
+		if (db_row_fault(db, NULL, j->c.file, j->e) == -1)
+			rv = -1;
+		else if (data)
 			rv = REFUSE(CHECK_CORRUPT, "the full-text index does "
 			    "not hold what its rows hold: %s",
 			    sqlite3_errmsg(db));
@@ -921,12 +928,16 @@ check_metadata(struct judge *j)
 	    "embeddings e ON e.id = m.id" :
 	    "SELECT m.id, m.key, m.string_value, m.int_value, m.float_value, "
 	    "NULL, e.id FROM embedding_metadata m LEFT JOIN embeddings e "
-	    "ON e.id = m.id");
+	    "ON e.id = m.id", 0);
+	/*
+	 * A server that drops a collection leaves its arrays behind, and
+	 * new records that get the same rows show them as theirs.
+	 */
 	if (r == 0 && j->c.has_array)
 		r = check_meta_table(j, "SELECT m.id, m.key, m.string_value, "
 		    "m.int_value, m.float_value, m.bool_value, e.id FROM "
 		    "embedding_metadata_array m LEFT JOIN embeddings e "
-		    "ON e.id = m.id");
+		    "ON e.id = m.id", 1);
 	return r != 0 ? r : check_fts(j);
 }
 

@@ -354,9 +354,17 @@ check_vector(struct hnsw *h, uint64_t i, const unsigned char *p,
 
 		sum += x * x;
 	}
-	/* the zero vector has no direction: ChromaDB stores it as it is */
-	if (f == 0 && sum == 0)
+	/*
+	 * The square of so short a vector is nothing in float32: ChromaDB
+	 * notes another length, or 0, and scales by it.  But a vector of
+	 * length 1 with 0 beside it has lost its length.
+	 */
+	if (f < HNSW_TINY) {
+		if (f == 0 && fabs(sqrt(sum) - 1) < HNSW_NORM_TOL)
+			return bad_element(h, HNSW_LENGTH_FILE, i,
+			    "length 0 of a vector that is not", e);
 		return 0;
+	}
 	if (fabs(sqrt(sum) - 1) >= HNSW_NORM_TOL)
 		return bad_element(h, HNSW_LEVEL0_FILE, i,
 		    "a normalised vector's length is not 1", e);

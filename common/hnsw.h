@@ -23,6 +23,7 @@
 #define HNSW_LEVEL_MAX	255		/* levels above the lowest */
 #define HNSW_N_MAX	4294967295U	/* elements */
 #define HNSW_NORM_TOL	1e-3		/* of a normalised vector's length */
+#define HNSW_TINY	1e-18		/* lengths whose square is no float32 */
 
 #define HNSW_HEADER_FILE "header.bin"
 #define HNSW_LEVEL0_FILE "data_level0.bin"

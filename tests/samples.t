@@ -7,7 +7,7 @@ S=$DATA/samples
 VALID='clean_small dim1536 dim384 hnsw_plus_queue killed_torn_hnsw
 legacy_py0424_synthetic legacy_py063_synthetic metadata_types
 purged_hnsw_cosine purged_hnsw_l2 py1021_clean py1021_purged py135_clean
-py140_purged two_collections updates_deletes'
+py140_purged server_leftovers two_collections updates_deletes'
 HOT='killed_hot_journal_real killed_hot_journal_torn_main'
 EMPTY='empty_collection no_collection'
 # sample, and what the verdict must be, code or reason
@@ -44,7 +44,7 @@ bad_zeroed_fts_leaf (corrupt|metadata)
 bad_zeroed_queue_leaf corrupt'
 n_words() { echo "$1" | wc -w; }
 plan $((2 * $(n_words "$VALID") + 3 * $(n_words "$HOT") + \
-    2 * $(n_words "$EMPTY") + 2 * $(echo "$BAD" | wc -l) + 4))
+    2 * $(n_words "$EMPTY") + 2 * $(echo "$BAD" | wc -l) + 5))
 
 # merge SAMPLE DCHECK-OPTIONS...: one input through to the directory out
 merge() {
@@ -77,6 +77,10 @@ while read -r s why; do
 	status 65 "$s is refused" merge "$s"
 	like err "$s.*$why" "$s: for $why"
 done <"$T/bad"
+
+# an UPDATE of what was deleted takes nothing back
+dfetch "$S/server_leftovers/db" | dcheck --json >"$T/so"
+like "$T/so" '"tombstones":3[,}]' "3 deletions, one with an UPDATE behind it"
 
 # one flipped byte: only a checksum finds it
 status 0 "bad_vector_bitflip alone looks like any other" \

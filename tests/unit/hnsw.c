@@ -241,7 +241,7 @@ main(int argc, char **argv)
 			return 99;
 		}
 	}
-	tap_plan(20);
+	tap_plan(21);
 	test_real();
 	test_cuts();
 	poke("version 2", 0, 0, "\2", 1);
@@ -254,6 +254,7 @@ main(int argc, char **argv)
 	poke("vector with NaN", 1, 132, "\0\0\xc0\x7f", 4);
 	poke("vector that is not of length 1", 1, 132, "\0\0\x80\x3f", 4);
 	poke("length infinite", 2, 0, "\0\0\x80\x7f", 4);
+	poke("length 0", 2, 0, "\0\0\0\0", 4);
 	test_flips();
 	for (i = 0; i < 4; i++)
 		buf_free(&bytes[i]);
