@@ -7,6 +7,7 @@
  */
 #include "db.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,13 +74,53 @@ db_status(int rc, int *data)
 	return st;
 }
 
+/*
+ * SQLite takes a read that fails with one of these for a corrupt file
+ * system and calls the database malformed.  The last one's errno, or 0.
+ */
+static int
+read_errno(sqlite3 *db)
+{
+	int	n = 0;
+
+	if (db == NULL || sqlite3_file_control(db, "main",
+	    SQLITE_FCNTL_LAST_ERRNO, &n) != SQLITE_OK)
+		return 0;
+	return n == EIO || n == ENXIO || n == ERANGE ? n : 0;
+}
+
 int
 db_err(struct sqlite3 *db, const char *name, struct err *e)
 {
 	int	rc = db != NULL ? sqlite3_extended_errcode(db) : SQLITE_NOMEM;
+	int	n = read_errno(db);
 
+	if (n != 0)
+		return err_set(e, MSG_IOERR, "%s: read: %s", name,
+		    strerror(n));
 	return err_set(e, db_status(rc, NULL), "%s: sqlite: %s (code %d)",
 	    name, db != NULL ? sqlite3_errmsg(db) : "out of memory", rc);
+}
+
+int
+db_row_fault(struct sqlite3 *db, const char *row, const char *name,
+    struct err *e)
+{
+	static const char	 key[] = "error code=";
+	const char		*s = row;
+	int			 rc, data;
+
+	if (read_errno(db) != 0)
+		return db_err(db, name, e);
+	while (s != NULL && (s = strstr(s, key)) != NULL) {
+		s += sizeof(key) - 1;
+		for (rc = 0; *s >= '0' && *s <= '9' && rc < 100000; s++)
+			rc = rc * 10 + (*s - '0');
+		if (db_status(rc, &data) != 0 && !data)
+			return err_set(e, db_status(rc, NULL), "%s: sqlite: "
+			    "%.200s", name, row);
+	}
+	return 0;
 }
 
 int

@@ -59,5 +59,12 @@ int	db_int(struct sqlite3 *db, const char *sql, const char *name,
  * of the file's content rather than of the machine.
  */
 int	db_status(int rc, int *data);
+/*
+ * A row of quick_check or integrity_check other than "ok" (or NULL): -1
+ * and *e when it is the machine that could not read, 0 when it speaks of
+ * the content.
+ */
+int	db_row_fault(struct sqlite3 *db, const char *row, const char *name,
+	    struct err *e);
 
 #endif

@@ -163,7 +163,8 @@ quick(sqlite3 *db, const char *path, struct check_verdict *v, struct err *e)
 	if (k == 1) {
 		s = (const char *)sqlite3_column_text(st, 0);
 		if (s == NULL || strcmp(s, "ok") != 0)
-			rv = check_refuse(v, CHECK_CORRUPT,
+			rv = db_row_fault(db, s, path, e) == -1 ? -1 :
+			    check_refuse(v, CHECK_CORRUPT,
 			    "%s: quick_check: %.200s", DSTORE_FILE,
 			    s != NULL ? s : "no answer");
 	}

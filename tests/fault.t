@@ -8,11 +8,11 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 export GEN
-plan 14
+plan 15
 
 if ! strace -f -o probe -e trace=rename -e inject=rename:error=EIO \
     true >/dev/null 2>&1; then
-	skip 14 "strace cannot trace here"
+	skip 15 "strace cannot trace here"
 	finish
 fi
 
@@ -141,6 +141,9 @@ for my $call (@calls) {
 			    if "@now" ne "@new";
 		}
 		delete @ENV{qw(DSTAGE DRUN_ID)};
+		# where nothing happened, nothing is to be mended
+		next if $fault ne 'KILL' && "@now" eq "@old" &&
+		    left() =~ m{^(?:\Q$stage\E)?$};
 		# a rollback that was committed is one step further already
 		next if $scene eq 'rollback' && $now[1] eq $new[1];
 		$st = sh(again());
@@ -280,6 +283,31 @@ cp -a T rolled
 ok "a run stopped at each stage" test -d stage.commit/tickets -a \
     -f rolled/commits/2.json
 
+# SQLite calls a file malformed that the disk does not give back: what the
+# machine did is no verdict, and least of all a remembered one.
+reads() {
+	i=0 wrong=0
+	while [ $i -lt 100 ]; do
+		i=$((i + 1))
+		rm -f log
+		drun "dfetch $1 | strace -qq -f -o log -e signal=none \
+		    -e trace=pread64 -e inject=pread64:error=EIO:when=$i \
+		    dcheck --no-cache | cat >/dev/null" >err 2>&1
+		st=$?
+		grep -q INJECTED log || break
+		case $st in
+		74 | 75) ;;
+		127) grep -q 'shared lib' err || wrong=$((wrong + 1)) ;;
+		*) wrong=$((wrong + 1)); echo "# read $i: $st: $(cat err)" ;;
+		esac
+	done
+	echo "# $1: $i reads"
+	[ $i -gt 10 ] && [ $wrong -eq 0 ]
+}
+dfetch b | dcheck | dmerge -o store >/dev/null
+ok "no read that fails is a verdict on a delta" reads "$T/b/delta-0000"
+ok "nor on a store" reads "$T/store"
+
 FEW="write fsync linkat renameat unlinkat"
 ALL="$FEW mkdirat"
 fault() {
@@ -290,13 +318,12 @@ fault() {
 }
 fault commit KILL "the commit, killed at each step" "$ALL"
 fault commit EIO "the commit, each step fails" "$ALL"
-fault commit ENOSPC "the commit on a full disk" "write fsync linkat mkdirat"
 fault publish KILL "dpublish alone, killed at each step" "$ALL"
 fault publish EIO "dpublish alone, each step fails" "$ALL"
+fault publish ENOSPC "on a full disk" "write fsync linkat mkdirat"
 fault publish EMFILE "out of descriptors, wherever" openat
 fault rollback KILL "a rollback, killed at each step" "$FEW"
 fault rollback EIO "a rollback, each step fails" "$FEW"
 fault place KILL "an artefact, killed at each step" "$FEW renameat2"
 fault place EIO "an artefact, each step fails" "$FEW renameat2"
-fault place ENOSPC "an artefact on a full disk" "write fsync mkdir"
 finish
