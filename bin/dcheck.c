@@ -362,6 +362,7 @@ hook_child(const char *cmd, const char *store, const char *url, pid_t me)
 	    sandbox_child(me, NULL, 0, &e) == -1 ||
 	    setenv("DELTA_URL", url, 1) == -1)
 		_exit(126);
+	(void)signal(SIGXFSZ, SIG_DFL);
 	(void)execl("/bin/sh", "sh", "-c", cmd, "sh", store, (char *)NULL);
 	_exit(127);
 }

@@ -566,6 +566,7 @@ restore_signals(const struct run *r)
 		    old.sa_handler == on_signal)
 			(void)signal(sigs[i], SIG_DFL);
 	(void)signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGXFSZ, SIG_DFL);
 	(void)signal(SIGCHLD, SIG_DFL);
 	(void)sigprocmask(SIG_SETMASK, &r->mask, NULL);
 }

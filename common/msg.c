@@ -48,6 +48,7 @@ msg_init(const char *name)
 	prog = name;
 	standard_fds();
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 }
 
 const char *

@@ -44,8 +44,9 @@ struct err {
 #endif
 
 /*
- * Call first in main.  Keeps name (a literal); ignores SIGPIPE; sees to it
- * that no file that is opened later becomes stdin, stdout or stderr.
+ * Call first in main.  Keeps name (a literal); ignores SIGPIPE and SIGXFSZ,
+ * as writes say the same; sees to it that no file that is opened later
+ * becomes stdin, stdout or stderr.
  */
 void		 msg_init(const char *name);
 const char	*msg_prog(void);

@@ -271,7 +271,7 @@ starve s.checked dmerge --stage "$st" -o made
 starve s.merged dpublish --stage "$st" made
 rm -rf "$st" made
 # every file ends at 100 KiB, as on a full disk
-status 74 "no room in staging" sh -c 'trap "" XFSZ; ulimit -f 200
+status 74 "no room in staging" sh -c 'ulimit -f 200
     drun "dfetch -b keep extra | dcheck | dmerge | dpublish keep"'
 is "$(picture keep)" "$keep" "nothing half visible"
 is "$(staged keep)" "" "nothing left behind"
