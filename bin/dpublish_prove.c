@@ -266,8 +266,11 @@ ask(const char *path, enum store_format fmt, struct answer *a,
 	}
 	(void)close(p[1]);
 	n = io_read(p[0], a, sizeof(*a));
-	(void)close(p[0]);
 	sig = io_signal();
+	if (n == -1 && sig == 0)
+		err_sys(e, errno, "%s: the answer of the process that opened "
+		    "it", path);
+	(void)close(p[0]);
 	if (sig != 0)
 		(void)kill(pid, SIGKILL);
 	while (waitpid(pid, &st, 0) == -1 && errno == EINTR)
@@ -277,6 +280,8 @@ ask(const char *path, enum store_format fmt, struct answer *a,
 		return err_set(e, MSG_TEMPFAIL, "stopped by a signal");
 	if (n == (ssize_t)sizeof(*a))
 		return 0;
+	if (n == -1)
+		return -1;
 	/* nobody's bytes do that: the machine did, or somebody */
 	if (WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL)
 		return err_set(e, MSG_IOERR, "%s: the process that opened it "
