@@ -350,7 +350,8 @@ check_pages(struct judge *j)
 		if (s == NULL || strcmp(s, "ok") != 0)
 			r = db_row_fault(j->c.db, s, j->c.file, j->e) == -1 ?
 			    -1 : REFUSE(CHECK_CORRUPT, "%s: %.300s",
-			    CHROMA_FILE, s == NULL ? "no answer to integrity_check" :
+			    CHROMA_FILE, s == NULL ?
+			    "no answer to integrity_check" :
 			    strchr(s, '\n') != NULL ? strchr(s, '\n') + 1 :
 			    s);
 	}
