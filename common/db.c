@@ -7,6 +7,8 @@
  */
 #include "db.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -287,31 +289,34 @@ struct sqlite3 *
 db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
     struct err *e)
 {
-	sqlite3	*db = NULL;
-	int	 flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
-	    SQLITE_OPEN_NOFOLLOW;
-	int	 rc;
-	char	*uri = NULL;
+	struct stat	 st;
+	sqlite3		*db = NULL;
+	int		 flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+	int		 rc;
+	char		*uri = NULL;
 
 	switch (mode) {
 	case DB_STRANGER:
+		/* SQLITE_OPEN_NOFOLLOW would refuse a link in any part of
+		   the path: staging or a target may well be behind one */
+		if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+			err_set(e, MSG_DATAERR, "%s: a symbolic link: want "
+			    "the database itself", path);
+			return NULL;
+		}
 		flags |= SQLITE_OPEN_READONLY;
 		break;
 	case DB_FROZEN:
-		/* NOFOLLOW is about every part of the path; the caller
-		   has looked at the file itself */
+		/* the caller has looked at the file itself */
 		flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
-		flags &= ~SQLITE_OPEN_NOFOLLOW;
 		uri = frozen(path);
 		break;
 	case DB_RECOVER:
 		flags |= SQLITE_OPEN_READWRITE;
-		flags &= ~SQLITE_OPEN_NOFOLLOW;
 		break;
 	case DB_BUILD:
 	case DB_SHARED:
 		flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-		flags &= ~SQLITE_OPEN_NOFOLLOW;
 		break;
 	}
 	rc = sqlite3_open_v2(uri != NULL ? uri : path, &db, flags, NULL);

@@ -3,7 +3,7 @@
 # never half happen, one content digest whatever the way, conservation,
 # absent things, and a machine that fails.
 . "$(dirname "$0")/lib.sh"
-plan 100
+plan 105
 GEN=${GEN:-$SRC/build/gen}
 S=$DATA/samples
 DEMO=$DATA/demo
@@ -309,4 +309,17 @@ done
 is "$(sort -u early)" "dpublish: stream: no store record, nothing to \
 publish: want dmerge before dpublish" "one says why, nobody stumbles over it"
 is "$(ls -A "$TMPDIR")" "" "and the last one out tidies up"
+
+# --- places that are reached through a symbolic link
+mkdir there
+ln -s there via
+status 0 "a target behind a link" \
+    drun 'dfetch -B via/lines deltas | dcheck | dmerge | dpublish via/lines'
+is "$(published via/lines)" "$(published lines)" "holds the same"
+status 0 "an intermediate behind a link" \
+    drun 'dfetch deltas | dcheck | dmerge -o via/out'
+status 0 "staging behind a link" env TMPDIR="$T/via" \
+    drun 'dfetch deltas | dcheck | dmerge | dpublish direct'
+status 0 "the target behind a link as the base" \
+    drun 'dfetch -b via/lines extra | dcheck | dmerge | dpublish via/lines'
 finish
