@@ -111,6 +111,7 @@ struct slot {
 	char		 work[64];	/* below staging */
 	pid_t		 pid;		/* 0: no process */
 	int		 out, said;
+	int		 errnum;	/* of a read of the answer; 0 none */
 	struct buf	 answer, words;
 	double		 started, deadline;
 };
@@ -465,7 +466,10 @@ no_answer(struct run *g, struct slot *s, int st)
 	if (nl != NULL)
 		*nl = '\0';
 	(void)shown(words, SHOWN_MAX, text);
-	if (WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL)
+	if (s->errnum != 0)
+		machine(&s->a, err_status(s->errnum), "the worker's answer "
+		    "cannot be read");
+	else if (WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL)
 		machine(&s->a, MSG_IOERR, "worker killed from outside, "
 		    "perhaps for want of memory");
 	else if (WIFSIGNALED(st) && WTERMSIG(st) == SIGXCPU)
@@ -601,7 +605,7 @@ settle(struct run *g, struct slot *s)
  * 1 more may come, 0 the end.
  */
 static int
-drain(int fd, struct buf *b)
+drain(int fd, struct buf *b, int *errnum)
 {
 	unsigned char	chunk[16384];
 	ssize_t		n;
@@ -611,10 +615,14 @@ drain(int fd, struct buf *b)
 		n = read(fd, chunk, sizeof(chunk));
 		if (n > 0)
 			buf_add(b, chunk, (size_t)n);
-		else if (n == 0 || (errno != EINTR && errno != EAGAIN))
+		else if (n == 0)
 			return 0;
 		else if (errno == EAGAIN)
 			break;
+		else if (errno != EINTR) {
+			*errnum = errno;
+			return 0;
+		}
 	}
 	return 1;
 }
@@ -623,14 +631,14 @@ static void
 worker_done(struct run *g, struct slot *s)
 {
 	double	until = io_now() + DYING_MS / 1000.0;
-	int	good, st;
+	int	good, st, lost = 0;
 
-	good = read_answer(s) == 0;
+	good = s->errnum == 0 && read_answer(s) == 0;
 	/* its status says whose fault it was, so it may finish dying */
 	while (!good && !has_exited(s->pid) && io_now() < until)
 		(void)poll(NULL, 0, 5);
 	if (s->said != -1)
-		(void)drain(s->said, &s->words);
+		(void)drain(s->said, &s->words, &lost);
 	st = reap(g, s);
 	if (s->words.len != 0)
 		msg_info("%s: worker: %s", s->url, buf_cstr(&s->words));
@@ -1077,16 +1085,18 @@ look_at(struct run *g, const struct polled *w)
 	struct slot	*s;
 	nfds_t		 i;
 	size_t		 k;
+	int		 lost = 0;
 
 	for (i = 0; i < w->n; i++) {
 		s = w->s[i];
 		if (s == NULL || w->p[i].revents == 0 || s->pid == 0)
 			continue;
 		if (w->p[i].fd == s->said) {
-			if (drain(s->said, &s->words) == 0)
+			if (drain(s->said, &s->words, &lost) == 0)
 				shut(&s->said);
 		} else if (w->p[i].fd == s->out &&
-		    (drain(s->out, &s->answer) == 0 || s->answer.over))
+		    (drain(s->out, &s->answer, &s->errnum) == 0 ||
+		    s->answer.over))
 			worker_done(g, s);
 	}
 	for (k = 0; k < g->n; k++) {

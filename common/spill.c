@@ -202,10 +202,13 @@ open_file(struct spill *s, struct err *e)
 	s->fd = mkstemp(buf_cstr(&b));
 	if (s->fd == -1)
 		err_sys(e, errno, "%s", s->dir);
-	else
+	else {
 		(void)unlink(buf_cstr(&b));
+		if (fcntl(s->fd, F_SETFD, FD_CLOEXEC) == -1)
+			err_sys(e, errno, "%s: temporary file", s->dir);
+	}
 	buf_free(&b);
-	return s->fd == -1 ? -1 : fcntl(s->fd, F_SETFD, FD_CLOEXEC);
+	return e->code == 0 ? 0 : -1;
 }
 
 static int

@@ -308,19 +308,21 @@ stage_leave(struct stage *s, int over, struct err *e)
 	return stage_remove(s, e);
 }
 
-static int
-collect_one(int dirfd, const char *name, unsigned int *n, struct err *e)
+/* What cannot be removed costs the new run nothing: the next may try. */
+static void
+collect_one(int dirfd, const char *name, unsigned int *n)
 {
+	struct err	e = { 0, "" };
 	struct stat	st;
-	int		dir, fd, given, rv = 0;
+	int		dir, fd, given;
 
 	dir = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
 	    O_CLOEXEC);
 	if (dir == -1)
-		return 0; /* gone, or not a directory: not ours */
+		return; /* gone, or not a directory: not ours */
 	if (fstat(dir, &st) == -1 || st.st_uid != geteuid()) {
 		(void)close(dir);
-		return 0;
+		return;
 	}
 	fd = openat(dir, STAGE_LOCK, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	given = fstatat(dir, STAGE_HANDOFF, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -328,15 +330,11 @@ collect_one(int dirfd, const char *name, unsigned int *n, struct err *e)
 	(void)close(dir);
 	if (fd == -1) {
 		(void)unlinkat(dirfd, name, AT_REMOVEDIR);
-		return 0;
+		return;
 	}
-	if (!given && sole(fd)) {
-		rv = discard(dirfd, name, STAGE_LOCK, e);
-		if (rv == 0)
-			(*n)++;
-	}
+	if (!given && sole(fd) && discard(dirfd, name, STAGE_LOCK, &e) == 0)
+		(*n)++;
 	(void)close(fd);
-	return rv;
 }
 
 int
@@ -344,17 +342,16 @@ stage_collect(const char *parent, unsigned int *n, struct err *e)
 {
 	struct dirent	*de;
 	DIR		*d = opendir(parent);
-	int		 rv = 0;
 
 	*n = 0;
 	if (d == NULL)
 		return err_sys(e, errno, "%s: staging", parent);
-	while (rv == 0 && (de = readdir(d)) != NULL)
+	while ((de = readdir(d)) != NULL)
 		if (strncmp(de->d_name, STAGE_PREFIX,
 		    sizeof(STAGE_PREFIX) - 1) == 0)
-			rv = collect_one(dirfd(d), de->d_name, n, e);
+			collect_one(dirfd(d), de->d_name, n);
 	(void)closedir(d);
-	return rv;
+	return 0;
 }
 
 int
