@@ -107,6 +107,13 @@ check:
 	@$(MAKE) all units gens
 	@tests/run.pl $(B) $(T)
 
+# Random histories against real ChromaDB servers, brought by npm into $(B);
+# what cannot be had is skipped, and said.  ROUNDS, SEED, VERSIONS widen it.
+check-chroma:
+	@contrib/deps.sh build test
+	@$(MAKE) all
+	@B=$(B) tests/real/chroma-read.sh
+
 demo:
 	@contrib/deps.sh build test
 	@$(MAKE) all
@@ -175,4 +182,4 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 
-.PHONY: all units gens check demo lint install uninstall dist clean bench
+.PHONY: all units gens check check-chroma demo lint install uninstall dist clean bench
