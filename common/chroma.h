@@ -134,7 +134,7 @@ struct chroma_state {
 	int64_t		 vector_seq;	/* queue row with it, 0: HNSW */
 	int64_t		 vector_len;	/* bytes there, -1: not a blob */
 	uint64_t	 element;	/* in HNSW; CHROMA_NO_ELEMENT: gone */
-	int		 deleted;	/* a DELETE, and no ADD or UPSERT since */
+	int		 deleted;	/* DELETE, no ADD or UPSERT since */
 	/* queue rows whose metadata lie over the row's, in order */
 	const int64_t	*overlay;
 	size_t		 n_overlay;
