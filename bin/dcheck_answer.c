@@ -420,6 +420,25 @@ done:
 	return rv;
 }
 
+/*
+ * Only what the same bytes will always be found to be.  The digest of a
+ * manifest names the files that it wants, not those that are there: what
+ * was found bad under it may be good the next time.  What was found good is
+ * held against the files again.
+ */
+static int
+is_definite(const struct job *j, const struct answer *a)
+{
+	if (!a->proved || a->kind == ANSWER_MACHINE ||
+	    (j->of_manifest && a->kind != ANSWER_OK))
+		return 0;
+	if (a->kind == ANSWER_OK)
+		return !a->recovered && a->format != STORE_NONE;
+	return a->v.code != CHECK_CRASH && a->v.code != CHECK_TIMEOUT &&
+	    a->v.code != CHECK_COUNT && a->v.code != CHECK_BASE &&
+	    a->v.code != CHECK_HOOK;
+}
+
 int
 cache_get(const struct cache *c, const struct job *j, struct answer *a)
 {
@@ -446,26 +465,13 @@ cache_get(const struct cache *c, const struct job *j, struct answer *a)
 	r = rec_from_json((const char *)b.p, n - 1, &e);
 	if (r == NULL || !rec_get_str(r, "key", &s) || strcmp(s, key) != 0)
 		goto done;
-	rv = answer_get(a, r) == 0 && a->kind != ANSWER_MACHINE && a->proved;
+	rv = answer_get(a, r) == 0 && is_definite(j, a);
 	if (!rv)
 		answer_clear(a);
 done:
 	rec_free(r);
 	buf_free(&b);
 	return rv;
-}
-
-/* Only what the same bytes will always be found to be. */
-static int
-is_definite(const struct answer *a)
-{
-	if (!a->proved || a->kind == ANSWER_MACHINE)
-		return 0;
-	if (a->kind == ANSWER_OK)
-		return !a->recovered && a->format != STORE_NONE;
-	return a->v.code != CHECK_CRASH && a->v.code != CHECK_TIMEOUT &&
-	    a->v.code != CHECK_COUNT && a->v.code != CHECK_BASE &&
-	    a->v.code != CHECK_HOOK;
 }
 
 void
@@ -476,7 +482,7 @@ cache_put(struct cache *c, const struct job *j, const struct answer *a)
 	char		 key[256], name[HASH_HEX], sum[HASH_HEX], tmp[64];
 	int		 fd;
 
-	if (c->dirfd == -1 || !is_definite(a))
+	if (c->dirfd == -1 || !is_definite(j, a))
 		return;
 	key_of(j, key, name);
 	buf_init(&b, 2 * REC_MAX);

@@ -38,7 +38,7 @@ GOOD='clean_small hnsw_plus_queue killed_torn_hnsw legacy_py0424_synthetic
 legacy_py063_synthetic metadata_types purged_hnsw_cosine purged_hnsw_l2
 py1021_clean py1021_purged py135_clean py140_purged two_collections
 updates_deletes dim384 dim1536'
-plan $((185 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
+plan $((189 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
 
 # check INPUT... [-- OPTION...]: through dfetch; records in $T/json
 check() {
@@ -537,4 +537,16 @@ like "$T/err" '^dcheck: /t: digest: store.sqlite3: ' "digest"
 mkdir -p other && cp mine/manifest.json other/
 cp "$c/chroma.sqlite3" other/chroma.sqlite3
 verdict "a manifest of another store" '(manifest|missing)' other
+
+# --- a snapshot that was damaged once and mended is not refused for ever
+drun "dfetch -B snap '$c' | dcheck | dmerge | dpublish snap" >out 2>&1
+store=$(echo snap/timestamped/*/store.sqlite3)
+cp "$store" good
+chmod u+w "$store"
+printf X | dd of="$store" bs=1 seek=90000 conv=notrunc 2>dd.err
+status 65 "a damaged base" sh -c 'dfetch -b snap | dcheck --json'
+like "$T/err" ': digest: store.sqlite3: ' "digest"
+cp good "$store"
+status 0 "mended" sh -c 'dfetch -b snap | dcheck --json'
+like "$T/out" '"t":"base".*"verdict":"ok"' "it is good again"
 finish
