@@ -1380,16 +1380,6 @@ prepare(struct run *g, struct err *e)
 	return 0;
 }
 
-/* Nobody of ours reads on: what a source made for the pipe may go. */
-static int
-is_last(void)
-{
-	struct stat	st;
-
-	return fstat(STDOUT_FILENO, &st) == -1 ||
-	    (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode));
-}
-
 int
 main(int argc, char **argv)
 {
@@ -1414,5 +1404,5 @@ main(int argc, char **argv)
 	cache_close(&g.cache);
 	forget(&g);
 	free(g.ring);
-	return filter_finish(&g.f, is_last());
+	return filter_finish(&g.f, filter_last());
 }

@@ -816,7 +816,6 @@ int
 main(int argc, char *argv[])
 {
 	static struct merge	m;
-	struct stat		st;
 
 	msg_init("dmerge");
 	options(argc, argv, &m.o);
@@ -827,7 +826,5 @@ main(int argc, char *argv[])
 	if (filter_open(&m.f, &m.o.f) == 0)
 		run(&m);
 	tidy(&m);
-	/* alone, with -o and no reader, this is where the pipeline ends */
-	return filter_finish(&m.f, m.o.out != NULL && !ticket_wanted() &&
-	    (fstat(STDOUT_FILENO, &st) == -1 || !S_ISFIFO(st.st_mode)));
+	return filter_finish(&m.f, filter_last());
 }

@@ -5,6 +5,8 @@
  */
 #include "filter.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,9 +164,30 @@ open_stage(struct filter *f, const char *hello_stage, struct err *e)
 	return 0;
 }
 
+/*
+ * The hello named no staging, or one that is gone.  If that is because
+ * upstream has failed, its FAIL says all that is to be said.
+ */
+static int
+upstream_failed(struct filter *f)
+{
+	struct err		 e = { 0, "" };
+	const struct rec	*r;
+	enum stream_event	 ev;
+
+	do
+		ev = stream_read(f->in, &r, &e);
+	while (ev == STREAM_REC);
+	if (ev != STREAM_FAIL)
+		return 0;
+	broken(f, ev, r, &e);
+	return 1;
+}
+
 int
 filter_open(struct filter *f, const struct filter_opts *o)
 {
+	char			 id[STAGE_RUN_MAX] = "";
 	struct err		 e = { 0, "" };
 	const struct rec	*r = NULL;
 	const char		*run = NULL, *stage = NULL;
@@ -193,9 +216,16 @@ filter_open(struct filter *f, const struct filter_opts *o)
 		}
 		(void)rec_get_str(r, "run", &run);
 		(void)rec_get_str(r, "stage", &stage);
+		(void)snprintf(id, sizeof(id), "%s", run);
 	}
 	if (open_stage(f, stage, &e) == -1) {
-		filter_fail_err(f, &e);
+		if (o->source || o->stage != NULL || getenv("DSTAGE") != NULL
+		    || !upstream_failed(f))
+			filter_fail_err(f, &e);
+		else {
+			memset(&e, 0, sizeof(e));
+			(void)send_hello(f, id, &e);
+		}
 		return -1;
 	}
 	if (send_hello(f, run != NULL ? run : f->stage.run, &e) == -1) {
@@ -279,6 +309,15 @@ send_end(struct filter *f, struct err *e)
 	if (stream_write(f->out, r, e) == -1 && f->status == 0)
 		filter_fail_err(f, e);
 	rec_free(r);
+}
+
+int
+filter_last(void)
+{
+	struct stat	st;
+
+	return fstat(STDOUT_FILENO, &st) == -1 ||
+	    (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode));
 }
 
 int

@@ -63,6 +63,8 @@ int	filter_ok(const struct filter *f);
 /* totals[key] += n */
 void	filter_count(struct filter *f, const char *key, uint64_t n);
 uint64_t filter_total(const struct filter *f, const char *key);
+/* 1 when stdout is no pipe: no other stage reads on. */
+int	filter_last(void);
 /*
  * END or FAIL, flush, close stdout; a staging that a source made goes
  * when this stage is the last or has failed, and all have left it; dies of

@@ -97,7 +97,19 @@ static int
 field(struct plan_line *l, const char *s, const char **why)
 {
 	unsigned char	d[HASH_LEN];
+	size_t		n = strlen(s);
 
+	if (n != 0 && s[n - 1] == '\r') {
+		*why = "the line ends in CR LF: want LF alone";
+		return -1;
+	}
+	if ((l->has_seq && strncmp(s, "seq=", 4) == 0) ||
+	    (l->has_size && strncmp(s, "size=", 5) == 0) ||
+	    (l->has_records && strncmp(s, "records=", 8) == 0) ||
+	    (l->sha256[0] != '\0' && strncmp(s, "sha256=", 7) == 0)) {
+		*why = "given twice";
+		return -1;
+	}
 	if (strncmp(s, "seq=", 4) == 0) {
 		l->has_seq = 1;
 		return num_i64(s + 4, &l->seq, why);

@@ -46,7 +46,7 @@ main(void)
 	int64_t			 v;
 	size_t			 i, wrong = 0;
 
-	tap_plan(31);
+	tap_plan(33);
 	plan_init(&p);
 	tap_ok(line(&p, "") == 0 && line(&p, "# x") == 0 && p.n == 0,
 	    "nothing and comments");
@@ -69,6 +69,8 @@ main(void)
 	tap_ok(line(&p, "/x\tsha256=ABC") == MSG_USAGE, "sha256 is none");
 	tap_ok(line(&p, "/x\tsize=-1") == MSG_USAGE, "size below zero");
 	tap_ok(line(&p, "\tseq=1") == MSG_USAGE, "no URL");
+	tap_ok(line(&p, "/x\tseq=1\tseq=1") == MSG_USAGE, "a field twice");
+	tap_ok(line(&p, "/x\tseq=1\r") == MSG_USAGE, "CR LF");
 	for (i = 0; i < 5000; i++) {
 		(void)snprintf(b, sizeof(b), "/many/%zu", i);
 		wrong += line(&p, b) != 0;
