@@ -114,7 +114,9 @@ db_row_fault(struct sqlite3 *db, const char *row, const char *name,
 
 	if (read_errno(db) != 0)
 		return db_err(db, name, e);
-	while (s != NULL && (s = strstr(s, key)) != NULL) {
+	if (s == NULL)
+		return 0;
+	while ((s = strstr(s, key)) != NULL) {
 		s += sizeof(key) - 1;
 		for (rc = 0; *s >= '0' && *s <= '9' && rc < 100000; s++)
 			rc = rc * 10 + (*s - '0');
