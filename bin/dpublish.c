@@ -526,13 +526,15 @@ static int
 run(const char *target, const struct dpub_opts *o)
 {
 	struct dpub		 p;
+	struct filter_opts	 fo = o->filter;
 	const struct rec	*r;
 	int			 status;
 
 	memset(&p, 0, sizeof(p));
 	p.o = o;
 	p.target = target;
-	if (filter_open(&p.f, &o->filter) == 0) {
+	fo.quiet = ticket_wanted() && getenv("DRUN_LAST") != NULL;
+	if (filter_open(&p.f, &fo) == 0) {
 		while (filter_ok(&p.f) && filter_next(&p.f, &r))
 			take(&p, r);
 		/* END was read, and nothing was wrong on the way */

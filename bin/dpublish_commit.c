@@ -335,6 +335,27 @@ discard_all(struct rec **v, size_t from, size_t n)
 	return status;
 }
 
+/* A record for whoever reads the commit; nobody where out is NULL. */
+static int
+tell(struct stream_out *out, const struct rec *r, struct err *e)
+{
+	return out == NULL ? 0 : stream_write(out, r, e);
+}
+
+/* Is any of the tickets about a version?  Then there is news to tell. */
+static int
+any_publish(struct rec *const *v, size_t n)
+{
+	const char	*kind;
+	size_t		 i;
+
+	for (i = 0; i < n; i++)
+		if (rec_get_str(v[i], "kind", &kind) &&
+		    strcmp(kind, "publish") == 0)
+			return 1;
+	return 0;
+}
+
 /* Do one ticket and write its record. */
 static int
 do_ticket(const struct rec *ticket, const struct stage *s, const char *ckpt,
@@ -364,7 +385,7 @@ do_ticket(const struct rec *ticket, const struct stage *s, const char *ckpt,
 		*status = msg_worse(*status, e.code);
 	}
 	memset(&e, 0, sizeof(e));
-	if ((rv == 0 || done) && stream_write(out, pub, &e) == -1) {
+	if ((rv == 0 || done) && tell(out, pub, &e) == -1) {
 		*status = msg_worse(*status, e.code);
 		if (e.text[0] != '\0')
 			msg_err(&e);
@@ -393,13 +414,14 @@ dpub_commit_tickets(const struct dpub_opts *o)
 	}
 	if (n == 0)
 		goto done;
-	out = stream_out_new(STDOUT_FILENO, ticket_mode(v[0]));
+	if (any_publish(v, n))
+		out = stream_out_new(STDOUT_FILENO, ticket_mode(v[0]));
 	r = rec_new("hello");
 	rec_set_u64(r, "v", STREAM_VERSION);
 	rec_set_str(r, "prog", msg_prog());
 	rec_set_str(r, "version", MSG_VERSION);
 	rec_set_str(r, "run", s.run);
-	if (stream_write(out, r, &e) == -1) {
+	if (tell(out, r, &e) == -1) {
 		/* nobody could be told: better nothing than unsaid */
 		status = e.code;
 		if (e.text[0] != '\0')
@@ -426,7 +448,7 @@ dpub_commit_tickets(const struct dpub_opts *o)
 		rec_set_str(r, "prog", msg_prog());
 		rec_set_u64(r, "status", (uint64_t)status);
 	}
-	if (stream_write(out, r, &e) == -1 && status == 0) {
+	if (tell(out, r, &e) == -1 && status == 0) {
 		status = e.code;
 		if (e.text[0] != '\0')
 			msg_warn("%s (everything was committed)", e.text);

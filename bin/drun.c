@@ -777,6 +777,8 @@ become(const struct run *r, int i, int in, int out)
 		_exit(err_status(errno));
 	}
 	restore_signals(r);
+	if (i == r->n - 1 && setenv("DRUN_LAST", "1", 1) == -1)
+		_exit(MSG_IOERR);
 	argv[0] = sh;
 	argv[1] = c;
 	argv[2] = buf_cstr(&text);
@@ -1207,6 +1209,7 @@ run(struct run *r, const char *parent, int keep)
 		return e.code;
 	}
 	msg_info("run %s, staging %s", r->stage.run, r->stage.path);
+	(void)unsetenv("DRUN_LAST");
 	if (setenv("DSTAGE", r->stage.path, 1) == -1 ||
 	    setenv("DRUN_ID", r->stage.run, 1) == -1)
 		err_sys(&e, errno, "environment");

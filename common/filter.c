@@ -228,7 +228,9 @@ filter_open(struct filter *f, const struct filter_opts *o)
 		}
 		return -1;
 	}
-	if (send_hello(f, run != NULL ? run : f->stage.run, &e) == -1) {
+	(void)snprintf(f->run, sizeof(f->run), "%s",
+	    run != NULL ? run : f->stage.run);
+	if (!o->quiet && send_hello(f, f->run, &e) == -1) {
 		filter_fail_err(f, &e);
 		return -1;
 	}
@@ -282,7 +284,7 @@ filter_put(struct filter *f, const struct rec *r)
 {
 	struct err	e = { 0, "" };
 
-	if (stream_write(f->out, r, &e) == 0)
+	if (f->opts.quiet || stream_write(f->out, r, &e) == 0)
 		return 0;
 	filter_fail_err(f, &e);
 	return -1;
@@ -328,6 +330,8 @@ filter_finish(struct filter *f, int last)
 
 	if (io_signal() != 0)
 		f->status = msg_worse(f->status, MSG_PROTOCOL);
+	if (f->opts.quiet && f->status != 0 && f->run[0] != '\0')
+		(void)send_hello(f, f->run, &e);
 	if (f->hello_sent && !f->gone)
 		send_end(f, &e);
 	/* what was written is only written when close says so */

@@ -23,6 +23,8 @@ struct filter_opts {
 	int		 json_in;	/* --json-in */
 	const char	*stage;		/* --stage, or NULL */
 	int		 source;	/* reads no stream (dfetch) */
+	int		 quiet;		/* writes a stream only to FAIL: what
+					   is prepared is told when committed */
 };
 
 struct filter {
@@ -32,6 +34,7 @@ struct filter {
 	struct rec		*totals; /* what END will carry */
 	int			 status; /* gravest so far */
 	int			 hello_sent;
+	char			 run[STAGE_RUN_MAX];	/* for a late hello */
 	int			 broken; /* upstream failed or was cut */
 	int			 gone;	/* downstream left */
 	char			*reasons[FILTER_REASONS];

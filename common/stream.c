@@ -498,6 +498,8 @@ text(const struct rec *r, struct buf *b)
 		    sizeof(counted) / sizeof(counted[0]));
 		if (rec_get_str(r, "content_digest", &s))
 			buf_printf(b, "  content %.16s", s);
+		if (strcmp((const char *)buf_cstr(b), "end") == 0)
+			buf_reset(b);
 	}
 	rec_free(totals);
 	for (i = 0; i < b->len; i++)

@@ -3,7 +3,7 @@
 # never half happen, one content digest whatever the way, conservation,
 # absent things, and a machine that fails.
 . "$(dirname "$0")/lib.sh"
-plan 105
+plan 108
 GEN=${GEN:-$SRC/build/gen}
 S=$DATA/samples
 DEMO=$DATA/demo
@@ -49,6 +49,16 @@ status 0 "again: nothing to do" one_liner lines deltas
 is "$(picture lines)" "$before" "not a byte of the target has changed"
 base_digest=$(published lines)
 base_ptr=$(pointer lines)
+
+# --- what drun says: one stream, whoever is last
+drun 'dfetch -B solo deltas | dcheck | dmerge | dpublish --json solo' >out
+is "$(sed 's/.*"t":"\([a-z]*\)".*/\1/' out | tr '\n' ' ')" \
+    "hello published end " "a publication: the commit's stream and no other"
+drun 'dfetch deltas | dcheck | dmerge --json -o solo-part' >out
+is "$(grep -c '"t":"end"' out)" 1 "an intermediate: dmerge's own, and no other"
+drun 'dfetch -B solo deltas | dcheck | dmerge | dpublish solo' |
+    { dcheck --json --stage "$T/none" 2>err; echo $? >st; } >out
+like err 'none: ' "and our own reader gets as far as its own staging"
 
 # --- chunk 40: ten deltas, the tenth bad in three ways
 bad_ten() {
