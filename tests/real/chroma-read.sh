@@ -71,7 +71,7 @@ borrow_libc() {
 	    return 1
 	apt=$dir/apt
 	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" \
-	    "$apt/root"
+	    "$apt/tree"
 	# shellcheck disable=SC2016 # apt expands it
 	uri=$(apt-get indextargets --format '$(REPO_URI)' \
 	    'Created-By: Packages' | grep -v security | head -n 1)
@@ -85,10 +85,10 @@ borrow_libc() {
 	    apt-get "$@" download libc6 libstdc++6 libgcc-s1) \
 	    >"$dir/apt.log" 2>&1 || return 1
 	for deb in "$apt"/*.deb; do
-		dpkg-deb -x "$deb" "$apt/root" || return 1
+		dpkg-deb -x "$deb" "$apt/tree" || return 1
 	done
-	lib=$(dirname "$(find "$apt/root/usr/lib" -name libc.so.6)")
-	ld=$(find "$apt/root" -name 'ld-linux-*.so.*' | head -n 1)
+	lib=$(dirname "$(find "$apt/tree/usr/lib" -name libc.so.6)")
+	ld=$(find "$apt/tree" -name 'ld-linux-*.so.*' | head -n 1)
 	[ -n "$ld" ] || return 1
 	more=/usr/lib/$(basename "$lib")
 	cat >"$dir/node.tmp" <<-END
