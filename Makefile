@@ -32,9 +32,9 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 # from the ground up: a module includes only modules before it
 # (tests/lint.t checks this order)
 MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
-	db arc item pickle hnsw manifest plan chroma chroma_check batch \
-	batch_check dstore dstore_check store check spill ckpt ticket target \
-	target_local
+	db arc item ledger pickle hnsw manifest plan chroma chroma_walk \
+	chroma_read chroma_check batch batch_check dstore dstore_check \
+	store check spill ckpt ticket target target_local
 
 OBJS = $(MODS:%=$(B)/common/%.o)
 LIB = $(B)/libcommon.a
@@ -134,7 +134,7 @@ CPPCHECK_NOT = --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 	--suppress=normalCheckLevelMaxBranches \
 	--suppress='nullPointerOutOfMemory:tests/unit/*' \
 	--suppress='nullPointerArithmeticOutOfMemory:tests/unit/*' \
-	--suppress=uninitvar:common/chroma.c \
+	--suppress=uninitvar:common/chroma_read.c \
 	--suppress=uninitvar:common/manifest.c
 lint:
 	@contrib/deps.sh build lint

@@ -91,6 +91,9 @@ int	chroma_clear(struct chroma *c, struct err *e);
 /* 1 when a column of that name is there. */
 int	chroma_has_column(const struct chroma *c, const char *table,
 	    const char *column);
+/* 65: what is wrong with a collection; name may be NULL.  Returns -1. */
+int	chroma_bad(const struct chroma *c, const char *name,
+	    const char *why, struct err *e);
 /* 1 when s is a uuid in lower-case, 36 characters. */
 int	chroma_is_uuid(const char *s);
 /*
