@@ -24,17 +24,18 @@ MSGPACK_L = `$(PKG_CONFIG) --libs msgpack-c 2>/dev/null || $(PKG_CONFIG) --libs 
 CRYPTO_L = `$(PKG_CONFIG) --libs libcrypto`
 SQLITE_L = `$(PKG_CONFIG) --libs sqlite3`
 ARCHIVE_L = `$(PKG_CONFIG) --libs libarchive`
-COMPILE = $(CC) $(STD) $(WARN) $(WERROR) $(SAN) $(CPPFLAGS) $(CFLAGS)
-LINK = $(CC) $(SAN) $(CFLAGS) $(LDFLAGS)
+COMPILE = $(CC) $(STD) -pthread $(WARN) $(WERROR) $(SAN) $(CPPFLAGS) $(CFLAGS)
+LINK = $(CC) -pthread $(SAN) $(CFLAGS) $(LDFLAGS)
 
 PROGS = dfetch dcheck dmerge dpublish dckpt drun
 
 # from the ground up: a module includes only modules before it
 # (tests/lint.t checks this order)
 MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
-	db arc item ledger pickle hnsw manifest plan chroma chroma_walk \
-	chroma_read chroma_check batch batch_check dstore dstore_check \
-	store check spill ckpt ticket target target_local
+	db arc item ledger pickle hnsw team vec hnsw_graph hnsw_build manifest \
+	plan chroma chroma_walk \
+	chroma_ours chroma_read chroma_check batch batch_check dstore \
+	dstore_check store check spill ckpt ticket target target_local
 
 OBJS = $(MODS:%=$(B)/common/%.o)
 LIB = $(B)/libcommon.a

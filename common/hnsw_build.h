@@ -11,9 +11,10 @@
  * parameters: whatever the number of threads, and whatever the processor
  * can do (distances are summed in one fixed order, wide registers or not).
  *
- * Memory: data_level0.bin is mapped, not read, and so is a scratch file
- * below the same directory (unlinked at once); on the heap are 8 to 12
- * bytes for each element, and upper levels' links (about 5 bytes each).
+ * Memory: data_level0.bin is mapped, not read.  Scratch copies of the
+ * vectors (two bytes for each float) are a mapped file without a name in the
+ * same directory, or memory up to HNSW_SCRATCH; on the heap are 13 bytes and
+ * one for each thread, for each element, and upper levels' links (about 5).
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_HNSW_BUILD_H
@@ -31,6 +32,7 @@
 #define HNSW_M_MAX	1024U
 #define HNSW_EF_MAX	10000U
 #define HNSW_THREADS_MAX 256U
+#define HNSW_SCRATCH	((size_t)64 << 20)	/* bytes */
 
 struct hnsw_params {
 	uint32_t	 dim;
