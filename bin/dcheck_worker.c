@@ -19,6 +19,7 @@
 #include "arc.h"
 #include "db.h"
 #include "io.h"
+#include "ledger.h"
 #include "manifest.h"
 #include "mem.h"
 #include "path.h"
@@ -116,15 +117,15 @@ compare(struct worker *w, const unsigned char d[HASH_LEN], uint64_t size,
 	return 0;
 }
 
-/* manifest.json's entry in a tree, or NULL. */
+/* The digest of a tree's file of that name, or NULL. */
 static const unsigned char *
-find_manifest(const struct hash_tree *t, uint64_t *size)
+find_file(const struct hash_tree *t, const char *name, uint64_t *size)
 {
 	const unsigned char	*d;
 	size_t			 i;
 
 	for (i = 0; i < hash_tree_count(t); i++)
-		if (strcmp(hash_tree_get(t, i, size, &d), MANIFEST_NAME) == 0)
+		if (strcmp(hash_tree_get(t, i, size, &d), name) == 0)
 			return d;
 	return NULL;
 }
@@ -159,7 +160,7 @@ prove_bytes(struct worker *w)
 			if (compare(w, d, size, "") != 0)
 				return 1;
 		} else {
-			md = find_manifest(w->tree, NULL);
+			md = find_file(w->tree, MANIFEST_NAME, NULL);
 			if (md == NULL)
 				return check_refuse(&w->v, CHECK_MISSING,
 				    "no %s", MANIFEST_NAME);
@@ -282,11 +283,16 @@ prove_manifest(struct worker *w)
 	const char		*name;
 	char			 hex[HASH_HEX];
 	uint64_t		 size;
+	enum check_code		 changed = CHECK_DIGEST;
 	size_t			 i, k = 0;
 	int			 fd, r;
 
-	if (w->tree == NULL || find_manifest(w->tree, &size) == NULL)
+	if (w->tree == NULL ||
+	    find_file(w->tree, MANIFEST_NAME, &size) == NULL)
 		return 0;
+	/* a server writes to what it opens: not its bytes are at fault */
+	if (find_file(w->tree, LEDGER_FILE, NULL) != NULL)
+		changed = CHECK_MANIFEST;
 	if (size > WORKER_MANIFEST && !w->j->of_manifest)
 		return check_refuse(&w->v, CHECK_LIMIT, "%s of %llu bytes: "
 		    "want at most %llu", MANIFEST_NAME,
@@ -318,7 +324,7 @@ prove_manifest(struct worker *w)
 			    (unsigned long long)size);
 		hash_hex(d, hex);
 		if (strcmp(f->sha256, hex) != 0)
-			return check_refuse(&w->v, CHECK_DIGEST,
+			return check_refuse(&w->v, changed,
 			    "%.200s: sha256: want %.16s... (manifest), "
 			    "got %.16s...", name, f->sha256, hex);
 		k++;

@@ -331,6 +331,11 @@ dpub_open_store(const char *path, const struct manifest *m, struct err *e)
 		    "(manifest), got %llu", path,
 		    (unsigned long long)m->records,
 		    (unsigned long long)a.records);
+	if (a.tombstones != m->tombstones)
+		return err_set(e, MSG_DATAERR, "%s: tombstones: want %llu "
+		    "(manifest), got %llu", path,
+		    (unsigned long long)m->tombstones,
+		    (unsigned long long)a.tombstones);
 	if (!a.has_content)
 		return 0;
 	hash_hex(a.content, hex);

@@ -67,7 +67,12 @@ static const struct {
 	{ "batch", "download the results of {} again, or ask for them anew" },
 	{ "manifest",
 	    "copy {} again, whole, or remove a manifest.json that is not "
-	    "its own" },
+	    "its own; if a ChromaDB server has changed it, remove "
+	    "manifest.json and ledger.sqlite3 to merge it as a plain "
+	    "ChromaDB delta" },
+	{ "ledger",
+	    "copy {} again, whole, or remove manifest.json and "
+	    "ledger.sqlite3 to merge it as a plain ChromaDB delta" },
 	{ "base",
 	    "embed {} again as its base was, or give it a collection of "
 	    "its own" },
@@ -245,8 +250,8 @@ judge_order(struct last *l, const struct item *it, const char *id,
 }
 
 static int
-judge_item(const struct store *st, const struct item *it, struct last *l,
-    struct check_verdict *v)
+judge_item(const struct store *st, const struct item *it, int light,
+    struct last *l, struct check_verdict *v)
 {
 	char	id[CHECK_SHOWN];
 	int	r;
@@ -271,7 +276,7 @@ judge_item(const struct store *st, const struct item *it, struct last *l,
 		return check_refuse(v, CHECK_CORRUPT,
 		    "record %s: of an unknown source", id);
 	r = st->sorted ? judge_order(l, it, id, v) : 0;
-	if (r == 0 && !it->dead)
+	if (r == 0 && !it->dead && !light)
 		r = judge_live(&st->colls[it->coll], it, id, v);
 	return r;
 }
@@ -309,8 +314,11 @@ judge_records(struct store *st, int flags, struct check_summary *s,
 	struct last	 last = { -1, NULL, 0, 0 };
 	struct item	 it, again;
 	size_t		 i;
-	int		 r = 0, rv = 1;
+	int		 light, r = 0, rv = 1;
 
+	/* chroma_check has walked through the rest of it */
+	light = st->format == STORE_CHROMA && st->has_ledger &&
+	    (flags & CHECK_OURS) != 0;
 	for (i = 0; i < st->n_colls; i++)
 		if (judge_coll(st, i, v) != 0)
 			goto done;
@@ -320,13 +328,13 @@ judge_records(struct store *st, int flags, struct check_summary *s,
 	}
 	memset(&it, 0, sizeof(it));
 	while ((r = store_next(st, &it, &sub)) == 1) {
-		if (judge_item(st, &it, &last, v) != 0)
+		if (judge_item(st, &it, light, &last, v) != 0)
 			goto done;
 		if (it.dead)
 			s->tombstones++;
 		else
 			s->records++;
-		if (st->format == STORE_SQLITE && (flags & CHECK_OURS) == 0) {
+		if (st->has_ledger && (flags & CHECK_OURS) == 0) {
 			again = it;
 			item_digest(rh, st->colls[it.coll].name,
 			    st->colls[it.coll].dim, &again);
@@ -392,7 +400,8 @@ check_store(const char *path, enum store_format format, int flags,
 	if (r != 0)
 		return r;
 	st = store_open(path, format,
-	    (flags & CHECK_RECOVER_HOT) != 0 ? STORE_RECOVER : 0, &sub);
+	    ((flags & CHECK_RECOVER_HOT) != 0 ? STORE_RECOVER : 0) |
+	    ((flags & CHECK_OURS) != 0 ? STORE_LIGHT : 0), &sub);
 	if (st == NULL)
 		return reader_failed(&sub, v, e);
 	r = judge_records(st, flags, s, v, e);

@@ -44,6 +44,7 @@ enum check_code {
 	CHECK_EMPTY,	/* well formed, but no record */
 	CHECK_BATCH,	/* a result line that is no embedding */
 	CHECK_MANIFEST,	/* manifest.json does not describe this store */
+	CHECK_LEDGER,	/* ledger.sqlite3 does not describe it */
 	CHECK_BASE,	/* dimension, space or model is not the base's */
 	CHECK_HOOK,	/* -x said no */
 	CHECK_CRASH,	/* the worker died on it */
@@ -81,7 +82,10 @@ void	check_summary_clear(struct check_summary *s);
 #define CHECK_OURS 4		/* we just made it: every record is read and
 				   counted, but its digest is not made again
 				   and unused pages are not looked for;
-				   whoever reads it next does both */
+				   whoever reads it next does both.  Of a
+				   ChromaDB directory no document and no
+				   vector is read, and its manifest may not
+				   be there yet */
 
 /*
  * Structure and meaning of the unpacked store at path, every record read.

@@ -154,6 +154,25 @@ chroma_seq(struct sqlite3_stmt *st, int col, int64_t *out)
 	return 0;
 }
 
+/* Does a ledger lie beside it? */
+static int
+find_ledger(struct chroma *c, struct err *e)
+{
+	struct stat	st;
+
+	if (fstatat(c->dirfd, LEDGER_FILE, &st, AT_SYMLINK_NOFOLLOW) == -1) {
+		if (errno != ENOENT)
+			return err_sys(e, errno, "%s/%s", c->path,
+			    LEDGER_FILE);
+		return 0;
+	}
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, MSG_DATAERR, "%s/%s: not a regular file",
+		    c->path, LEDGER_FILE);
+	c->ours = 1;
+	return 0;
+}
+
 int
 chroma_start(struct chroma *c, const char *path, int flags, struct err *e)
 {
@@ -187,6 +206,8 @@ chroma_start(struct chroma *c, const char *path, int flags, struct err *e)
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, MSG_DATAERR, "%s: not a regular file",
 		    c->file);
+	if (find_ledger(c, e) == -1)
+		return -1;
 	c->small = st.st_size <= (off_t)CHROMA_SMALL_FILE;
 	c->db = db_open(c->file, (flags & STORE_RECOVER) != 0 ? DB_RECOVER :
 	    DB_FROZEN, c->small ? CACHE_SMALL_KIB : CACHE_KIB, e);

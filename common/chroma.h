@@ -17,6 +17,7 @@
 
 #include "hnsw.h"
 #include "item.h"
+#include "ledger.h"
 #include "msg.h"
 #include "pickle.h"
 
@@ -61,6 +62,7 @@ struct chroma {
 	size_t		 n;
 	int		 small;		/* at most CHROMA_SMALL_FILE */
 	int		 temp;		/* our temporary tables are there */
+	int		 ours;		/* LEDGER_FILE lies beside it */
 };
 
 /* embeddings_queue.operation */
@@ -113,6 +115,7 @@ struct chroma_index {
 	struct pickle	 pickle;
 	int		 inverse; /* the two maps hold the same pairs */
 	uint64_t	 label_max;
+	uint64_t	 n_live;	/* elements that are not deleted */
 	/* private: sorted by id, in memory or in a temporary table */
 	struct chroma_pair *v;
 	size_t		 n, cap;
@@ -155,5 +158,41 @@ struct chroma_index *chroma_walk_index(struct chroma_walk *w);
 /* 1, 0 at the end, -1.  Ids whose every trace is gone are passed over. */
 int	chroma_walk_next(struct chroma_walk *w, struct chroma_state *s,
 	    struct err *e);
+
+/*
+ * A directory of ours: its walk and its ledger, joined.  What is in one of
+ * them and not in the other, or not with the same label, is an error (65);
+ * so are totals other than those that the ledger declares.
+ */
+struct chroma_ours {
+	struct ledger	 l;
+	size_t		*coll;		/* the ledger's number of each */
+	/* live records and tombstones so far */
+	uint64_t	 records, tombstones;
+	/* private */
+	struct chroma	*c;
+	struct chroma_walk *w;
+	size_t		 at;
+	struct chroma_state s;
+	struct ledger_rec rec;
+	int		 have_s, have_rec, step_s, step_rec;
+	struct hash	*content;
+};
+
+/* After chroma_read_colls of a c that is ours; close it either way. */
+int	chroma_ours_open(struct chroma_ours *o, struct chroma *c,
+	    struct err *e);
+void	chroma_ours_close(struct chroma_ours *o);
+/*
+ * Begin with collection i of c, and in their order, for the totals' sake.
+ * w is borrowed; NULL takes the ledger's word for what is there.
+ */
+int	chroma_ours_start(struct chroma_ours *o, size_t i,
+	    struct chroma_walk *w, struct err *e);
+/* 1, 0 at the end of the collection, -1.  Live ones have both. */
+int	chroma_ours_next(struct chroma_ours *o, struct chroma_state *s,
+	    struct ledger_rec *rec, struct err *e);
+/* After the last collection: are the totals those of the ledger? */
+int	chroma_ours_end(struct chroma_ours *o, struct err *e);
 
 #endif

@@ -25,6 +25,7 @@
 #include "db.h"
 #include "io.h"
 #include "json.h"
+#include "manifest.h"
 #include "mem.h"
 #include "path.h"
 #include "banned.h"
@@ -42,6 +43,8 @@ struct judge {
 	struct check_verdict	*v;
 	struct err		*e;
 	int			 version[3];	/* of series[] */
+	struct chroma_ours	 ours;		/* when c.ours */
+	int			 light;		/* CHECK_OURS of such a one */
 };
 
 static const char *const	series[3] = {
@@ -330,27 +333,27 @@ check_hot(struct judge *j)
 }
 
 static int
-check_pages(struct judge *j)
+check_pages(struct judge *j, struct sqlite3 *db, const char *path,
+    const char *name)
 {
 	sqlite3_stmt	*st;
 	const char	*s;
 	int		 r;
 
 	/* a superset of quick_check: indexes hold what their tables hold */
-	st = db_prepare(j->c.db, "PRAGMA integrity_check(1)", j->c.file,
-	    j->e);
+	st = db_prepare(db, "PRAGMA integrity_check(1)", path, j->e);
 	if (st == NULL)
 		return fault(j, CHECK_CORRUPT);
-	r = db_step(st, j->c.file, j->e);
+	r = db_step(st, path, j->e);
 	if (r == -1)
 		r = fault(j, CHECK_CORRUPT);
 	else {
 		s = r == 1 ? (const char *)sqlite3_column_text(st, 0) : NULL;
 		r = 0;
 		if (s == NULL || strcmp(s, "ok") != 0)
-			r = db_row_fault(j->c.db, s, j->c.file, j->e) == -1 ?
+			r = db_row_fault(db, s, path, j->e) == -1 ?
 			    -1 : REFUSE(CHECK_CORRUPT, "%s: %.300s",
-			    CHROMA_FILE, s == NULL ?
+			    name, s == NULL ?
 			    "no answer to integrity_check" :
 			    strchr(s, '\n') != NULL ? strchr(s, '\n') + 1 :
 			    s);
@@ -893,14 +896,18 @@ check_fts(struct judge *j)
 
 	if (j->version[METADB] < 3)
 		return 0;
+	/* light: by an index and a table that hold no text */
 	if ((r = number(j, "SELECT count(*) FROM embedding_metadata WHERE "
-	    "key = '" CHROMA_DOC "'", &docs)) != 0 ||
-	    (r = number(j, "SELECT count(*) FROM "
+	    "+key = '" CHROMA_DOC "'", &docs)) != 0 ||
+	    (r = number(j, j->light ? "SELECT count(*) FROM "
+	    "embedding_fulltext_search_docsize" : "SELECT count(*) FROM "
 	    "embedding_fulltext_search_content", &rows)) != 0)
 		return r;
 	if (docs != rows)
 		return REFUSE(CHECK_METADATA, "%lld documents, but %lld "
 		    "full-text rows", (long long)docs, (long long)rows);
+	if (j->light)
+		return 0;
 	if ((r = none(j, "SELECT m.id FROM embedding_metadata m LEFT JOIN "
 	    "embedding_fulltext_search_content f ON f.id = m.id WHERE "
 	    "m.key = '" CHROMA_DOC "' AND (f.id IS NULL OR "
@@ -923,6 +930,8 @@ check_metadata(struct judge *j)
 		return REFUSE(CHECK_LIMIT, "embeddings.id %lld: want 0 to "
 		    "%lld: ChromaDB cannot read others",
 		    (long long)(low < 0 ? low : high), ROW_MAX);
+	if (j->light)
+		return check_fts(j);
 	r = check_meta_table(j, j->c.has_bool ?
 	    "SELECT m.id, m.key, m.string_value, m.int_value, m.float_value, "
 	    "m.bool_value, e.id FROM embedding_metadata m LEFT JOIN "
@@ -969,14 +978,18 @@ note(struct tally *t, const struct chroma_state *s)
 }
 
 static int
-count_ids(struct judge *j, struct chroma_walk *w,
-    const struct chroma_coll *cc, struct tally *t)
+count_ids(struct judge *j, struct chroma_walk *w, size_t i, struct tally *t)
 {
-	struct chroma_state	s;
-	int			r;
+	const struct chroma_coll	*cc = &j->c.colls[i];
+	struct chroma_state		 s;
+	struct ledger_rec		 rec;
+	int				 r;
 
 	memset(t, 0, sizeof(*t));
-	while ((r = chroma_walk_next(w, &s, j->e)) == 1) {
+	if (j->c.ours && chroma_ours_start(&j->ours, i, w, j->e) == -1)
+		return fault(j, CHECK_LEDGER);
+	while ((r = j->c.ours ? chroma_ours_next(&j->ours, &s, &rec, j->e) :
+	    chroma_walk_next(w, &s, j->e)) == 1) {
 		if (!path_utf8(s.id, s.len))
 			return REFUSE(CHECK_UTF8, "collection %.100s: an id "
 			    "is not UTF-8", cc->name);
@@ -996,7 +1009,8 @@ count_ids(struct judge *j, struct chroma_walk *w,
 				t->top = s.element;
 		}
 	}
-	return r == -1 ? fault(j, CHECK_COLLECTION) : 0;
+	return r == 0 ? 0 :
+	    fault(j, j->c.ours ? CHECK_LEDGER : CHECK_COLLECTION);
 }
 
 /* Which of the index files is too short, or else which number is wrong. */
@@ -1044,6 +1058,8 @@ check_index(struct judge *j, const struct chroma_coll *cc,
 		    "but only %lld were ever given", cc->name,
 		    (unsigned long long)x->label_max,
 		    (long long)x->pickle.total);
+	if (j->light)
+		return 0; /* check_graph sees to the files, not to vectors */
 	if (hnsw_check(&x->hnsw, &whole, j->e) == -1)
 		return fault(j, CHECK_INDEX);
 	if (t->top >= whole)
@@ -1055,9 +1071,41 @@ check_index(struct judge *j, const struct chroma_coll *cc,
 	return 0;
 }
 
+/* The index of a directory of ours: whole, and nothing but its records. */
 static int
-check_coll(struct judge *j, const struct chroma_coll *cc)
+check_graph(struct judge *j, const struct chroma_coll *cc,
+    struct chroma_index *x, const struct tally *t)
 {
+	uint64_t	live;
+
+	if (!x->open) {
+		if (t->records == 0 && !x->damaged)
+			return 0;
+		return REFUSE(CHECK_INDEX, "collection %.100s: %.300s",
+		    cc->name, x->why != NULL ? bare(j, x->why) :
+		    "no index");
+	}
+	if (hnsw_check_graph(&x->hnsw, &live, j->e) == -1)
+		return fault(j, CHECK_INDEX);
+	if (live != t->records || x->pickle.n_ids != t->records)
+		return REFUSE(CHECK_INDEX, "collection %.100s: %llu records, "
+		    "but %llu elements in the index and %llu ids in %s",
+		    cc->name, (unsigned long long)t->records,
+		    (unsigned long long)live,
+		    (unsigned long long)x->pickle.n_ids, CHROMA_PICKLE);
+	if (!x->pickle.has_total || x->pickle.total < 0 ||
+	    (uint64_t)x->pickle.total != x->hnsw.head.count)
+		return REFUSE(CHECK_INDEX, "collection %.100s: %llu elements "
+		    "in %s, but %s counts %lld", cc->name,
+		    (unsigned long long)x->hnsw.head.count, HNSW_HEADER_FILE,
+		    CHROMA_PICKLE, (long long)x->pickle.total);
+	return 0;
+}
+
+static int
+check_coll(struct judge *j, size_t i)
+{
+	const struct chroma_coll *cc = &j->c.colls[i];
 	struct chroma_index	*x;
 	struct chroma_walk	*w;
 	struct tally		 t;
@@ -1066,7 +1114,7 @@ check_coll(struct judge *j, const struct chroma_coll *cc)
 	if ((w = chroma_walk_new(&j->c, cc, j->e)) == NULL)
 		return fault(j, CHECK_COLLECTION);
 	x = chroma_walk_index(w);
-	if ((r = count_ids(j, w, cc, &t)) != 0)
+	if ((r = count_ids(j, w, i, &t)) != 0)
 		goto done;
 	/* an index that was written once, or whose files are bad */
 	if (t.bare != 0 && (x->damaged || cc->has_vector_max))
@@ -1090,8 +1138,57 @@ check_coll(struct judge *j, const struct chroma_coll *cc)
 		    (unsigned long long)t.records);
 	else if (t.indexed != 0)
 		r = check_index(j, cc, x, &t);
+	if (r == 0 && j->c.ours)
+		r = check_graph(j, cc, x, &t);
 done:
 	chroma_walk_free(w);
+	return r;
+}
+
+/* The ledger's own form, before it is believed. */
+static int
+check_ledger(struct judge *j)
+{
+	int64_t	n;
+	int	r;
+
+	if ((r = number(j, "SELECT (SELECT count(*) FROM embeddings_queue) + "
+	    "(SELECT count(*) FROM max_seq_id)", &n)) != 0)
+		return r;
+	if (n != 0)
+		return REFUSE(CHECK_LEDGER, "a ChromaDB server has written to "
+		    "it: its queue and sequence numbers are not empty");
+	if (chroma_ours_open(&j->ours, &j->c, j->e) == -1)
+		return fault(j, CHECK_LEDGER);
+	return j->light ? 0 : check_pages(j, j->ours.l.db, j->ours.l.path,
+	    LEDGER_FILE);
+}
+
+/*
+ * A ledger speaks of files as they were: without a manifest that names
+ * them, or with another, nobody knows whether they still are.  That each
+ * has its digest is for those to prove who have read all bytes.
+ */
+static int
+check_manifest(struct judge *j)
+{
+	struct manifest	m;
+	struct err	mine;
+	int		r = 0;
+
+	memset(&mine, 0, sizeof(mine));
+	if (manifest_read(&m, j->c.dirfd, NULL, &mine) == -1) {
+		if (mine.code == MSG_NOINPUT)
+			return REFUSE(CHECK_MANIFEST, "%s, but no %s",
+			    LEDGER_FILE, MANIFEST_NAME);
+		if (mine.code == MSG_DATAERR)
+			return REFUSE(CHECK_MANIFEST, "%s", mine.text);
+		return err_set(j->e, mine.code, "%s", mine.text);
+	}
+	if (manifest_verify(&m, j->c.dirfd, 0, &mine) == -1)
+		r = mine.code == MSG_DATAERR ? REFUSE(CHECK_MANIFEST, "%s",
+		    mine.text) : err_set(j->e, mine.code, "%s", mine.text);
+	manifest_clear(&m);
 	return r;
 }
 
@@ -1113,14 +1210,18 @@ check_database(struct judge *j)
 	size_t	i;
 	int	r;
 
-	if ((r = check_pages(j)) != 0 || (r = check_schema(j)) != 0 ||
+	if ((!j->light && (r = check_pages(j, j->c.db, j->c.file,
+	    CHROMA_FILE)) != 0) || (r = check_schema(j)) != 0 ||
 	    (r = check_collections(j)) != 0 ||
 	    (r = check_dimension(j)) != 0 || (r = check_queue(j)) != 0 ||
-	    (r = check_seq(j)) != 0)
+	    (r = check_seq(j)) != 0 ||
+	    (j->c.ours && (r = check_ledger(j)) != 0))
 		return r;
 	/* lost records are named as such, before what they left behind */
 	for (i = 0; i < j->c.n && r == 0; i++)
-		r = check_coll(j, &j->c.colls[i]);
+		r = check_coll(j, i);
+	if (r == 0 && j->c.ours && chroma_ours_end(&j->ours, j->e) == -1)
+		r = fault(j, CHECK_LEDGER);
 	return r != 0 ? r : check_metadata(j);
 }
 
@@ -1130,7 +1231,8 @@ check_beside(struct judge *j)
 {
 	static const char *const	names[] = {
 		CHROMA_FILE "-journal", CHROMA_FILE "-wal",
-		CHROMA_FILE "-shm"
+		CHROMA_FILE "-shm", LEDGER_FILE "-journal",
+		LEDGER_FILE "-wal", LEDGER_FILE "-shm"
 	};
 	struct stat	st;
 	size_t		i;
@@ -1182,8 +1284,13 @@ chroma_check(const char *path, int flags, struct check_verdict *v,
 	    (recover && db_exec(j->c.db, "PRAGMA journal_mode=DELETE",
 	    j->c.file, e) == -1))
 		r = fault(j, CHECK_CORRUPT);
-	else if (!recover || (r = check_size(j)) == 0)
-		r = check_database(j);
+	else if (!recover || (r = check_size(j)) == 0) {
+		j->light = j->c.ours && (flags & CHECK_OURS) != 0;
+		r = j->c.ours && !j->light ? check_manifest(j) : 0;
+		if (r == 0)
+			r = check_database(j);
+	}
+	chroma_ours_close(&j->ours);
 	if (chroma_clear(&j->c, e) == -1 && r == 0)
 		r = -1;
 	return r;

@@ -1,6 +1,7 @@
 /*
  * chroma_read: the records of a ChromaDB directory behind store.h: what
- * the walk finds, with metadata, document and vector.
+ * the walk finds, with metadata, document and vector, and beside a
+ * directory of ours what its ledger adds.
  *
  * It judges nothing but what it needs in order to read.
  * SPDX-License-Identifier: ISC
@@ -34,6 +35,9 @@ struct reader {
 	struct chroma		 c;
 	struct store		*store;
 	struct chroma_walk	*walk;
+	int			 started;	/* in this collection */
+	struct chroma_ours	 ours;	/* when c.ours */
+	int			 light;	/* the ledger alone */
 	size_t			 coll;	/* being walked */
 	struct hash		*hash;
 	struct meta		*meta;
@@ -416,31 +420,82 @@ read_item(struct reader *r, const struct chroma_state *s, struct item *it,
 	return 0;
 }
 
+/* What the ledger knows of it; the vector gets its last bits back. */
+static int
+add_ledger(struct reader *r, const struct chroma_state *s,
+    const struct ledger_rec *rec, struct item *it, struct err *e)
+{
+	it->seq = rec->seq;
+	it->src = rec->src;
+	memcpy(it->digest, rec->digest, HASH_LEN);
+	/* a vector of ours is in the index, and so in r->vec */
+	if (it->vec != NULL && rec->fix != NULL &&
+	    ledger_fix_apply(r->vec, r->c.colls[r->coll].dim, rec->fix,
+	    rec->fix_len) == -1)
+		return bad_item(r, s, "its fix in the ledger is none", e);
+	return 0;
+}
+
+/* An item of a directory of ours. */
+static int
+read_ours(struct reader *r, const struct chroma_state *s,
+    const struct ledger_rec *rec, struct item *it, struct err *e)
+{
+	if (!r->light && s->record) {
+		if (read_item(r, s, it, e) == -1)
+			return -1;
+	} else {
+		memset(it, 0, sizeof(*it));
+		it->coll = (int)r->coll;
+		it->id = s->id;
+		it->id_len = s->len;
+		it->dead = !s->record;
+	}
+	return add_ledger(r, s, rec, it, e);
+}
+
+/* Stand before the first id of collection r->coll. */
+static int
+start_coll(struct reader *r, struct err *e)
+{
+	struct chroma_coll	*cc = &r->c.colls[r->coll];
+
+	if (!r->light) {
+		r->vec = mem_grow(r->vec, &r->vec_cap, (size_t)cc->dim * 4,
+		    1);
+		if ((r->walk = chroma_walk_new(&r->c, cc, e)) == NULL)
+			return -1;
+	}
+	r->started = 1;
+	return r->c.ours ? chroma_ours_start(&r->ours, r->coll, r->walk, e) :
+	    0;
+}
+
 static int
 reader_next(void *impl, struct item *it, struct err *e)
 {
 	struct reader		*r = impl;
 	struct chroma_state	 s;
+	struct ledger_rec	 rec;
 	int			 got;
 
 	for (;;) {
 		if (r->coll >= r->c.n)
-			return 0;
-		if (r->walk == NULL) {
-			size_t	need = (size_t)r->c.colls[r->coll].dim * 4;
-
-			r->vec = mem_grow(r->vec, &r->vec_cap, need, 1);
-			r->walk = chroma_walk_new(&r->c,
-			    &r->c.colls[r->coll], e);
-			if (r->walk == NULL)
-				return -1;
-		}
-		if ((got = chroma_walk_next(r->walk, &s, e)) == -1)
+			return r->c.ours ? chroma_ours_end(&r->ours, e) : 0;
+		if (!r->started && start_coll(r, e) == -1)
 			return -1;
-		if (got == 1)
-			return read_item(r, &s, it, e) == -1 ? -1 : 1;
+		got = r->c.ours ? chroma_ours_next(&r->ours, &s, &rec, e) :
+		    chroma_walk_next(r->walk, &s, e);
+		if (got == -1)
+			return -1;
+		if (got == 1) {
+			got = r->c.ours ? read_ours(r, &s, &rec, it, e) :
+			    read_item(r, &s, it, e);
+			return got == -1 ? -1 : 1;
+		}
 		chroma_walk_free(r->walk);
 		r->walk = NULL;
+		r->started = 0;
 		r->coll++;
 	}
 }
@@ -464,6 +519,7 @@ reader_close(void *impl)
 	buf_free(&r->small_text);
 	free(r->small);
 	free(r->vec);
+	chroma_ours_close(&r->ours);
 	/* a handle that only read has nothing to lose in closing */
 	(void)chroma_clear(&r->c, &e);
 	free(r);
@@ -563,7 +619,7 @@ done:
 static int
 publish_colls(struct reader *r, struct store *s, struct err *e)
 {
-	struct item_coll		*ic;
+	struct item_coll		*ic, *lc;
 	const struct chroma_coll	*cc;
 	size_t				 i;
 
@@ -576,12 +632,38 @@ publish_colls(struct reader *r, struct store *s, struct err *e)
 		ic->dim = cc->dim;
 		ic->space = cc->space;
 		ic->space_known = 1;
-		if (cc->model != NULL)
-			ic->model = mem_dup(cc->model);
 		if ((ic->config = coll_json(r, cc, e)) == NULL)
 			return -1;
+		if (!r->c.ours) {
+			if (cc->model != NULL)
+				ic->model = mem_dup(cc->model);
+			continue;
+		}
+		lc = &r->ours.l.colls[r->ours.coll[i]];
+		if (lc->model != NULL)
+			ic->model = mem_dup(lc->model);
+		ic->config_seq = lc->config_seq;
+		memcpy(ic->config_src, lc->config_src, HASH_HEX);
 	}
 	return 0;
+}
+
+static void
+publish_sources(struct reader *r, struct store *s)
+{
+	const struct ledger	*l = &r->ours.l;
+	struct item_source	*to;
+	size_t			 i;
+
+	s->sources = mem_zero(l->n_sources, sizeof(*s->sources));
+	for (i = 0; i < l->n_sources; i++) {
+		to = &s->sources[i];
+		*to = l->sources[i];
+		to->url = mem_dup(to->url);
+		to->etag = to->etag != NULL ? mem_dup(to->etag) : NULL;
+	}
+	s->n_sources = l->n_sources;
+	s->has_ledger = 1;
 }
 
 int
@@ -598,18 +680,25 @@ chroma_open(struct store *s, const char *path, int flags, struct err *e)
 	buf_init(&r->small_text, 8 * (size_t)CHROMA_SMALL_FILE);
 	if (chroma_start(&r->c, path, flags, e) == -1 ||
 	    chroma_read_colls(&r->c, e) == -1 ||
-	    reader_prepare(r, e) == -1 || publish_colls(r, s, e) == -1) {
-		reader_close(r);
-		for (i = 0; i < s->n_colls; i++)
-			item_coll_clear(&s->colls[i]);
-		free(s->colls);
-		s->colls = NULL;
-		s->n_colls = 0;
-		return -1;
-	}
+	    (r->c.ours && chroma_ours_open(&r->ours, &r->c, e) == -1))
+		goto fail;
+	r->light = r->c.ours && (flags & STORE_LIGHT) != 0;
+	if ((!r->light && reader_prepare(r, e) == -1) ||
+	    publish_colls(r, s, e) == -1)
+		goto fail;
+	if (r->c.ours)
+		publish_sources(r, s);
 	s->format = STORE_CHROMA;
 	s->ops = &ops;
 	s->impl = r;
 	s->sorted = 1;
 	return 0;
+fail:
+	reader_close(r);
+	for (i = 0; i < s->n_colls; i++)
+		item_coll_clear(&s->colls[i]);
+	free(s->colls);
+	s->colls = NULL;
+	s->n_colls = 0;
+	return -1;
 }

@@ -106,6 +106,7 @@ load_labels(struct loader *l, struct err *e)
 			goto done;
 		if (deleted)
 			continue;
+		x->n_live++;
 		if (label > INT64_MAX) {
 			damage(x, "a label out of range");
 			continue;

@@ -485,3 +485,238 @@ hnsw_check(struct hnsw *h, uint64_t *whole, struct err *e)
 	*whole = n;
 	return 0;
 }
+
+/* -- the graph of an index of ours --------------------------------------- */
+
+/* link_lists.bin from its start, a window at a time. */
+struct links {
+	struct hnsw	*h;
+	unsigned char	*b;
+	size_t		 cap, len, at;
+	uint64_t	 off;		/* of what follows the window */
+};
+
+/* The next n bytes, n <= l->cap, or NULL. */
+static const unsigned char *
+links_next(struct links *l, size_t n, struct err *e)
+{
+	ssize_t	got;
+
+	if (l->len - l->at < n) {
+		memmove(l->b, l->b + l->at, l->len - l->at);
+		l->len -= l->at;
+		l->at = 0;
+		got = io_pread(l->h->links_fd, l->b + l->len,
+		    l->cap - l->len, l->off);
+		if (got == -1) {
+			err_sys(e, errno, "%s/%s", l->h->name,
+			    HNSW_LINKS_FILE);
+			return NULL;
+		}
+		l->off += (uint64_t)got;
+		l->len += (size_t)got;
+		if (l->len < n) {
+			err_set(e, MSG_DATAERR, "%s/%s: ends early at %llu",
+			    l->h->name, HNSW_LINKS_FILE,
+			    (unsigned long long)l->off);
+			return NULL;
+		}
+	}
+	l->at += n;
+	return l->b + l->at - n;
+}
+
+/* The level of every element, from the sizes of their entries. */
+static int
+graph_levels(struct hnsw *h, struct links *l, unsigned char *level,
+    struct err *e)
+{
+	const struct hnsw_header	*d = &h->head;
+	const size_t			 per = 4 + 4 * (size_t)d->max_m;
+	const unsigned char		*p;
+	struct stat			 st;
+	uint64_t			 i, len, k;
+
+	for (i = 0; i < d->count; i++) {
+		if ((p = links_next(l, 4, e)) == NULL)
+			return -1;
+		len = buf_get_le32(p);
+		if (len % per != 0 || len / per > (uint64_t)d->max_level)
+			return bad_element(h, HNSW_LINKS_FILE, i,
+			    "size is no number of levels up to the top", e);
+		level[i] = (unsigned char)(len / per);
+		for (k = 0; k < level[i]; k++)
+			if (links_next(l, per, e) == NULL)
+				return -1;
+	}
+	if (level[d->enter] != d->max_level)
+		return bad_element(h, HNSW_LINKS_FILE, d->enter,
+		    "the entry point is not on the top level", e);
+	if (fstat(h->links_fd, &st) == -1)
+		return err_sys(e, errno, "%s/%s", h->name, HNSW_LINKS_FILE);
+	if ((uint64_t)st.st_size != l->off - (l->len - l->at))
+		return err_set(e, MSG_DATAERR, "%s/%s: bytes after the last "
+		    "element", h->name, HNSW_LINKS_FILE);
+	return 0;
+}
+
+/* Links above the lowest level: in bounds, and to elements up there. */
+static int
+graph_upper(struct hnsw *h, struct links *l, const unsigned char *level,
+    struct err *e)
+{
+	const struct hnsw_header	*d = &h->head;
+	const size_t			 per = 4 + 4 * (size_t)d->max_m;
+	const unsigned char		*p;
+	uint64_t			 i, n, m;
+	uint32_t			 to;
+	int				 k;
+
+	for (i = 0; i < d->count; i++) {
+		if (links_next(l, 4, e) == NULL)
+			return -1;
+		for (k = 1; k <= level[i]; k++) {
+			if ((p = links_next(l, per, e)) == NULL)
+				return -1;
+			n = buf_get_le32(p);
+			if (n > d->max_m)
+				return bad_element(h, HNSW_LINKS_FILE, i,
+				    "more links than fit", e);
+			for (m = 0; m < n; m++) {
+				to = buf_get_le32(p + 4 + 4 * m);
+				if (to >= d->count || level[to] < k)
+					return bad_element(h,
+					    HNSW_LINKS_FILE, i, "link to an "
+					    "element that is not on its "
+					    "level", e);
+			}
+		}
+	}
+	return 0;
+}
+
+#define REACHED(map, i)	((map)[(i) / 8] & 1U << (i) % 8)
+
+/* The links of element i in b, and whether it is deleted. */
+static int
+graph_links(struct hnsw *h, uint64_t i, unsigned char *b, uint64_t *n,
+    struct err *e)
+{
+	const struct hnsw_header	*d = &h->head;
+
+	if (get(h, h->level0_fd, HNSW_LEVEL0_FILE, b, 4 + 4 *
+	    (size_t)d->max_m0, i * d->element_len, e) == -1)
+		return -1;
+	*n = (uint64_t)b[0] | (uint64_t)b[1] << 8;
+	if (*n > d->max_m0)
+		return bad_element(h, HNSW_LEVEL0_FILE, i,
+		    "more links than fit", e);
+	if (!links_ok(h, b + 4, *n))
+		return bad_element(h, HNSW_LEVEL0_FILE, i,
+		    "link to an element that is none", e);
+	return 0;
+}
+
+/* All that can be reached from the entry point: its bit in map. */
+static int
+graph_walk(struct hnsw *h, unsigned char *map, struct err *e)
+{
+	const struct hnsw_header	*d = &h->head;
+	unsigned char			*b;
+	uint32_t			*todo, to;
+	uint64_t			 n, k, have = 0, done = 0;
+	int				 rv = -1;
+
+	b = mem_alloc(4 + 4 * (size_t)d->max_m0);
+	todo = mem_zero((size_t)d->count, sizeof(*todo));
+	todo[have++] = d->enter;
+	map[d->enter / 8] |= (unsigned char)(1U << d->enter % 8);
+	while (done < have) {
+		if (graph_links(h, todo[done++], b, &n, e) == -1)
+			goto done;
+		for (k = 0; k < n; k++) {
+			to = buf_get_le32(b + 4 + 4 * k);
+			if (REACHED(map, to))
+				continue;
+			map[to / 8] |= (unsigned char)(1U << to % 8);
+			todo[have++] = to;
+		}
+	}
+	rv = 0;
+done:
+	free(todo);
+	free(b);
+	return rv;
+}
+
+/* Marks, labels and links of the lowest level, one element after another. */
+static int
+graph_lowest(struct hnsw *h, const unsigned char *map, uint64_t *live,
+    struct err *e)
+{
+	unsigned char	*b;
+	uint64_t	 i, n, label;
+	int		 deleted, rv = -1;
+
+	b = mem_alloc(4 + 4 * (size_t)h->head.max_m0);
+	for (i = 0; i < h->head.count; i++) {
+		if (hnsw_label(h, i, &label, &deleted, e) == -1)
+			goto done;
+		if (label != i + 1) {
+			bad_element(h, HNSW_LEVEL0_FILE, i,
+			    "its label is not its place", e);
+			goto done;
+		}
+		/* of those that were reached this is known */
+		if (!REACHED(map, i) && graph_links(h, i, b, &n, e) == -1)
+			goto done;
+		if (!deleted && !REACHED(map, i)) {
+			bad_element(h, HNSW_LEVEL0_FILE, i, "cannot be "
+			    "reached from the entry point", e);
+			goto done;
+		}
+		*live += !deleted;
+	}
+	rv = 0;
+done:
+	free(b);
+	return rv;
+}
+
+int
+hnsw_check_graph(struct hnsw *h, uint64_t *live, struct err *e)
+{
+	const struct hnsw_header	*d = &h->head;
+	struct links			 l;
+	unsigned char			*level = NULL, *map = NULL;
+	int				 rv = -1;
+
+	*live = 0;
+	if (h->n != d->count || h->n_length < d->count)
+		return err_set(e, MSG_DATAERR, "%s: %llu elements in its "
+		    "header, and files for %llu", h->name,
+		    (unsigned long long)d->count, (unsigned long long)
+		    (h->n < h->n_length ? h->n : h->n_length));
+	if (d->count == 0)
+		return 0;
+	memset(&l, 0, sizeof(l));
+	l.h = h;
+	l.cap = HNSW_WINDOW + 4 + 4 * (size_t)d->max_m;
+	l.b = mem_alloc(l.cap);
+	level = mem_zero((size_t)d->count, 1);
+	map = mem_zero((size_t)(d->count / 8 + 1), 1);
+	if (graph_levels(h, &l, level, e) == -1)
+		goto done;
+	l.len = l.at = 0;
+	l.off = 0;
+	if (graph_upper(h, &l, level, e) == -1 ||
+	    graph_walk(h, map, e) == -1 ||
+	    graph_lowest(h, map, live, e) == -1)
+		goto done;
+	rv = 0;
+done:
+	free(map);
+	free(level);
+	free(l.b);
+	return rv;
+}

@@ -94,4 +94,15 @@ int	hnsw_vector(struct hnsw *h, uint64_t i, void *out, struct err *e);
  */
 int	hnsw_check(struct hnsw *h, uint64_t *whole, struct err *e);
 
+/*
+ * Prove the graph, not the vectors, of an index that hnsw_build made: no
+ * file falls short of the header; element i has label i + 1; nobody stands
+ * above the entry point's level; links of a level lead to elements that
+ * are on it; every element that is not deleted can be reached from the
+ * entry point along links of the lowest level.  *live is how many those
+ * are.  (A graph that a server wrote may well have unreachable elements.)
+ * Memory: 5 bytes and a bit for each element.  0, or -1 as above.
+ */
+int	hnsw_check_graph(struct hnsw *h, uint64_t *live, struct err *e);
+
 #endif

@@ -54,11 +54,17 @@ struct store {
 	size_t			 n_sources;
 	/* items come sorted by (collection name, id) */
 	int			 sorted;
-	/* items carry seq and src of their own (a store of ours) */
+	/* items carry seq, src and digest of their own (a store of ours) */
 	int			 has_ledger;
 };
 
 #define STORE_RECOVER 1	/* roll a hot journal back: path is a private copy */
+/*
+ * Of a ChromaDB directory of ours only what its ledger says: vec, doc and
+ * meta of every item are NULL, and nothing else of it is read but its
+ * collections.  Cheap; other stores are read whole all the same.
+ */
+#define STORE_LIGHT 2
 
 /*
  * Open for reading.  format must not be STORE_ARCHIVE.  NULL with *e: 65
