@@ -30,7 +30,7 @@ export function begin(build, name) {
 		});
 }
 
-// -- chance: the same seed, the same history --------------------------------
+// -- chance: the same seed, the same history ---
 
 export class Chance {
 	constructor(seed) { this.s = seed >>> 0; }
@@ -46,7 +46,7 @@ export class Chance {
 	pick(v) { return v[this.below(v.length)]; }
 }
 
-// -- a server ---------------------------------------------------------------
+// -- a server ---
 
 export const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 
@@ -144,11 +144,11 @@ export function records(coll, got) {
 			meta: m,
 		});
 	});
-	return { close: config.get("hnsw")?.get("space") === "s:cosine",
-	    records: out };
+	const space = text(config.get("hnsw")?.get("space"));
+	return { space, close: space === "cosine", records: out };
 }
 
-// -- random writes -----------------------------------------------------------
+// -- random writes ---
 
 export const WORDS = ["", "a", "line one\nline two", "ключ", "漢字かな", "é",
     "e\u0301", "🎉🏳️‍🌈", "nul\u0000inside", "'\"\\/", "\u0001\u001f\u007f",
@@ -179,7 +179,7 @@ export class Writer {
 		case 3: return `A${n}`;
 		case 4: return `a${n}`;
 		case 5: return String(n);
-		case 6: return `${"long".repeat(80)}${n}`;
+		case 6: return `${"long".repeat(this.long ?? 80)}${n}`;
 		default: return `id-${n}`;
 		}
 	}
@@ -326,7 +326,7 @@ export class Writer {
 	}
 }
 
-// -- what the pipeline makes of it --------------------------------------------
+// -- what the pipeline makes of it ---
 
 export function run(file, args, options = {}) {
 	return new Promise((resolve) => {
@@ -337,18 +337,30 @@ export function run(file, args, options = {}) {
 }
 
 let outs = 0;
-// inputs: [directory, seq]...; the status of the last, stderr, and out
-export async function pipeline(work, inputs, options) {
-	const out = path.join(work, `out-${outs++}`), plan = out + ".plan";
-	const env = { ...process.env, PATH: `${BIN}:${process.env.PATH}`,
-	    OUT: out, PLAN: plan, CHECK: options ?? "",
-	    TMPDIR: work };
+// Run stages in a shell of theirs: $PLAN names the inputs, each
+// [directory, seq], or [directory] alone where seq is none of ours to say.
+export async function stages(work, inputs, command, env) {
+	const plan = path.join(work, `plan-${outs++}`);
 	fs.writeFileSync(plan, inputs.map(([dir, seq]) =>
-	    `${dir}\tseq=${seq}\n`).join(""));
-	const r = await run("sh", ["-c", 'dfetch -f "$PLAN" | ' +
-	    'dcheck --no-cache $CHECK | dmerge -o "$OUT" --json'], { env });
+	    seq === undefined ? `${dir}\n` : `${dir}\tseq=${seq}\n`)
+	    .join(""));
+	return run("sh", ["-c", command], { env: { ...process.env,
+	    PATH: `${BIN}:${process.env.PATH}`, PLAN: plan, TMPDIR: work,
+	    ...env } });
+}
+
+// Inputs merged into a directory: the status of the last stage, stderr,
+// and where it is.  check and merge are options of dcheck and dmerge.
+export async function pipeline(work, inputs, check, merge) {
+	const out = path.join(work, `out-${outs++}`);
+	const r = await stages(work, inputs, 'dfetch -f "$PLAN" | ' +
+	    'dcheck --no-cache $CHECK | dmerge $MERGE -o "$OUT" --json',
+	    { OUT: out, CHECK: check ?? "", MERGE: merge ?? "-F sqlite" });
 	return { ...r, store: path.join(out, "store.sqlite3"), out };
 }
+
+export const manifest = (dir) =>
+    JSON.parse(fs.readFileSync(path.join(dir, "manifest.json"), "utf8"));
 
 export async function sql(file, query) {
 	const r = await run("sqlite3", ["-readonly", file, query]);

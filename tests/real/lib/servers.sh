@@ -51,7 +51,8 @@ mkdir -p "$dir"
 binding() {
 	[ ! -d "$dir/$1" ] || return 0
 	tmp=$(mktemp -d "$dir/get.XXXXXX")
-	if (cd "$tmp" && npm pack --silent \
+	if (cd "$tmp" && npm pack --silent --fetch-retries=1 \
+	    --fetch-retry-mintimeout=1000 --fetch-timeout=60000 \
 	    "chromadb-js-bindings-$kind@$1" && tar xzf ./*.tgz) \
 	    >"$dir/npm.log" 2>&1 && mv "$tmp/package" "$dir/$1"; then
 		rm -rf "$tmp"
@@ -83,7 +84,8 @@ borrow_libc() {
 	echo "deb [signed-by=$keys] $uri trixie main" >"$apt/sources"
 	set -- -o "Dir::Etc::sourcelist=$apt/sources" \
 	    -o Dir::Etc::sourceparts=- -o "Dir::State::Lists=$apt/lists" \
-	    -o "Dir::Cache=$apt/cache"
+	    -o "Dir::Cache=$apt/cache" -o Acquire::http::Timeout=30 \
+	    -o Acquire::Retries=1
 	(cd "$apt" && apt-get "$@" update &&
 	    apt-get "$@" download libc6 libstdc++6 libgcc-s1) \
 	    >"$dir/apt.log" 2>&1 || return 1

@@ -60,7 +60,7 @@ export function parse(s) {
 export const isString = (v) => typeof v === "string" && v.startsWith("s:");
 export const text = (v) => isString(v) ? v.slice(2) : null;
 
-// are two parsed values equal?  slack: floats may be 1 ulp off
+// are two parsed values equal?  slack: floats may be so many ulp off
 export function same(a, b, slack) {
 	if (Array.isArray(a))
 		return Array.isArray(b) && a.length === b.length &&
@@ -69,7 +69,8 @@ export function same(a, b, slack) {
 	    !String(b).startsWith("f:"))
 		return a === b;
 	const x = Number(a.slice(2)), y = Number(b.slice(2));
-	return Math.abs(x - y) <= Math.max(Math.abs(x) * 2.3e-16, 5e-324);
+	return Math.abs(x - y) <= Math.max(Math.abs(x) * 2.3e-16 * slack,
+	    5e-324);
 }
 
 export function sameMeta(a, b, slack) {
