@@ -246,6 +246,16 @@ pragmas(sqlite3 *db, const char *path, enum db_mode mode,
 		if (harden(db, path, e) == -1)
 			return -1;
 		break;
+	case DB_CHANGE:
+		(void)snprintf(sql, sizeof(sql),
+		    "PRAGMA journal_mode=OFF;"
+		    "PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
+		    "PRAGMA cache_size=-%u; PRAGMA temp_store=FILE",
+		    cache_kib);
+		/* in this order: a defensive handle keeps its journal */
+		if (db_exec(db, sql, path, e) == -1)
+			return -1;
+		return harden(db, path, e);
 	case DB_BUILD:
 		(void)snprintf(sql, sizeof(sql),
 		    "PRAGMA page_size=%d; PRAGMA journal_mode=OFF;"
@@ -314,6 +324,7 @@ db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
 		uri = frozen(path);
 		break;
 	case DB_RECOVER:
+	case DB_CHANGE:
 		flags |= SQLITE_OPEN_READWRITE;
 		break;
 	case DB_BUILD:

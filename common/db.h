@@ -27,6 +27,9 @@ enum db_mode {
 			   a hot journal is rolled back */
 	DB_BUILD,	/* a new file of ours in staging: no journal, no
 			   sync, exclusive; the caller fsyncs */
+	DB_CHANGE,	/* a private copy of what a stranger may have made,
+			   to be changed: hardened as DB_RECOVER, written as
+			   DB_BUILD */
 	DB_SHARED	/* ours, many processes: WAL, sync FULL, 30 s busy
 			   wait, created when absent */
 };

@@ -59,6 +59,7 @@ struct ledger {
 	char		 content[HASH_HEX];
 	/* private */
 	struct sqlite3_stmt *walk, *get, *put;
+	struct buf	 last;		/* id that ledger_next returned */
 };
 
 enum ledger_mode {
@@ -68,9 +69,11 @@ enum ledger_mode {
 
 /* A new one at path, which must not exist.  0 or -1; close it either way. */
 int	ledger_create(struct ledger *l, const char *path, struct err *e);
+/* 65: its schema is not ledger_schema to the letter, or its rows are bad. */
 int	ledger_open(struct ledger *l, const char *path,
 	    enum ledger_mode mode, struct err *e);
-void	ledger_close(struct ledger *l);	/* what is not finished is lost */
+/* Created or changed, and not finished, the file is good for nothing. */
+void	ledger_close(struct ledger *l);
 
 /* Records of collection coll from its first on, by bytes of id. */
 int	ledger_walk(struct ledger *l, size_t coll, struct err *e);
@@ -102,7 +105,7 @@ int	ledger_finish(struct ledger *l, const char *content_digest,
  */
 void	ledger_fix_make(const void *want, const void *got, uint32_t dim,
 	    struct buf *b);
-/* 0, or -1 when fix has not the length of one. */
+/* 0, or -1 when fix is none for dim floats; vec may be changed then. */
 int	ledger_fix_apply(void *vec, uint32_t dim, const void *fix,
 	    size_t len);
 
