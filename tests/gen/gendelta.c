@@ -32,13 +32,15 @@
 #endif
 #define CREATED "2026-01-01 00:00:00"	/* one for all: no clock */
 #define TIME_0 1760000000U		/* seconds; mtime of delta 0 */
-#define TEXT_MAX 256			/* bytes of a document */
+#define TEXT_MAX 4096			/* bytes of a document */
+#define NOISE	0.5F			/* beside a cluster's centre */
 
 static const char USAGE[] = "usage: gendelta --out DIR [--count N] "
     "[--records N] [--dim D] [--start K]\n"
     "                [--overlap N] [--delete ID]... [--collection NAME] "
     "[--space S]\n"
-    "                [--seed S] [--time SECONDS] [--like DIR]\n";
+    "                [--seed S] [--time SECONDS] [--like DIR] "
+    "[--clusters N] [--text N]\n";
 
 struct gen {
 	const char	 *out, *coll, *space, *like;
@@ -46,6 +48,8 @@ struct gen {
 	size_t		  n_dead, cap_dead;
 	uint64_t	  count;	/* 0: DIR is the delta itself */
 	uint64_t	  records, dim, start, overlap, seed, time;
+	uint64_t	  clusters;	/* of vectors; 0: uniform noise */
+	uint64_t	  text;		/* bytes of a document, about */
 	unsigned char	 *blank;	/* database without records */
 	sqlite3_int64	  blank_len;
 	char		 *config, *schema;
@@ -304,18 +308,61 @@ put_meta(struct delta *d, uint64_t row, const char *key, char kind,
 	run(d->db, d->meta);
 }
 
+/* A number from -1 to 1. */
+static float
+unit(uint64_t *s)
+{
+	return (float)(mix(s) >> 40) / 8388608.0F - 1.0F;
+}
+
+/*
+ * The vector of a record: noise, or one of so many centres, the same for
+ * every delta of this seed, with less of it.
+ */
+static void
+make_vector(struct delta *d, const struct gen *g, uint64_t *s)
+{
+	uint64_t	i, c;
+
+	if (g->clusters == 0) {
+		for (i = 0; i < g->dim; i++)
+			d->vec[i] = unit(s);
+		return;
+	}
+	c = (g->seed + 1) * 0x9e3779b97f4a7c15U ^ mix(s) % g->clusters;
+	for (i = 0; i < g->dim; i++)
+		d->vec[i] = unit(&c) + NOISE * unit(s);
+}
+
+/* More words behind a document, until it has its size. */
+static void
+make_text(char *doc, size_t size, uint64_t *s)
+{
+	static const char *const part[] = { "ba", "cor", "den", "fi", "gal",
+	    "hum", "ist", "jo", "kel", "lor", "min", "nav", "ost", "per",
+	    "qui", "rad", "sol", "tem", "ulm", "ver" };
+	size_t		n = sizeof(part) / sizeof(part[0]), len = strlen(doc);
+	uint64_t	r;
+
+	while (len + 12 < size) {
+		r = mix(s);
+		len += (size_t)snprintf(doc + len, size - len, " %s%s%s",
+		    part[r % n], part[(r >> 8) % n], r & 1U << 20 ?
+		    part[(r >> 24) % n] : "");
+	}
+}
+
 /* Record k in all its tables; what it holds depends on seed and k. */
 static void
 put_record(struct delta *d, const struct gen *g, uint64_t k)
 {
 	char		id[64], image[32], doc[TEXT_MAX], json[2 * TEXT_MAX];
 	char		doc_json[TEXT_MAX + 32] = "";
-	uint64_t	s = d->seed * 0x100000001b3U ^ k, r, i;
+	uint64_t	s = d->seed * 0x100000001b3U ^ k, r;
 	uint64_t	row = d->seq + 1;
 	double		conf;
 
-	for (i = 0; i < g->dim; i++)
-		d->vec[i] = (float)(mix(&s) >> 40) / 8388608.0F - 1.0F;
+	make_vector(d, g, &s);
 	r = mix(&s);
 	conf = 0.5 + (double)(r % 4096) / 8192.0;	/* exact; never whole */
 	if (conf == 0.5)
@@ -327,6 +374,7 @@ put_record(struct delta *d, const struct gen *g, uint64_t k)
 	(void)snprintf(doc, sizeof(doc), "line %llu TOTAL %llu.%02llu caf\xc3"
 	    "\xa9", (unsigned long long)k, (unsigned long long)(r >> 20 & 1023),
 	    (unsigned long long)(r >> 40) % 100);
+	make_text(doc, (size_t)g->text, &s);
 	if (k % 17 != 16)
 		(void)snprintf(doc_json, sizeof(doc_json),
 		    "\"chroma:document\":\"%s\",", doc);
@@ -453,6 +501,7 @@ options(struct gen *g, int argc, char *argv[])
 		{ "delete", 1, NULL, 'x' }, { "collection", 1, NULL, 'c' },
 		{ "space", 1, NULL, 'm' }, { "seed", 1, NULL, 's' },
 		{ "time", 1, NULL, 't' }, { "like", 1, NULL, 'l' },
+		{ "clusters", 1, NULL, 'u' }, { "text", 1, NULL, 'w' },
 		{ NULL, 0, NULL, 0 }
 	};
 	int	c, i;
@@ -485,6 +534,12 @@ options(struct gen *g, int argc, char *argv[])
 			break;
 		case 'v':
 			g->overlap = number("overlap", 0, 10000000);
+			break;
+		case 'u':
+			g->clusters = number("clusters", 0, 1U << 30);
+			break;
+		case 'w':
+			g->text = number("text", 0, TEXT_MAX - 1);
 			break;
 		case 's':
 			g->seed = number("seed", 0, 1U << 30);
