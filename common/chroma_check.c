@@ -981,6 +981,7 @@ static int
 count_ids(struct judge *j, struct chroma_walk *w, size_t i, struct tally *t)
 {
 	const struct chroma_coll	*cc = &j->c.colls[i];
+	const char			*why;
 	struct chroma_state		 s;
 	struct ledger_rec		 rec;
 	int				 r;
@@ -1009,8 +1010,15 @@ count_ids(struct judge *j, struct chroma_walk *w, size_t i, struct tally *t)
 				t->top = s.element;
 		}
 	}
-	return r == 0 ? 0 :
-	    fault(j, j->c.ours ? CHECK_LEDGER : CHECK_COLLECTION);
+	if (r == 0 || !j->c.ours)
+		return r == 0 ? 0 : fault(j, CHECK_COLLECTION);
+	/* an index that cannot be read is more to the point than its ids */
+	why = chroma_walk_index(w)->why;
+	if (j->e->code != MSG_DATAERR || why == NULL)
+		return fault(j, CHECK_LEDGER);
+	memset(j->e, 0, sizeof(*j->e));
+	return REFUSE(CHECK_INDEX, "collection %.100s: %.300s", cc->name,
+	    bare(j, why));
 }
 
 /* Which of the index files is too short, or else which number is wrong. */

@@ -46,6 +46,10 @@ match_colls(struct chroma_ours *o, struct err *e)
 	const struct chroma	*c = o->c;
 	size_t			 i, k;
 
+	/* names are unique in both: as many, and each found, is the same */
+	if (o->l.n_colls != c->n)
+		return err_set(e, MSG_DATAERR, "%s: %zu collections, but %s "
+		    "has %zu", o->l.path, o->l.n_colls, CHROMA_FILE, c->n);
 	o->coll = mem_zero(c->n, sizeof(*o->coll));
 	for (i = 0; i < c->n; i++) {
 		for (k = 0; k < o->l.n_colls; k++)
@@ -59,10 +63,6 @@ match_colls(struct chroma_ours *o, struct err *e)
 		if (same_coll(o, &c->colls[i], &o->l.colls[k], e) == -1)
 			return -1;
 	}
-	/* names are unique in both */
-	if (o->l.n_colls != c->n)
-		return err_set(e, MSG_DATAERR, "%s: %zu collections, but %s "
-		    "has %zu", o->l.path, o->l.n_colls, CHROMA_FILE, c->n);
 	return 0;
 }
 
