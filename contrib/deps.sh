@@ -2,7 +2,9 @@
 # deps.sh GROUP...: see that what intact needs is here; on Debian and its
 # children install what is not (as root), or print the line that would.
 # Groups: build (libraries), test (make check, make demo), lint (make lint),
-# ci (clang with sanitizers).  Silent and quick when nothing is missing.
+# ci (clang with sanitizers), real (node and npm, for real ChromaDB servers:
+# 384 packages and half a minute, so that no other group brings them).
+# Silent and quick when nothing is missing.
 # Tried on bare Debian 12 and 13 with gcc and make.
 # SPDX-License-Identifier: ISC
 set -eu
@@ -65,8 +67,12 @@ missing() {
 				echo "clang's sanitizers: $(clang_rt)"
 			fi
 			;;
+		real)
+			have node || echo "node: nodejs"
+			have npm || echo "npm: npm"
+			;;
 		*)
-			echo "usage: deps.sh build|test|lint|ci..." >&2
+			echo "usage: deps.sh build|test|lint|ci|real..." >&2
 			exit 64
 			;;
 		esac
