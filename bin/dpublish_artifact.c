@@ -14,7 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "io.h"
+#include "manifest.h"
 #include "mem.h"
 #include "path.h"
 #include "store.h"
@@ -118,6 +120,29 @@ digest(const char *path, unsigned char d[HASH_LEN], uint64_t *sz,
 	return hash_file(AT_FDCWD, path, d, sz, e);
 }
 
+/* Where a manifest lies in it, the directory is what that says. */
+static int
+as_manifest(const char *path, struct err *e)
+{
+	struct manifest	m;
+	struct err	f = { 0, "" };
+	struct stat	st;
+	int		fd, rv = 0;
+
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		return errno == ENOTDIR ? 0 : err_sys(e, errno, "%s", path);
+	memset(&m, 0, sizeof(m));
+	if (fstatat(fd, MANIFEST_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (manifest_read(&m, fd, NULL, &f) == -1 ||
+	    manifest_verify(&m, fd, 1, &f) == -1))
+		rv = err_set(e, f.code, "%.300s: %s: %s", path,
+		    check_code_name(CHECK_MANIFEST), f.text);
+	manifest_clear(&m);
+	(void)close(fd);
+	return rv;
+}
+
 /* Open what lies at path with dcheck's code; an archive has only bytes. */
 static int
 judge(const char *path, struct err *e)
@@ -131,7 +156,7 @@ judge(const char *path, struct err *e)
 	if (fmt == STORE_NONE)
 		return err_set(e, MSG_DATAERR, "%s: neither a store, nor an "
 		    "archive, nor a batch result", path);
-	return dpub_judge(path, fmt, e);
+	return as_manifest(path, e) == -1 ? -1 : dpub_judge(path, fmt, e);
 }
 
 /* One try: copy into work, read back, open. */
