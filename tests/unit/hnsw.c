@@ -87,6 +87,7 @@ use(int cosine, struct err *e)
 {
 	unsigned char	vec[DIM * 4];
 	struct hnsw	h;
+	struct err	mine;
 	uint64_t	i, label, whole = 0;
 	int		deleted, rv = 0;
 
@@ -102,6 +103,11 @@ use(int cosine, struct err *e)
 		rv = e->code == MSG_DATAERR ? -1 : -2;
 	if (rv == 0)
 		rv = whole != N || h.n != N;
+	/* a server's labels are not in order: any answer, but an answer */
+	memset(&mine, 0, sizeof(mine));
+	if (hnsw_check_graph(&h, &whole, &mine) == -1 &&
+	    mine.code != MSG_DATAERR)
+		rv = -2;
 	hnsw_close(&h);
 	return rv;
 }
