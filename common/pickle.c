@@ -611,3 +611,134 @@ done:
 	free(m);
 	return r;
 }
+
+/* Writing ---------------------------------------------------------- */
+
+#define BATCH_BYTES (PICKLE_LIVE_MAX / 2)	/* of strings in a batch */
+
+struct pickle_out {
+	int		 fd;
+	const char	*name;
+	enum pickle_map	 map;
+	struct buf	 b;
+	uint64_t	 n[2];		/* pairs of each walk */
+	unsigned int	 batch;		/* pairs since the mark */
+	size_t		 bytes;		/* of their strings */
+};
+
+static int
+out_flush(struct pickle_out *o, struct err *e)
+{
+	if (io_write(o->fd, o->b.p, o->b.len) == -1)
+		return err_sys(e, errno, "%s", o->name);
+	buf_reset(&o->b);
+	return 0;
+}
+
+static void
+out_le32(struct pickle_out *o, uint32_t v)
+{
+	buf_addc(&o->b, (int)(v & 0xff));
+	buf_addc(&o->b, (int)(v >> 8 & 0xff));
+	buf_addc(&o->b, (int)(v >> 16 & 0xff));
+	buf_addc(&o->b, (int)(v >> 24));
+}
+
+static void
+out_str(struct pickle_out *o, const char *s, size_t len)
+{
+	buf_addc(&o->b, 'X');
+	out_le32(o, (uint32_t)len);
+	buf_add(&o->b, s, len);
+}
+
+static void
+out_int(struct pickle_out *o, uint64_t v)
+{
+	buf_addc(&o->b, 'J');
+	out_le32(o, (uint32_t)v);
+}
+
+int
+pickle_add(struct pickle_out *o, const char *id, size_t len, uint64_t label,
+    struct err *e)
+{
+	if (label > PICKLE_LABEL_MAX)
+		return err_set(e, MSG_DATAERR, "%s: label %llu: an index of "
+		    "ChromaDB ends at %u: build it anew", o->name,
+		    (unsigned long long)label, PICKLE_LABEL_MAX);
+	if (len > PICKLE_STR_MAX)
+		return err_set(e, MSG_DATAERR, "%s: an id of %zu bytes",
+		    o->name, len);
+	if (o->batch == PICKLE_BATCH || o->bytes + len > BATCH_BYTES) {
+		buf_addc(&o->b, 'u');
+		o->batch = 0;
+		o->bytes = 0;
+	}
+	if (o->batch++ == 0)
+		buf_addc(&o->b, '(');
+	o->bytes += len;
+	if (o->map == PICKLE_ID_TO_LABEL)
+		out_str(o, id, len);
+	out_int(o, label);
+	if (o->map == PICKLE_LABEL_TO_ID)
+		out_str(o, id, len);
+	o->n[o->map]++;
+	return o->b.len < WINDOW ? 0 : out_flush(o, e);
+}
+
+static int
+out_map(struct pickle_out *o, const char *key, enum pickle_map map,
+    pickle_walk *walk, void *arg, struct err *e)
+{
+	o->map = map;
+	o->batch = 0;
+	o->bytes = 0;
+	out_str(o, key, strlen(key));
+	buf_addc(&o->b, '}');
+	if (walk(arg, o, e) == -1)
+		return -1;
+	if (o->batch > 0)
+		buf_addc(&o->b, 'u');
+	return 0;
+}
+
+int
+pickle_write(int fd, const char *name, uint64_t total, pickle_walk *walk,
+    void *arg, struct err *e)
+{
+	static const char	head[] = "\200\3}(";
+	struct pickle_out	o;
+	int			rv = -1;
+
+	memset(&o, 0, sizeof(o));
+	o.fd = fd;
+	o.name = name;
+	if (total > PICKLE_LABEL_MAX)
+		return err_set(e, MSG_DATAERR, "%s: label %llu: an index of "
+		    "ChromaDB ends at %u: build it anew", name,
+		    (unsigned long long)total, PICKLE_LABEL_MAX);
+	buf_init(&o.b, WINDOW + PICKLE_STR_MAX + 1024);
+	buf_add(&o.b, head, sizeof(head) - 1);
+	out_str(&o, "dimensionality", 14);
+	buf_addc(&o.b, 'N');
+	out_str(&o, "total_elements_added", 20);
+	out_int(&o, total);
+	out_str(&o, "max_seq_id", 10);
+	buf_addc(&o.b, 'N');
+	if (out_map(&o, "id_to_label", PICKLE_ID_TO_LABEL, walk, arg, e) ==
+	    -1 || out_map(&o, "label_to_id", PICKLE_LABEL_TO_ID, walk, arg,
+	    e) == -1)
+		goto done;
+	if (o.n[0] != o.n[1] || o.b.over) {
+		err_set(e, MSG_SOFTWARE, "%s: %llu pairs, then %llu", name,
+		    (unsigned long long)o.n[0], (unsigned long long)o.n[1]);
+		goto done;
+	}
+	out_str(&o, "id_to_seq_id", 12);
+	buf_str(&o.b, "}u.");
+	rv = out_flush(&o, e);
+done:
+	buf_free(&o.b);
+	return rv;
+}

@@ -1,7 +1,7 @@
 /*
  * pickle: reads ChromaDB's index_metadata.pickle, the map of ids to HNSW
  * labels, as the Rust servers (protocol 3) and the Python ones (4 and 5)
- * write it.  A machine of 27 opcodes that can build nothing: classes are
+ * write it, and writes it as the Rust servers do.  A machine of 27 opcodes that can build nothing: classes are
  * names, calls are empty, every other opcode is refused.
  *
  * It streams: pairs are handed on as they come, memory is bounded by the
@@ -53,5 +53,21 @@ typedef int pickle_pair(void *arg, enum pickle_map map, const char *id,
  */
 int	pickle_read(int fd, const char *name, struct pickle *p,
 	    pickle_pair *pair, void *arg, struct err *e);
+
+#define PICKLE_BATCH	1000U		/* pairs set at a time */
+#define PICKLE_LABEL_MAX 2147483647U	/* greatest label that is written */
+
+struct pickle_out;
+/* Calls pickle_add for each pair; twice, with the same pairs. */
+typedef int pickle_walk(void *arg, struct pickle_out *o, struct err *e);
+int	pickle_add(struct pickle_out *o, const char *id, size_t len,
+	    uint64_t label, struct err *e);
+/*
+ * Write to fd, which is empty.  total is the greatest label that ever was.
+ * 0; -1 with e->code 65 when a label is too great for it, else what the
+ * machine did or what walk said.
+ */
+int	pickle_write(int fd, const char *name, uint64_t total,
+	    pickle_walk *walk, void *arg, struct err *e);
 
 #endif

@@ -215,6 +215,106 @@ test_numbers(void)
 	refuse("negative label", neg, sizeof(neg) - 1);
 }
 
+/* Pairs that test_write makes: ids of every length, now and then. */
+struct maker {
+	uint64_t	n, first, skip;	/* skip: pairs less the second time */
+	size_t		long_id;	/* bytes of every tenth id */
+	int		walks;
+	uint64_t	sum;
+};
+
+static int
+make(void *arg, struct pickle_out *o, struct err *e)
+{
+	struct maker	*k = arg;
+	uint64_t	 i, h, end = k->n;
+	char		*id = malloc(PICKLE_STR_MAX + 2);
+	size_t		 len, j;
+	int		 r = id == NULL ? -1 : 0;
+
+	k->sum = 0;
+	if (k->walks++ > 0)
+		end -= k->skip;
+	for (i = 0; r == 0 && i < end; i++) {
+		len = (size_t)snprintf(id, 64, "id-%llu-\303\251",
+		    (unsigned long long)i);
+		if (i % 10 == 0 && k->long_id > len) {
+			memset(id + len, 'x', k->long_id - len);
+			len = k->long_id;
+		}
+		h = (k->first + i) * 31;
+		for (j = 0; j < len; j++)
+			h = h * 131 + (unsigned char)id[j];
+		k->sum += h;
+		r = pickle_add(o, id, len, k->first + i, e);
+	}
+	free(id);
+	return r;
+}
+
+/* Written, and read again; the status of writing. */
+static int
+round_trip(struct maker k, uint64_t total, int *same)
+{
+	struct pickle	p;
+	struct seen	s;
+	struct err	e;
+
+	memset(&e, 0, sizeof(e));
+	memset(&s, 0, sizeof(s));
+	if (ftruncate(fd, 0) == -1 || lseek(fd, 0, SEEK_SET) == -1)
+		return -2;
+	*same = 0;
+	if (pickle_write(fd, "test", total, make, &k, &e) == -1)
+		return e.code;
+	*same = pickle_read(fd, "test", &p, pair, &s, &e) == 0 &&
+	    p.total == (int64_t)total && !p.has_dim && !p.has_max_seq_id &&
+	    p.has_ids && p.has_labels && p.n_ids == k.n &&
+	    p.n_labels == k.n && s.sum[0] == k.sum && s.sum[1] == k.sum;
+	if (!*same)
+		printf("# %s\n", e.text);
+	return 0;
+}
+
+static void
+test_write(void)
+{
+	static const uint64_t	n[] = { 0, 1, 999, 1000, 1001, 2500 };
+	struct maker		k;
+	unsigned char		head[8] = { 0 };
+	size_t			i, good = 0;
+	int			same;
+
+	memset(&k, 0, sizeof(k));
+	for (i = 0; i < 6; i++) {
+		k.n = n[i];
+		k.first = 7;
+		if (round_trip(k, 7 + n[i], &same) == 0 && same)
+			good++;
+	}
+	tap_ok(good == 6, "what is written is read: 0 to 2500 pairs");
+	tap_ok(pread(fd, head, 4, 0) == 4 &&
+	    memcmp(head, "\x80\3}(", 4) == 0, "protocol 3");
+	k.long_id = PICKLE_STR_MAX;
+	tap_ok(round_trip(k, 10000, &same) == 0 && same, "16 MB of ids");
+	k.long_id++;
+	tap_ok(round_trip(k, 10000, &same) == MSG_DATAERR, "id too long");
+	k.long_id = 0;
+	k.n = 2;
+	k.first = PICKLE_LABEL_MAX - 1;
+	tap_ok(round_trip(k, PICKLE_LABEL_MAX, &same) == 0 && same,
+	    "the greatest label");
+	k.n = 3;
+	tap_ok(round_trip(k, PICKLE_LABEL_MAX, &same) == MSG_DATAERR,
+	    "a label beyond it");
+	k.first = 1;
+	tap_ok(round_trip(k, (uint64_t)PICKLE_LABEL_MAX + 1, &same) ==
+	    MSG_DATAERR, "a total beyond it");
+	k.skip = 1;
+	tap_ok(round_trip(k, 3, &same) == MSG_SOFTWARE,
+	    "two walks that differ are a bug");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -229,7 +329,7 @@ main(int argc, char **argv)
 	if ((fd = mkstemp(name)) == -1)
 		return 99;
 	(void)unlink(name);
-	tap_plan(28);
+	tap_plan(36);
 	test_real("purged_hnsw_l2", 89, 92, 0);
 	test_real("dim384", 30, 30, 0);
 	test_real("legacy_py0424_synthetic", 40, 40, 40);
@@ -237,5 +337,6 @@ main(int argc, char **argv)
 	test_opcodes();
 	test_bombs();
 	test_numbers();
+	test_write();
 	return tap_done();
 }
