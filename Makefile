@@ -24,6 +24,7 @@ MSGPACK_L = `$(PKG_CONFIG) --libs msgpack-c 2>/dev/null || $(PKG_CONFIG) --libs 
 CRYPTO_L = `$(PKG_CONFIG) --libs libcrypto`
 SQLITE_L = `$(PKG_CONFIG) --libs sqlite3`
 ARCHIVE_L = `$(PKG_CONFIG) --libs libarchive`
+CURL_L = `$(PKG_CONFIG) --libs libcurl`
 COMPILE = $(CC) $(STD) -pthread $(WARN) $(WERROR) $(SAN) $(CPPFLAGS) $(CFLAGS)
 LINK = $(CC) -pthread $(SAN) $(CFLAGS) $(LDFLAGS)
 
@@ -32,10 +33,11 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 # from the ground up: a module includes only modules before it
 # (tests/lint.t checks this order)
 MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
-	db arc item ledger pickle hnsw team vec hnsw_graph hnsw_build manifest \
+	db arc net item ledger pickle hnsw team vec hnsw_graph hnsw_build manifest \
 	plan chroma chroma_walk \
 	chroma_ours chroma_read chroma_check batch batch_check dstore \
-	dstore_check store check spill ckpt ticket target target_local
+	dstore_check store check spill breaker ckpt aimd retry ticket \
+	target target_local
 
 OBJS = $(MODS:%=$(B)/common/%.o)
 LIB = $(B)/libcommon.a
@@ -81,7 +83,7 @@ $(B)/bin/drun: $(B)/bin/drun.o $(LIB)
 $(B)/unit/%: tests/unit/%.c tests/unit/tap.h $(LIB)
 	@mkdir -p $(@D)
 	$(COMPILE) $(MSGPACK_C) -o $@ $< $(LIB) $(LDFLAGS) $(ARCHIVE_L) \
-	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
+	    $(CURL_L) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
 
 units: $(UNITS)
 

@@ -49,6 +49,8 @@ enum stmt {
 	ST_RELEASE,
 	ST_RELEASE_TRY,
 	ST_NOTE,
+	ST_BREAKER,
+	ST_BREAKER_PUT,
 	ST_N
 };
 
@@ -79,6 +81,9 @@ static const char *const state_names[CKPT_STATE_N] = { "pending",
 	"in_progress", "completed", "failed" };
 static const char *const class_names[CKPT_CLASS_N] = { "", "transient",
 	"permanent", "unknown" };
+
+static const char *const breaker_names[BREAKER_STATE_N] = { "closed",
+	"open", "half_open" };
 
 /* Times are ms since 1970, but mtime, which is the file's, in ns. */
 static const char schema[] =
@@ -172,7 +177,14 @@ static const char *const sql[ST_N] = {
 	[ST_NOTE] = "UPDATE unit SET size = coalesce(?4, size),"
 	    " mtime = coalesce(?5, mtime), inode = coalesce(?6, inode),"
 	    " options = coalesce(?7, options)"
-	    " WHERE pipeline = ?1 AND scope = ?2 AND key = ?3"
+	    " WHERE pipeline = ?1 AND scope = ?2 AND key = ?3",
+	[ST_BREAKER] = "SELECT host, state, failures, recent, opened, until,"
+	    " wait, probe_host, probe_pid, probe_until, error, updated"
+	    " FROM breaker WHERE host = ?1",
+	[ST_BREAKER_PUT] = "INSERT OR REPLACE INTO breaker (host, state,"
+	    " failures, recent, opened, until, wait, probe_host, probe_pid,"
+	    " probe_until, error, updated) VALUES (?1, ?2, ?3, ?4, ?5, ?6,"
+	    " ?7, ?8, ?9, ?10, ?11, ?12)"
 };
 
 const char *
@@ -1367,6 +1379,173 @@ ckpt_retry(struct ckpt *c, const struct ckpt_sel *s,
 	rv = change(c, st, &rows, e);
 	*n = (uint64_t)rows;
 done:
+	sqlite3_finalize(st);
+	return leave(c, rv, e);
+}
+
+/*
+ * Breakers.
+ */
+
+const char *
+ckpt_breaker_state(enum breaker_state s)
+{
+	return breaker_names[s];
+}
+
+static int
+get_breaker(struct ckpt *c, sqlite3_stmt *st, struct breaker *b,
+    struct err *e)
+{
+	const char	*s = col_str(st, 3);
+	int		 i = name_index(breaker_names, 0, BREAKER_STATE_N,
+			     col_str(st, 1));
+
+	memset(b, 0, sizeof(*b));
+	if (i == -1 || s == NULL || strlen(s) > BREAKER_LAST ||
+	    s[strspn(s, "+-")] != '\0')
+		return err_set(e, MSG_DATAERR, "%s: a breaker makes no sense",
+		    c->path);
+	b->state = (enum breaker_state)i;
+	b->failures = (unsigned int)sqlite3_column_int(st, 2);
+	(void)snprintf(b->recent, sizeof(b->recent), "%s", s);
+	b->opened = sqlite3_column_int64(st, 4);
+	b->until = sqlite3_column_int64(st, 5);
+	b->wait = sqlite3_column_int64(st, 6);
+	if ((s = col_str(st, 7)) != NULL)
+		(void)snprintf(b->probe_host, sizeof(b->probe_host), "%s", s);
+	b->probe_pid = sqlite3_column_int64(st, 8);
+	b->probe_until = sqlite3_column_int64(st, 9);
+	if ((s = col_str(st, 10)) != NULL)
+		(void)snprintf(b->why, sizeof(b->why), "%s", s);
+	return 0;
+}
+
+int
+ckpt_breaker_get(struct ckpt *c, const char *host, struct breaker *b,
+    struct err *e)
+{
+	sqlite3_stmt	*st;
+	int		 r;
+
+	memset(b, 0, sizeof(*b));
+	if (c == NULL)
+		return 0;
+	st = stmt(c, ST_BREAKER, e);
+	if (st == NULL)
+		return -1;
+	bind_str(st, 1, host);
+	r = db_step(st, c->path, e);
+	if (r == 1 && get_breaker(c, st, b, e) == -1)
+		r = -1;
+	(void)sqlite3_reset(st);
+	return r;
+}
+
+static int
+put_breaker(struct ckpt *c, const char *host, const struct breaker *b,
+    struct err *e)
+{
+	sqlite3_stmt	*st = stmt(c, ST_BREAKER_PUT, e);
+
+	if (st == NULL)
+		return -1;
+	bind_str(st, 1, host);
+	bind_str(st, 2, breaker_names[b->state]);
+	bind_int(st, 3, b->failures);
+	bind_str(st, 4, b->recent);
+	if (b->state != BREAKER_CLOSED) {
+		bind_int(st, 5, b->opened);
+		bind_int(st, 6, b->until);
+		bind_int(st, 7, b->wait);
+	}
+	if (b->state == BREAKER_HALF_OPEN) {
+		bind_str(st, 8, b->probe_host);
+		bind_int(st, 9, b->probe_pid);
+		bind_int(st, 10, b->probe_until);
+	}
+	if (b->why[0] != '\0')
+		bind_str(st, 11, b->why);
+	bind_int(st, 12, c->now);
+	return db_step(st, c->path, e);
+}
+
+int
+ckpt_breaker_change(struct ckpt *c, const char *host,
+    int (*f)(struct breaker *b, int64_t now, void *arg), void *arg,
+    struct err *e)
+{
+	char		why[CKPT_TEXT_MAX + 1];
+	struct breaker	b;
+	int		own = c != NULL && !c->begun, r, rv = -1;
+
+	if (c == NULL)
+		return 0;
+	if (check_key(host, e) == -1)
+		return -1;
+	/* it is asked in the middle of a transfer: no wait for the disk */
+	if (own && db_exec(c->db, "PRAGMA synchronous = NORMAL", c->path,
+	    e) == -1)
+		return -1;
+	if (enter(c, e) == -1)
+		goto done;
+	r = ckpt_breaker_get(c, host, &b, e);
+	if (r != -1 && f(&b, c->now, arg)) {
+		(void)snprintf(b.why, sizeof(b.why), "%s",
+		    clean_text(b.why, why));
+		r = put_breaker(c, host, &b, e);
+	}
+	rv = leave(c, r == -1 ? -1 : 0, e);
+done:
+	if (own && db_exec(c->db, "PRAGMA synchronous = FULL", c->path, e) ==
+	    -1)
+		rv = -1;
+	return rv;
+}
+
+int
+ckpt_breaker_each(struct ckpt *c, int (*f)(const char *host,
+    const struct breaker *b, int64_t updated, void *arg), void *arg,
+    struct err *e)
+{
+	sqlite3_stmt	*st;
+	struct breaker	 b;
+	int		 r;
+
+	st = db_prepare(c->db, "SELECT host, state, failures, recent, opened,"
+	    " until, wait, probe_host, probe_pid, probe_until, error, updated"
+	    " FROM breaker ORDER BY host", c->path, e);
+	if (st == NULL)
+		return -1;
+	while ((r = db_step(st, c->path, e)) == 1) {
+		r = get_breaker(c, st, &b, e);
+		if (r == -1 || f(col_str(st, 0), &b,
+		    sqlite3_column_int64(st, 11), arg) != 0)
+			break;
+	}
+	sqlite3_finalize(st);
+	return r == -1 ? -1 : 0;
+}
+
+int
+ckpt_breaker_clear(struct ckpt *c, const char *host, uint64_t *n,
+    struct err *e)
+{
+	sqlite3_stmt	*st;
+	int		 rows = 0, rv = -1;
+
+	*n = 0;
+	if (c == NULL)
+		return 0;
+	if (enter(c, e) == -1)
+		return -1;
+	st = db_prepare(c->db, "DELETE FROM breaker WHERE ?1 IS NULL OR"
+	    " host = ?1", c->path, e);
+	if (st != NULL) {
+		bind_str(st, 1, host);
+		rv = change(c, st, &rows, e);
+		*n = (uint64_t)rows;
+	}
 	sqlite3_finalize(st);
 	return leave(c, rv, e);
 }

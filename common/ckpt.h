@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "breaker.h"
 #include "msg.h"
 
 #define CKPT_APP_ID	0x494e5450	/* application_id: "INTP" */
@@ -205,5 +206,30 @@ int	ckpt_clear(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,
 int	ckpt_retry(struct ckpt *c, const struct ckpt_sel *s,
 	    int (*f)(const struct ckpt_unit *u, void *arg), void *arg,
 	    uint64_t *n, struct err *e);
+
+/*
+ * The breakers (breaker.h), one for each host, seen by all processes.
+ */
+
+/* 1 and *b; 0 there is none, and *b is a closed one; -1 *e. */
+int	ckpt_breaker_get(struct ckpt *c, const char *host, struct breaker *b,
+	    struct err *e);
+/*
+ * f changes *b as it is now, with no other process in between, and returns
+ * 1 when it did, 0 when nothing is to be written.  now: ms since 1970.
+ * A crash of the machine may lose the change; one of the process does not.
+ */
+int	ckpt_breaker_change(struct ckpt *c, const char *host,
+	    int (*f)(struct breaker *b, int64_t now, void *arg), void *arg,
+	    struct err *e);
+/* f for each, by host; f returns nonzero to stop. */
+int	ckpt_breaker_each(struct ckpt *c, int (*f)(const char *host,
+	    const struct breaker *b, int64_t updated, void *arg), void *arg,
+	    struct err *e);
+/* Forget host's, or, NULL, all: closed again.  *n gets how many. */
+int	ckpt_breaker_clear(struct ckpt *c, const char *host, uint64_t *n,
+	    struct err *e);
+/* "closed" "open" "half_open" */
+const char *ckpt_breaker_state(enum breaker_state s);
 
 #endif
