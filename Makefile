@@ -37,7 +37,7 @@ MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
 	plan chroma chroma_walk \
 	chroma_ours chroma_read chroma_check batch batch_check dstore \
 	dstore_check store check spill breaker ckpt aimd retry ticket \
-	target target_local
+	xml sign cred s3 s3_calls target target_local
 
 OBJS = $(MODS:%=$(B)/common/%.o)
 LIB = $(B)/libcommon.a
@@ -100,7 +100,13 @@ $(B)/gen/genrun: tests/gen/genrun.c $(LIB)
 	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(MSGPACK_L) $(SQLITE_L) \
 	    $(CRYPTO_L) -lm
 
-gens: $(B)/gen/gendelta $(B)/gen/genrun
+# the calls of the S3 client, from a shell
+$(B)/gen/s3do: tests/gen/s3do.c $(LIB)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CURL_L) $(SQLITE_L) \
+	    $(CRYPTO_L)
+
+gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do
 
 # What is missing is installed first (or the line that would is printed).
 # One result line: N passed, N failed.  T= names tests, else all are run.

@@ -1026,6 +1026,36 @@ net_wait(struct net *n, unsigned int ms, struct err *e)
 	}
 }
 
+void
+net_cancel(struct net *n, const void *arg)
+{
+	struct xfer	*x, *next;
+
+	for (x = n->list; x != NULL; x = next) {
+		next = x->next;
+		if (x->arg != arg)
+			continue;
+		unlink_xfer(x);
+		xfer_free(x);
+	}
+}
+
+char *
+net_host(const char *url, struct err *e)
+{
+	struct xfer	x;
+	char		*s = NULL;
+
+	memset(&x, 0, sizeof(x));
+	if (set_url(&x, url, e) == 0)
+		s = mem_dup(x.label);
+	free(x.url);
+	free(x.origin);
+	wipe(x.user);
+	wipe(x.password);
+	return s;
+}
+
 unsigned int
 net_running(const struct net *n)
 {
@@ -1071,10 +1101,7 @@ net_do(struct net *n, const struct net_req *q, struct net_res *r,
 	/* interrupted: it may have been applied */
 	for (x = n->list; x != NULL && x->arg != &w; x = x->next)
 		continue;
-	if (x != NULL) {
-		r->sent = x->issued > 0;
-		unlink_xfer(x);
-		xfer_free(x);
-	}
+	r->sent = x != NULL && x->issued > 0;
+	net_cancel(n, &w);
 	return -1;
 }

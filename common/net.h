@@ -136,6 +136,10 @@ int	net_start(struct net *n, const struct net_req *q,
 	    const struct err *e), void *arg, struct err *e);
 int	net_wait(struct net *n, unsigned int ms, struct err *e);
 unsigned int net_running(const struct net *n);
+/* Ends those that were started with this arg, without a call of done. */
+void	net_cancel(struct net *n, const void *arg);
+/* "host:port" of a URL, which the caller frees; NULL: 64. */
+char	*net_host(const char *url, struct err *e);
 
 /*
  * May the same request be sent again?  transient: timeouts, resets, 408,

@@ -220,6 +220,9 @@ retry_tell(struct retry *r, const char *host, struct retry_op *op,
 	case RETRY_FAILED:
 		tell_breaker(r, h, op, '-', why);
 		break;
+	case RETRY_LOST:
+		tell_breaker(r, h, op, '-', why);
+		return -1;
 	case RETRY_BUSY:
 		/* it lives, and says what it wants */
 		if (op->probe)

@@ -33,6 +33,7 @@ enum retry_what {
 	RETRY_FINAL,	/* the host is well, and again ends the same */
 	RETRY_BUSY,	/* too much: 429, 503 with Retry-After */
 	RETRY_FAILED,	/* the host is not well: again, later */
+	RETRY_LOST,	/* the host is not well; not again all the same */
 	RETRY_STALE,	/* a kept connection had ended: again, now */
 	RETRY_NONE	/* says nothing of the host; not again */
 };

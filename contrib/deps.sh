@@ -40,6 +40,7 @@ missing() {
 			lib libarchive || echo "libarchive: libarchive-dev"
 			msgpack ||
 			    echo "msgpack-c: libmsgpack-c-dev libmsgpack-dev"
+			lib libcurl || echo "libcurl: libcurl4-openssl-dev"
 			lib libcrypto || echo "libcrypto: libssl-dev"
 			;;
 		test)

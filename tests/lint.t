@@ -41,7 +41,7 @@ nothing "$T/mods" "MODS names every module of common, and no other"
 # what the formats below them implement: those may see that interface, and
 # arc refuses in check's words.  io digests while it copies.
 for f in common/*.[ch]; do
-	sed -n 's/^#include "\([a-z_]*\)\.h".*/\1/p' "$f" |
+	sed -n 's/^#include "\([a-z0-9_]*\)\.h".*/\1/p' "$f" |
 	while read -r inc; do
 		echo "$(basename "${f%.[ch]}") $inc $f"
 	done
@@ -76,9 +76,9 @@ for f in common/*.c; do
 	h=$(basename "$f" .c).h
 	# dstore_check.c and its kind implement part of another's header
 	case $f in
-	*_check.c) h='[a-z_]*\.h' ;;
+	*_check.c) h='[a-z0-9_]*\.h' ;;
 	esac
-	[ -e "common/$(basename "$f" .c).h" ] || h='[a-z_]*\.h'
+	[ -e "common/$(basename "$f" .c).h" ] || h='[a-z0-9_]*\.h'
 	grep '^#include' "$f" | head -1 | grep -q "^#include \"$h\"" ||
 	    echo "$f: own header is not included first"
 done >"$T/first"

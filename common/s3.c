@@ -1,0 +1,980 @@
+/*
+ * s3: one request: its URL and signature, its answer's meaning, and the
+ * few cases in which it is signed anew.  It decides no retry but those of
+ * the calls that wait, and those only as retry says.
+ * SPDX-License-Identifier: ISC
+ */
+#include "s3.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cred.h"
+#include "io.h"
+#include "mem.h"
+#include "xml.h"
+#include "banned.h"
+
+#define S3_URL_MAX	((size_t)256 << 10)
+#define S3_SKEW_NS	((int64_t)300 * 1000000000) /* a clock is wrong */
+#define S3_PIECE	((size_t)256 << 10)	/* bytes digested at once */
+#define S3_ERROR_MAX	((uint64_t)256 << 10)	/* bytes of an <Error> */
+#define S3_TEXT_MAX	200		/* bytes of a server's words */
+#define S3_REGION_MAX	64
+
+/* Where a bucket turned out to be. */
+struct place {
+	char	*bucket;
+	char	 region[S3_REGION_MAX];
+	char	*host;			/* a 307's, or NULL */
+};
+
+struct s3 {
+	struct net	*n;
+	struct retry	*r;
+	struct cred	*cred;		/* NULL: nothing is signed */
+	char		*scheme;	/* "https" */
+	char		*host;		/* "host" or "host:port" */
+	char		*base;		/* "" or "/prefix", encoded */
+	char		*label;		/* "host:port" */
+	char		 region[S3_REGION_MAX];
+	int		 aws;		/* the endpoint follows the region */
+	int		 style;		/* 'p' 'v' 'a' */
+	int		 named;		/* the host can have names below it */
+	int64_t		 skew;		/* ns to add to our clock */
+	struct place	*v;
+	size_t		 n_v, cap;
+	struct op	*list;		/* under way, the last one first */
+};
+
+#define S3_MOVES	2	/* signings for another place */
+
+/* One request under way, over its signings. */
+struct op {
+	struct s3	*s;
+	struct op	*prev, *next;
+	struct s3_req	 q;
+	struct buf	 url, auth;
+	struct buf	 lines;		/* what the headers' bytes lie in */
+	char		 sha[HASH_HEX];
+	char		*name;		/* "s3://bucket/key", for people */
+	struct buf	 body;		/* kept */
+	uint64_t	 got;		/* bytes of a 2xx */
+	int		 skewed, moved, renewed; /* times that was done */
+	void		(*done)(void *, const struct s3_res *,
+			    const struct err *);
+	void		*arg;
+};
+
+void
+s3_res_clear(struct s3_res *r)
+{
+	free(r->etag);
+	free(r->sha256);
+	free(r->headers);
+	buf_free(&r->body);
+	r->etag = r->sha256 = r->headers = NULL;
+}
+
+char *
+s3_header(const struct s3_res *r, const char *name)
+{
+	struct net_res	n;
+
+	memset(&n, 0, sizeof(n));
+	n.headers = r->headers;
+	return net_header_dup(&n, name);
+}
+
+/*
+ * Endpoints.
+ */
+
+/* Is the host an address, or a name that nothing can stand before? */
+static int
+is_nameless(const char *host)
+{
+	size_t	n = strcspn(host, ":");
+
+	return host[0] == '[' || strspn(host, "0123456789.") == n ||
+	    memchr(host, '.', n) == NULL;
+}
+
+static void
+aws_host(struct s3 *s, const char *region, char *out, size_t sz)
+{
+	(void)s;
+	(void)snprintf(out, sz, "s3.%s.amazonaws.com%s", region,
+	    strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
+}
+
+static int
+is_region(const char *r)
+{
+	return *r != '\0' && strlen(r) < S3_REGION_MAX &&
+	    r[strspn(r, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	    "0123456789-_")] == '\0';
+}
+
+/* "http://host:port/base" */
+static int
+set_endpoint(struct s3 *s, const char *url, struct err *e)
+{
+	size_t		 skip, n, i;
+	const char	*dflt;
+	char		*h;
+
+	if (strncasecmp(url, "https://", 8) == 0) {
+		skip = 8;
+		dflt = ":443";
+	} else if (strncasecmp(url, "http://", 7) == 0) {
+		skip = 7;
+		dflt = ":80";
+	} else
+		goto bad;
+	s->scheme = mem_dup(skip == 8 ? "https" : "http");
+	n = strcspn(url + skip, "/?#");
+	if (n == 0 || memchr(url + skip, '@', n) != NULL ||
+	    strpbrk(url, "?# \r\n\t") != NULL)
+		goto bad;
+	h = s->host = mem_ndup(url + skip, n);
+	for (i = 0; i < n; i++)
+		if (h[i] >= 'A' && h[i] <= 'Z')
+			h[i] += 'a' - 'A';
+	s->label = mem_alloc(n + 5);
+	(void)snprintf(s->label, n + 5, "%s%s", h,
+	    h[n - 1] != ']' && strrchr(h, ':') != NULL ? "" : dflt);
+	/* as it is sent: without the default port */
+	i = strlen(dflt);
+	if (n > i && strcmp(h + n - i, dflt) == 0)
+		h[n - i] = '\0';
+	url += skip + n;
+	for (n = strlen(url); n > 0 && url[n - 1] == '/'; n--)
+		continue;
+	s->base = mem_ndup(url, n);
+	s->named = !is_nameless(h);
+	return 0;
+bad:
+	return err_set(e, MSG_USAGE, "the endpoint of S3: want "
+	    "http[s]://host[:port], without user or query");
+}
+
+struct s3 *
+s3_new(struct net *n, const struct cred_conf *conf, int keys,
+    struct retry *r, struct err *e)
+{
+	struct s3	*s = mem_zero(1, sizeof(*s));
+	char		 b[S3_REGION_MAX + 64];
+
+	s->n = n;
+	s->r = r;
+	s->style = conf->style == NULL ? 'a' : conf->style[0];
+	if (!is_region(conf->region)) {
+		err_set(e, MSG_USAGE, "the region of S3: want letters, "
+		    "digits and hyphens");
+		goto fail;
+	}
+	(void)snprintf(s->region, sizeof(s->region), "%s", conf->region);
+	s->aws = conf->endpoint == NULL;
+	(void)snprintf(b, sizeof(b), "https://");
+	aws_host(s, s->region, b + 8, sizeof(b) - 8);
+	if (set_endpoint(s, s->aws ? b : conf->endpoint, e) == -1)
+		goto fail;
+	if (keys)
+		s->cred = cred_new(conf);
+	return s;
+fail:
+	s3_free(s);
+	return NULL;
+}
+
+static void
+op_free(struct op *o)
+{
+	if (o->prev != NULL)
+		o->prev->next = o->next;
+	else if (o->s->list == o)
+		o->s->list = o->next;
+	if (o->next != NULL)
+		o->next->prev = o->prev;
+	if (o->lines.p != NULL)
+		sign_wipe(o->lines.p, o->lines.cap);
+	buf_free(&o->lines);
+	buf_free(&o->auth);
+	buf_free(&o->url);
+	buf_free(&o->body);
+	free(o->name);
+	free(o);
+}
+
+/* Ends one that is under way, without a word. */
+static void
+op_drop(struct op *o)
+{
+	net_cancel(o->s->n, o);
+	op_free(o);
+}
+
+void
+s3_free(struct s3 *s)
+{
+	if (s == NULL)
+		return;
+	while (s->list != NULL)
+		op_drop(s->list);
+	while (s->n_v > 0) {
+		s->n_v--;
+		free(s->v[s->n_v].bucket);
+		free(s->v[s->n_v].host);
+	}
+	free(s->v);
+	cred_free(s->cred);
+	free(s->scheme);
+	free(s->host);
+	free(s->base);
+	free(s->label);
+	free(s);
+}
+
+struct net *
+s3_net(const struct s3 *s)
+{
+	return s->n;
+}
+
+const char *
+s3_host(const struct s3 *s)
+{
+	return s->label;
+}
+
+static int
+check_bucket(const char *b, struct err *e)
+{
+	size_t	n = strlen(b);
+
+	if (n == 0 || n > S3_BUCKET_MAX || b[strspn(b,
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	    "._-")] != '\0' || strcmp(b, ".") == 0 || strcmp(b, "..") == 0)
+		return err_set(e, MSG_USAGE, "bucket: want 1 to %d letters, "
+		    "digits, dots, hyphens", S3_BUCKET_MAX);
+	return 0;
+}
+
+int
+s3_url(const char *url, char **bucket, char **key, struct err *e)
+{
+	size_t	n;
+
+	*bucket = *key = NULL;
+	if (strncmp(url, "s3://", 5) != 0)
+		return err_set(e, MSG_USAGE, "%s: want s3://bucket/key", url);
+	n = strcspn(url + 5, "/");
+	*bucket = mem_ndup(url + 5, n);
+	*key = mem_dup(url[5 + n] == '/' ? url + 5 + n + 1 : "");
+	if (check_bucket(*bucket, e) == 0 && strlen(*key) <= S3_KEY_MAX)
+		return 0;
+	free(*bucket);
+	free(*key);
+	*bucket = *key = NULL;
+	return err_set(e, MSG_USAGE, "%s: a key of more than %d bytes", url,
+	    S3_KEY_MAX);
+}
+
+static struct place *
+place_of(struct s3 *s, const char *bucket, int make)
+{
+	size_t	i;
+
+	for (i = 0; i < s->n_v; i++)
+		if (strcmp(s->v[i].bucket, bucket) == 0)
+			return &s->v[i];
+	if (!make)
+		return NULL;
+	s->v = mem_grow(s->v, &s->cap, s->n_v + 1, sizeof(*s->v));
+	memset(&s->v[s->n_v], 0, sizeof(*s->v));
+	s->v[s->n_v].bucket = mem_dup(bucket);
+	return &s->v[s->n_v++];
+}
+
+/* Can the bucket stand before the host's name? */
+static int
+is_virtual(const struct s3 *s, const char *b)
+{
+	size_t	n = strlen(b);
+
+	if (s->style == 'p' || !s->named)
+		return 0;
+	if (n < 3 || n > 63 || b[strspn(b,
+	    "abcdefghijklmnopqrstuvwxyz0123456789.-")] != '\0' ||
+	    b[0] == '-' || b[0] == '.' || b[n - 1] == '-' ||
+	    b[n - 1] == '.' || strstr(b, "..") != NULL)
+		return 0;
+	/* certificates hold for one name below the host's */
+	return strcmp(s->scheme, "https") != 0 || strchr(b, '.') == NULL;
+}
+
+/*
+ * One signing.
+ */
+
+/* SHA-256 of the body, where the caller has not said it. */
+static int
+digest_body(struct op *o, struct err *e)
+{
+	struct hash	*h;
+	unsigned char	 d[HASH_LEN], *p;
+	uint64_t	 at = 0;
+	ssize_t		 n;
+	int		 rv = 0;
+
+	if (o->q.sha256 != NULL) {
+		(void)snprintf(o->sha, sizeof(o->sha), "%s", o->q.sha256);
+		return 0;
+	}
+	h = hash_new();
+	p = NULL;
+	if (o->q.body != NULL)
+		hash_add(h, o->q.body, (size_t)o->q.n);
+	else if (o->q.n > 0)
+		p = mem_alloc(S3_PIECE);
+	while (p != NULL && at < o->q.n && rv == 0) {
+		n = io_pread(o->q.fd, p, o->q.n - at < S3_PIECE ?
+		    (size_t)(o->q.n - at) : S3_PIECE, o->q.off + at);
+		if (n == -1)
+			rv = err_sys(e, errno, "%s", o->name);
+		else if (n == 0)
+			rv = err_set(e, MSG_DATAERR, "%s: what is to be sent "
+			    "is shorter than said", o->name);
+		else {
+			hash_add(h, p, (size_t)n);
+			at += (uint64_t)n;
+		}
+	}
+	hash_final(h, d);
+	hash_hex(d, o->sha);
+	hash_free(h);
+	free(p);
+	return rv;
+}
+
+/* The headers of one signing: lines in o->lines, ends by NUL. */
+static void
+line(struct op *o, const char *name, const char *value)
+{
+	buf_printf(&o->lines, "%s: %s", name, value);
+	buf_addc(&o->lines, '\0');
+}
+
+/* An ETag without its quotes. */
+static char *
+unquoted(const char *etag)
+{
+	size_t	n = strlen(etag);
+
+	return n >= 2 && etag[0] == '"' && etag[n - 1] == '"' ?
+	    mem_ndup(etag + 1, n - 2) : mem_dup(etag);
+}
+
+static int
+is_read(const struct s3_req *q)
+{
+	return strcmp(q->method, "GET") == 0 ||
+	    strcmp(q->method, "HEAD") == 0;
+}
+
+static int
+put_lines(struct op *o, const char *host, const char *date,
+    const char *token, struct err *e)
+{
+	struct s3_req	*q = &o->q;
+	char		 b64[SIGN_B64_SHA], *tag;
+	size_t		 i;
+
+	buf_reset(&o->lines);
+	line(o, "Host", host);
+	line(o, "x-amz-date", date);
+	line(o, "x-amz-content-sha256", o->sha);
+	if (token != NULL)
+		line(o, "x-amz-security-token", token);
+	if (q->flags & S3_IF_NONE)
+		line(o, "If-None-Match", "*");
+	if (q->if_match != NULL) {
+		tag = is_read(q) ? mem_dup(q->if_match) :
+		    unquoted(q->if_match);
+		line(o, "If-Match", tag);
+		free(tag);
+	}
+	if (q->range != NULL)
+		line(o, "Range", q->range);
+	if (q->range != NULL && q->if_range != NULL)
+		line(o, "If-Range", q->if_range);
+	if (q->flags & S3_CHECKSUM && is_read(q))
+		line(o, "x-amz-checksum-mode", "ENABLED");
+	else if (q->flags & S3_CHECKSUM) {
+		if (sign_b64_sha(o->sha, b64) == -1)
+			return err_set(e, MSG_SOFTWARE, "%s: sha256: not 64 "
+			    "hex digits", o->name);
+		line(o, "x-amz-sdk-checksum-algorithm", "SHA256");
+		line(o, "x-amz-checksum-sha256", b64);
+	}
+	if (q->flags & S3_MD5) {
+		if (sign_b64_md5(q->body, (size_t)q->n, b64, e) == -1)
+			return -1;
+		line(o, "Content-MD5", b64);
+	}
+	for (i = 0; q->headers != NULL && q->headers[i] != NULL; i++) {
+		buf_str(&o->lines, q->headers[i]);
+		buf_addc(&o->lines, '\0');
+	}
+	return 0;
+}
+
+/* Where it goes: Host, and the path as sent and signed. */
+static void
+put_place(struct op *o, char *host, size_t sz, struct buf *path)
+{
+	struct s3	*s = o->s;
+	struct place	*p = place_of(s, o->q.bucket, 0);
+	int		 virtual = is_virtual(s, o->q.bucket);
+	char		 aws[S3_REGION_MAX + 64];
+	const char	*base = s->host;
+
+	if (s->aws && p != NULL && p->region[0] != '\0') {
+		aws_host(s, p->region, aws, sizeof(aws));
+		base = aws;
+	}
+	if (p != NULL && p->host != NULL)
+		(void)snprintf(host, sz, "%s", p->host);
+	else
+		(void)snprintf(host, sz, "%s%s%s", virtual ? o->q.bucket : "",
+		    virtual ? "." : "", base);
+	buf_str(path, s->base);
+	if (!virtual) {
+		buf_addc(path, '/');
+		sign_encode(path, o->q.bucket, 0);
+	}
+	if (o->q.key != NULL || virtual)
+		buf_addc(path, '/');
+	if (o->q.key != NULL)
+		sign_encode(path, o->q.key, 1);
+}
+
+static void on_net(void *, const struct net_res *, const struct err *);
+
+static int
+on_body(void *arg, int status, const void *p, size_t n, struct err *e)
+{
+	struct op	*o = arg;
+
+	if (status >= 200 && status < 300) {
+		o->got += n;
+		if (o->q.max != 0 && o->got > o->q.max)
+			return err_set(e, MSG_DATAERR, "%s: larger than %llu "
+			    "bytes", o->name, (unsigned long long)o->q.max);
+		if (o->q.sink != NULL)
+			return o->q.sink(o->q.arg, status, p, n, e);
+	}
+	/* more of an <Error> than this is of no use to anyone */
+	if (status >= 300 && o->body.len + n > S3_ERROR_MAX)
+		return 0;
+	buf_add(&o->body, p, n);
+	if (o->body.over)
+		return err_set(e, MSG_DATAERR, "%s: the answer is larger than "
+		    "%zu bytes", o->name, o->body.max);
+	return 0;
+}
+
+/* Sign it and send it: once more with what has been learned. */
+static int
+send_op(struct op *o, struct err *e)
+{
+	struct s3		*s = o->s;
+	struct place		*p = place_of(s, o->q.bucket, 0);
+	const char		*headers[SIGN_HEADERS + 2], *at, *end;
+	struct sign_keys	 k = { NULL, NULL, NULL };
+	struct sign_req		 sq;
+	struct net_req		 nq;
+	struct buf		 path, query;
+	char			 host[S3_BUCKET_MAX + 512], date[SIGN_DATE];
+	size_t			 n = 0;
+	int			 rv = -1;
+
+	buf_init(&path, S3_URL_MAX);
+	buf_init(&query, S3_URL_MAX);
+	if (s->cred != NULL && cred_get(s->cred, &k, e) == -1)
+		goto done;
+	sign_date(io_wall_ns() + s->skew, date);
+	put_place(o, host, sizeof(host), &path);
+	sign_query(&query, o->q.query, o->q.n_query);
+	if (put_lines(o, host, date, k.token, e) == -1)
+		goto done;
+	end = (const char *)o->lines.p + o->lines.len;
+	for (at = (const char *)o->lines.p; at < end; at += strlen(at) + 1) {
+		if (n == SIGN_HEADERS) {
+			err_set(e, MSG_USAGE, "%s: too many headers",
+			    o->name);
+			goto done;
+		}
+		headers[n++] = at;
+	}
+	headers[n] = NULL;
+	if (s->cred != NULL) {
+		memset(&sq, 0, sizeof(sq));
+		sq.method = o->q.method;
+		sq.path = buf_cstr(&path);
+		sq.query = buf_cstr(&query);
+		sq.headers = headers;
+		sq.payload = o->sha;
+		sq.region = p != NULL && p->region[0] != '\0' ? p->region :
+		    s->region;
+		sq.service = "s3";
+		sq.date = date;
+		buf_reset(&o->auth);
+		buf_str(&o->auth, "Authorization: ");
+		if (sign_v4(&o->auth, &sq, &k, e) == -1)
+			goto done;
+		headers[n++] = buf_cstr(&o->auth);
+		headers[n] = NULL;
+	}
+	buf_reset(&o->url);
+	buf_printf(&o->url, "%s://%s", s->scheme, host);
+	buf_str(&o->url, buf_cstr(&path));
+	if (query.len > 0) {
+		buf_addc(&o->url, '?');
+		buf_str(&o->url, buf_cstr(&query));
+	}
+	if (o->url.over || o->lines.over || path.over || query.over) {
+		err_set(e, MSG_USAGE, "%s: too long", o->name);
+		goto done;
+	}
+	memset(&nq, 0, sizeof(nq));
+	nq.method = o->q.method;
+	nq.url = buf_cstr(&o->url);
+	nq.headers = headers;
+	nq.body = o->q.body;
+	nq.fd = o->q.fd;
+	nq.off = o->q.off;
+	nq.n = o->q.n;
+	/* an <Error> may be larger than what is wanted */
+	nq.max = o->q.max != 0 && o->q.max < S3_ERROR_MAX ? S3_ERROR_MAX :
+	    o->q.max;
+	nq.timeout = o->q.timeout;
+	nq.stall = o->q.stall;
+	nq.flags = NET_NOREDIR | (o->q.flags & S3_EXPECT ? NET_EXPECT : 0);
+	/* an unknown outcome costs more than a connection */
+	if (o->q.flags & S3_IF_NONE || (o->q.if_match != NULL &&
+	    !is_read(&o->q)))
+		nq.flags |= NET_FRESH;
+	nq.sink = on_body;
+	nq.arg = o;
+	buf_reset(&o->body);
+	o->got = 0;
+	rv = net_start(s->n, &nq, on_net, o, e);
+done:
+	buf_free(&path);
+	buf_free(&query);
+	return rv;
+}
+
+int
+s3_start(struct s3 *s, const struct s3_req *q,
+    void (*done)(void *arg, const struct s3_res *r, const struct err *e),
+    void *arg, struct err *e)
+{
+	struct op	*o;
+	size_t		 sz;
+
+	if (check_bucket(q->bucket, e) == -1)
+		return -1;
+	if (q->key != NULL && (*q->key == '\0' ||
+	    strlen(q->key) > S3_KEY_MAX))
+		return err_set(e, MSG_USAGE, "s3://%s: a key has 1 to %d "
+		    "bytes", q->bucket, S3_KEY_MAX);
+	o = mem_zero(1, sizeof(*o));
+	o->s = s;
+	o->q = *q;
+	o->done = done;
+	o->arg = arg;
+	sz = strlen(q->bucket) + (q->key != NULL ? strlen(q->key) : 0) + 7;
+	o->name = mem_alloc(sz);
+	(void)snprintf(o->name, sz, "s3://%s%s%s", q->bucket,
+	    q->key != NULL ? "/" : "", q->key != NULL ? q->key : "");
+	buf_init(&o->lines, S3_URL_MAX);
+	buf_init(&o->auth, S3_URL_MAX);
+	buf_init(&o->url, S3_URL_MAX);
+	buf_init(&o->body, (size_t)S3_XML_MAX);
+	o->next = s->list;
+	if (o->next != NULL)
+		o->next->prev = o;
+	s->list = o;
+	if (digest_body(o, e) == 0 && send_op(o, e) == 0)
+		return 0;
+	op_free(o);
+	return -1;
+}
+
+void
+s3_cancel(struct s3 *s, const void *arg)
+{
+	struct op	*o, *next;
+
+	for (o = s->list; o != NULL; o = next) {
+		next = o->next;
+		if (o->arg == arg)
+			op_drop(o);
+	}
+}
+
+/*
+ * Answers.
+ */
+
+/* What an <Error> says. */
+struct said {
+	char	code[64], region[S3_REGION_MAX], text[S3_TEXT_MAX];
+};
+
+/* 1 when the body is an <Error>, and what it says. */
+static int
+read_error(const struct buf *b, struct said *said)
+{
+	struct xml	x;
+	enum xml_type	t;
+	int		rv = 0;
+
+	memset(said, 0, sizeof(*said));
+	if (b->len == 0)
+		return 0;
+	xml_init(&x, b->p, b->len);
+	if (xml_next(&x) == XML_OPEN && strcmp(x.name, "Error") == 0) {
+		rv = 1;
+		while ((t = xml_next(&x)) == XML_OPEN || t == XML_CLOSE) {
+			if (t != XML_CLOSE || x.depth != 1)
+				continue;
+			if (strcmp(x.name, "Code") == 0)
+				(void)snprintf(said->code, sizeof(said->code),
+				    "%s", x.str);
+			else if (strcmp(x.name, "Message") == 0)
+				(void)snprintf(said->text, sizeof(said->text),
+				    "%s", x.str);
+			else if (strcmp(x.name, "Region") == 0 &&
+			    is_region(x.str))
+				(void)snprintf(said->region,
+				    sizeof(said->region), "%s", x.str);
+		}
+	}
+	xml_clear(&x);
+	return rv;
+}
+
+/* Is host ours, or a name below the endpoint's domain? */
+static int
+is_ours(const struct s3 *s, const char *host)
+{
+	const char	*domain = s->aws ? strstr(s->host, ".amazonaws.") :
+			     s->host;
+	size_t		 n = strlen(host), m;
+
+	if (strcmp(host, s->host) == 0)
+		return 1;
+	if (domain == NULL || !s->named)
+		return 0;
+	m = strlen(domain);
+	return n > m && strcmp(host + n - m, domain) == 0 &&
+	    (domain[0] == '.' || host[n - m - 1] == '.');
+}
+
+/* 301, 307, 400: the bucket is elsewhere. 1: sign anew for there. */
+static int
+learn_place(struct op *o, const struct net_res *r, const struct said *said)
+{
+	struct place	*p;
+	char		*region = NULL, *to = NULL;
+	const char	*h;
+	int		 rv = 0;
+
+	if (o->moved++ == S3_MOVES)
+		return 0;
+	region = net_header_dup(r, "x-amz-bucket-region");
+	if (region == NULL && said->region[0] != '\0')
+		region = mem_dup(said->region);
+	if ((r->status == 301 || r->status == 400 || r->status == 403) &&
+	    region != NULL && is_region(region)) {
+		p = place_of(o->s, o->q.bucket, 1);
+		rv = strcmp(p->region[0] != '\0' ? p->region : o->s->region,
+		    region) != 0;
+		(void)snprintf(p->region, sizeof(p->region), "%s", region);
+	} else if (r->status == 307 &&
+	    (to = net_header_dup(r, "location")) != NULL) {
+		h = strstr(to, "://");
+		if (h != NULL && (size_t)(h - to) == strlen(o->s->scheme) &&
+		    strncmp(to, o->s->scheme, (size_t)(h - to)) == 0) {
+			h += 3;
+			to[strcspn(h, "/?#") + (size_t)(h - to)] = '\0';
+			if (is_ours(o->s, h)) {
+				p = place_of(o->s, o->q.bucket, 1);
+				free(p->host);
+				p->host = mem_dup(h);
+				rv = 1;
+			}
+		}
+	}
+	free(region);
+	free(to);
+	return rv;
+}
+
+/* Was it refused unread, for a reason that can be mended here? */
+static int
+mend(struct op *o, const struct net_res *r, const struct said *said)
+{
+	struct s3	*s = o->s;
+	int64_t		 off = r->date != 0 ? r->date - io_wall_ns() : 0;
+
+	if (s->cred == NULL)
+		return 0;
+	if (r->status == 403 && !o->skewed && r->date != 0 &&
+	    (strcmp(said->code, "RequestTimeTooSkewed") == 0 ||
+	    strcmp(said->code, "RequestExpired") == 0 ||
+	    said->code[0] == '\0') &&
+	    (off - s->skew > S3_SKEW_NS || s->skew - off > S3_SKEW_NS)) {
+		o->skewed = 1;
+		s->skew = off;
+		return 1;
+	}
+	if (!o->renewed && (strcmp(said->code, "ExpiredToken") == 0 ||
+	    strcmp(said->code, "TokenRefreshRequired") == 0)) {
+		o->renewed = 1;
+		return cred_expired(s->cred) == 0;
+	}
+	if (r->status == 301 || r->status == 307 || r->status == 400 ||
+	    r->status == 403)
+		return learn_place(o, r, said);
+	return 0;
+}
+
+/* Codes that mean "again later", whatever status they come with. */
+static int
+is_busy(const char *code)
+{
+	return strcmp(code, "SlowDown") == 0 ||
+	    strcmp(code, "Throttling") == 0 ||
+	    strcmp(code, "ThrottlingException") == 0 ||
+	    strcmp(code, "TooManyRequests") == 0 ||
+	    strcmp(code, "RequestLimitExceeded") == 0 ||
+	    strcmp(code, "BandwidthLimitExceeded") == 0;
+}
+
+static int
+is_transient(const char *code)
+{
+	return is_busy(code) || strcmp(code, "InternalError") == 0 ||
+	    strcmp(code, "ServiceUnavailable") == 0 ||
+	    strcmp(code, "RequestTimeout") == 0;
+}
+
+static enum s3_outcome
+outcome(const struct op *o, const struct net_res *r, const char *code)
+{
+	if (is_read(&o->q))
+		return S3_REFUSED;
+	switch (r->status) {
+	case 0:
+		return r->sent ? S3_UNKNOWN : S3_REFUSED;
+	case 409:
+	case 412:
+		return S3_TAKEN;
+	case 404:
+		/* of an upload: it may be gone because it was completed */
+		return strcmp(o->q.method, "POST") == 0 &&
+		    strcmp(code, "NoSuchUpload") == 0 ? S3_UNKNOWN :
+		    S3_REFUSED;
+	case 408:
+		return S3_UNKNOWN;
+	case 501:
+		return S3_REFUSED;
+	default:
+		return r->status >= 300 && r->status < 500 ? S3_REFUSED :
+		    S3_UNKNOWN;
+	}
+}
+
+/* *e for an answer that is an error. */
+static void
+set_error(struct op *o, const struct net_res *r, const struct said *said,
+    struct err *e)
+{
+	int	code = net_status(r);
+
+	if (is_transient(said->code) || code == MSG_OK)
+		code = MSG_TEMPFAIL;
+	if (r->status >= 300 && r->status < 400)
+		code = MSG_DATAERR;
+	if (said->code[0] == '\0')
+		err_set(e, code, "%s: %s: status %d", o->name, o->s->label,
+		    r->status);
+	else
+		err_set(e, code, "%s: %d %s%s%s", o->name, r->status,
+		    said->code, said->text[0] != '\0' ? ": " : "",
+		    said->text);
+}
+
+static void
+on_net(void *arg, const struct net_res *r, const struct err *ne)
+{
+	struct op	*o = arg;
+	struct said	 said;
+	struct s3_res	 sr;
+	struct net_res	 none;
+	struct err	 e = { 0, "" };
+	int		 bad;
+
+	memset(&said, 0, sizeof(said));
+	/* a 200 may say <Error> too, but for what may be anything */
+	bad = ne == NULL && (r->status >= 300 || !is_read(&o->q)) &&
+	    read_error(&o->body, &said);
+	bad |= ne == NULL && r->status >= 300 && r->status != 304;
+	if (bad && r->status >= 300 && mend(o, r, &said)) {
+		if (send_op(o, &e) == 0)
+			return;
+		/* the new keys could not be had, say */
+		memset(&none, 0, sizeof(none));
+		none.length = none.retry_after = -1;
+		r = &none;
+		ne = &e;
+		bad = 0;
+	}
+	memset(&sr, 0, sizeof(sr));
+	sr.status = r->status;
+	sr.stale = r->stale;
+	sr.etag = r->etag;
+	sr.length = r->length;
+	sr.modified = r->modified;
+	sr.retry_after = r->retry_after;
+	sr.bytes = r->bytes;
+	sr.first = r->first;
+	sr.total = r->total;
+	sr.headers = r->headers;
+	sr.sha256 = net_header_dup(r, "x-amz-checksum-sha256");
+	sr.body = o->body;
+	(void)snprintf(sr.code, sizeof(sr.code), "%s", said.code);
+	sr.outcome = ne != NULL || bad ? outcome(o, r, said.code) : S3_DONE;
+	if (ne != NULL)
+		err_set(&e, ne->code, "%s: %s", o->name, ne->text);
+	else if (bad)
+		set_error(o, r, &said, &e);
+	o->done(o->arg, &sr, e.code != 0 ? &e : NULL);
+	free(sr.sha256);
+	op_free(o);
+}
+
+enum retry_what
+s3_judge(const struct s3_res *r, const struct err *e)
+{
+	struct net_res	n;
+
+	if (e == NULL)
+		return RETRY_GOOD;
+	memset(&n, 0, sizeof(n));
+	n.status = r->status;
+	n.stale = r->stale;
+	n.retry_after = r->retry_after;
+	if (r->status == 0)
+		return retry_judge(&n, e);
+	if (is_busy(r->code))
+		return RETRY_BUSY;
+	if (r->status < 300)
+		/* an <Error> in a 200 */
+		return e->code == MSG_TEMPFAIL ? RETRY_FAILED : RETRY_FINAL;
+	/* the client was too slow for it: says nothing of its health */
+	if (strcmp(r->code, "RequestTimeout") == 0)
+		return RETRY_BUSY;
+	return retry_judge(&n, NULL);
+}
+
+/*
+ * Waiting for one.
+ */
+
+struct wait {
+	struct s3		*s;
+	const struct s3_req	*q;
+	struct s3_res		*r;
+	struct err		*e;
+	int			 rv;	/* 1: under way */
+};
+
+static void
+on_done(void *arg, const struct s3_res *r, const struct err *e)
+{
+	struct wait	*w = arg;
+
+	*w->r = *r;
+	w->r->etag = r->etag != NULL ? mem_dup(r->etag) : NULL;
+	w->r->sha256 = r->sha256 != NULL ? mem_dup(r->sha256) : NULL;
+	w->r->headers = r->headers != NULL ? mem_dup(r->headers) : NULL;
+	buf_init(&w->r->body, (size_t)S3_XML_MAX);
+	buf_add(&w->r->body, r->body.p, r->body.len);
+	w->rv = e == NULL ? 0 : -1;
+	if (e != NULL)
+		*w->e = *e;
+}
+
+static int
+once(void *arg, enum retry_what *what, int64_t *after, struct err *e)
+{
+	struct wait	*w = arg;
+	struct err	 other = { 0, "" };
+	struct op	*o;
+
+	s3_res_clear(w->r);
+	memset(w->r, 0, sizeof(*w->r));
+	w->r->outcome = S3_REFUSED;
+	w->r->length = w->r->retry_after = -1;
+	w->rv = 1;
+	w->e = e;
+	if (s3_start(w->s, w->q, on_done, w, e) == -1)
+		return -1;
+	o = w->s->list;
+	while (w->rv == 1 && net_wait(w->s->n, 1000, &other) != -1)
+		continue;
+	if (w->rv == 1) {
+		/* a signal, most likely: it may have been applied */
+		op_drop(o);
+		w->r->outcome = is_read(w->q) ? S3_REFUSED : S3_UNKNOWN;
+		*e = other;
+		return -1;
+	}
+	*what = s3_judge(w->r, w->rv == 0 ? NULL : e);
+	*after = w->r->retry_after;
+	/* what may have been done is not sent again behind one's back */
+	if (!is_read(w->q) && (w->q->flags & S3_IF_NONE ||
+	    w->q->if_match != NULL || (strcmp(w->q->method, "POST") == 0 &&
+	    !(w->q->flags & S3_AGAIN)))) {
+		if (*what == RETRY_FAILED)
+			*what = RETRY_LOST;
+		else if (*what == RETRY_BUSY || *what == RETRY_STALE)
+			*what = RETRY_NONE;
+	}
+	return w->rv;
+}
+
+int
+s3_do(struct s3 *s, const struct s3_req *q, struct s3_res *r, struct err *e)
+{
+	struct wait		 w = { s, q, r, e, 1 };
+	enum retry_what		 what = RETRY_NONE;
+	int64_t			 after = -1;
+
+	memset(r, 0, sizeof(*r));
+	r->outcome = S3_REFUSED;
+	r->length = r->retry_after = -1;
+	/* a sink cannot take back what it was given */
+	if (s->r == NULL || q->sink != NULL)
+		return once(&w, &what, &after, e);
+	return retry_do(s->r, s->label, once, &w, e);
+}
