@@ -56,7 +56,8 @@ answer(struct http_req *q)
 		return q->target[1] == 'c' ? HTTP_CLOSE : HTTP_RESET;
 	case 'e': /* chunked; /e-cut ends in the middle */
 		(void)snprintf(b, sizeof(b), "HTTP/1.1 200 OK\r\n"
-		    "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n%s",
+		    "Transfer-Encoding: chunked\r\n"
+		    "Connection: close\r\n\r\n5\r\nhello\r\n%s",
 		    strcmp(q->target, "/e-cut") == 0 ? "6\r\nwor" :
 		    "6\r\n world\r\n0\r\n\r\n");
 		(void)http_send(q->fd, b, strlen(b));
@@ -286,12 +287,10 @@ broken(void)
 	    hits(&one, 'g') == 1, "no answer: sent, once");
 	/* on one that was kept: libcurl would send again */
 	(void)get("/a");
-	n = one.seen->conns;
 	tap_ok(fails("PUT", "/g", MSG_TEMPFAIL) && res.sent && res.stale,
 	    "no answer on a kept connection: 75");
-	tap_ok(hits(&one, 'g') == 2 && one.seen->conns == n,
-	    "not sent again behind our back");
 	(void)get("/a");
+	tap_ok(hits(&one, 'g') == 2, "not sent again behind our back");
 	tap_ok(fails("POST", "/h", MSG_TEMPFAIL) && res.stale &&
 	    hits(&one, 'h') == 1, "nor after a reset");
 	(void)get("/a");
