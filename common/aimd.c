@@ -10,7 +10,7 @@
 #include "banned.h"
 
 #define AIMD_MEAN	0.125	/* weight of a new latency */
-#define AIMD_FORGET	1.001	/* the best one grows old */
+#define AIMD_FORGET	1.00005	/* the best one grows old */
 
 void
 aimd_init(struct aimd *a, unsigned int ceiling)

@@ -859,7 +859,7 @@ race(struct s3 *s, struct net *n, const char *bucket, const char *key,
     struct race *c, struct err *e)
 {
 	struct s3_req	q;
-	char		body[S3_WRITERS][8];
+	char		body[S3_WRITERS][16];
 	int		i;
 
 	memset(c, 0, sizeof(*c));
