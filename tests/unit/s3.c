@@ -690,6 +690,7 @@ outcomes(void)
 	ends_as("ttt", S3_REFUSED, MSG_NOINPUT, "404: refused");
 	ends_as("zzz", S3_REFUSED, MSG_DATAERR, "501: refused");
 	fresh();
+	s3_res_clear(&res);
 	err.code = 0;
 	r = s3_mp_complete(s3, "ttt", "k", "id", &part, 1, 0, &res, &err);
 	tap_ok(r == -1 && res.outcome == S3_UNKNOWN,
