@@ -410,8 +410,6 @@ put_lines(struct op *o, const char *host, const char *date,
 	}
 	if (q->range != NULL)
 		line(o, "Range", q->range);
-	if (q->range != NULL && q->if_range != NULL)
-		line(o, "If-Range", q->if_range);
 	if (q->flags & S3_CHECKSUM && is_read(q))
 		line(o, "x-amz-checksum-mode", "ENABLED");
 	else if (q->flags & S3_CHECKSUM) {
@@ -967,14 +965,27 @@ int
 s3_do(struct s3 *s, const struct s3_req *q, struct s3_res *r, struct err *e)
 {
 	struct wait		 w = { s, q, r, e, 1 };
+	struct retry_op		 op = { 0, 0, 0 };
 	enum retry_what		 what = RETRY_NONE;
 	int64_t			 after = -1;
+	int			 rv;
 
 	memset(r, 0, sizeof(*r));
 	r->outcome = S3_REFUSED;
 	r->length = r->retry_after = -1;
-	/* a sink cannot take back what it was given */
-	if (s->r == NULL || q->sink != NULL)
+	if (s->r == NULL)
 		return once(&w, &what, &after, e);
+	if (q->sink != NULL) {
+		/* it cannot take back what it was given: once */
+		if (retry_ask(s->r, s->label, &op, e) == -1)
+			return -1;
+		rv = once(&w, &what, &after, e);
+		if (what == RETRY_FAILED)
+			what = RETRY_LOST;
+		else if (what == RETRY_BUSY || what == RETRY_STALE)
+			what = RETRY_NONE;
+		(void)retry_tell(s->r, s->label, &op, what, after, e->text);
+		return rv;
+	}
 	return retry_do(s->r, s->label, once, &w, e);
 }

@@ -18,6 +18,9 @@
  * - ETags are handed on with their quotes, as GET, HEAD and lists give
  *   them; if_match takes them so (and sends them for PUT without, as some
  *   servers match only that).
+ * - A range goes with if_match, which fails (412) when the object has
+ *   changed: If-Range is heeded neither by Ceph nor by Swift, which send
+ *   a piece of the new object.
  * - Redirects to another host are followed only within the endpoint's.
  * - A key is any 1 to 1024 bytes without NUL.
  * SPDX-License-Identifier: ISC
@@ -98,7 +101,6 @@ struct s3_req {
 	const char	*sha256;	/* hex, of the body; NULL: made here */
 	const char	*if_match;	/* an ETag, or NULL */
 	const char	*range;		/* "bytes=0-9", or NULL */
-	const char	*if_range;	/* an ETag: else the whole object */
 	uint64_t	 max;		/* as in net_req */
 	unsigned int	 timeout, stall;
 	unsigned int	 flags;

@@ -702,7 +702,7 @@ s3_mp_list(struct s3 *s, const char *bucket, const char *prefix,
     int (*f)(void *arg, const struct s3_upload *u, struct err *e),
     void *arg, struct err *e)
 {
-	struct sign_param	 v[5];
+	struct sign_param	 v[4];
 	struct s3_req		 q;
 	struct list		 l;
 	struct page		 p;
@@ -723,9 +723,8 @@ s3_mp_list(struct s3 *s, const char *bucket, const char *prefix,
 		req_init(&q, "GET", bucket, NULL);
 		q.max = S3_XML_MAX;
 		q.query = v;
+		/* not encoded: Ceph does it and does not say so */
 		v[q.n_query++] = (struct sign_param){ "uploads", NULL };
-		v[q.n_query++] = (struct sign_param){ "encoding-type",
-			"url" };
 		v[q.n_query++] = (struct sign_param){ "prefix", l.prefix };
 		if (key != NULL)
 			v[q.n_query++] = (struct sign_param){ "key-marker",

@@ -3,7 +3,9 @@
 # children install what is not (as root), or print the line that would.
 # Groups: build (libraries), test (make check, make demo), lint (make lint),
 # ci (clang with sanitizers), real (node and npm, for real ChromaDB servers:
-# 384 packages and half a minute, so that no other group brings them).
+# 384 packages and half a minute, so that no other group brings them), s3
+# (Ceph and Swift, 110 MB, for tests/s3.t, which skips without; Debian
+# starts no service of theirs while this installs them).
 # Silent and quick when nothing is missing.
 # Tried on bare Debian 12 and 13 with gcc and make.
 # SPDX-License-Identifier: ISC
@@ -17,6 +19,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 lib() { have "$PKG_CONFIG" && "$PKG_CONFIG" --exists "$1" 2>/dev/null; }
 msgpack() { lib msgpack-c || lib msgpack; }
 pymsgpack() { /usr/bin/python3 -c 'import msgpack' 2>/dev/null; }
+swift() { [ -e "/usr/bin/swift-$1-server" ]; }
 # does this compiler link with its sanitizers?
 sanitizers() {
 	echo 'int main(void) { return 0; }' |
@@ -68,12 +71,26 @@ missing() {
 				echo "clang's sanitizers: $(clang_rt)"
 			fi
 			;;
+		s3)
+			have radosgw || echo "Ceph's gateway: radosgw"
+			have ceph-mon || echo "Ceph's monitor: ceph-mon"
+			have ceph-osd || echo "Ceph's OSD: ceph-osd"
+			have ceph || echo "Ceph's commands: ceph-common"
+			swift proxy || echo "Swift's proxy: swift-proxy"
+			swift account ||
+			    echo "Swift's accounts: swift-account"
+			swift container ||
+			    echo "Swift's containers: swift-container"
+			swift object || echo "Swift's objects: swift-object"
+			have s3cmd || echo "s3cmd: s3cmd"
+			have openssl || echo "openssl: openssl"
+			;;
 		real)
 			have node || echo "node: nodejs"
 			have npm || echo "npm: npm"
 			;;
 		*)
-			echo "usage: deps.sh build|test|lint|ci|real..." >&2
+			echo "usage: deps.sh build|test|lint|ci|real|s3..." >&2
 			exit 64
 			;;
 		esac
@@ -113,6 +130,17 @@ if [ "$(id -u)" != 0 ]; then
 fi
 DEBIAN_FRONTEND=noninteractive
 export DEBIAN_FRONTEND
+# the tests start servers of their own: no package is to start one
+policy=/usr/sbin/policy-rc.d
+case " $* " in
+*" s3 "*)
+	if [ ! -e $policy ]; then
+		trap 'rm -f $policy' EXIT
+		printf '#!/bin/sh\nexit 101\n' >$policy
+		chmod 755 $policy
+	fi
+	;;
+esac
 apt-get -qq -o DPkg::Lock::Timeout=300 update >&2
 # a second round: some names follow from what the first installed
 for round in 1 2; do

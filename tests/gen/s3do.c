@@ -2,7 +2,7 @@
  * s3do: the calls of s3.h from a shell, for tests alone.  Keys are bytes
  * of the command line; what it prints of them is encoded as in URLs.
  *
- *	s3do [-ancx] [-i ETAG] [-I ETAG] [-k N] [-P N] [-p PROFILE]
+ *	s3do [-ancx] [-i ETAG] [-k N] [-P N] [-p PROFILE]
  *	    [-r RANGE] VERB s3://bucket/key [ARG ...]
  *
  * make URL		create the bucket
@@ -19,6 +19,7 @@
  * parts URL		of each upload of the key
  * probe URL		EXCLUDES IGNORES LACKS RACES
  * race URL N		N conditional writes at once: how many won
+ * fill URL N		N empty objects, URL0 and so on
  *
  * -x prints "STATUS CODE OUTCOME" of what failed, on stdout.
  * SPDX-License-Identifier: ISC
@@ -45,7 +46,7 @@
 static struct s3	*s3;
 static struct net	*net;
 static unsigned int	 parallel = 4, kill_after, flags;
-static const char	*if_match, *if_range, *range;
+static const char	*if_match, *range;
 static int		 anonymous, tell;
 
 static void
@@ -114,7 +115,6 @@ get(const char *bucket, const char *key, const char *file)
 	q.fd = -1;
 	q.max = UINT64_MAX;
 	q.range = range;
-	q.if_range = if_range;
 	q.if_match = if_match;
 	q.sink = to_fd;
 	q.arg = &fd;
@@ -376,6 +376,31 @@ race(const char *bucket, const char *key, unsigned int n)
 }
 
 static void
+fill(const char *bucket, const char *key, unsigned int n)
+{
+	char		(*keys)[S3_KEY_MAX] = mem_zero(n, sizeof(*keys));
+	struct s3_req	q;
+	struct err	e = { 0, "" };
+	unsigned int	i;
+
+	for (i = 0; i < n; i++) {
+		(void)snprintf(keys[i], sizeof(keys[i]), "%s%u", key, i);
+		memset(&q, 0, sizeof(q));
+		q.method = "PUT";
+		q.bucket = bucket;
+		q.key = keys[i];
+		q.fd = -1;
+		if (s3_start(s3, &q, on_racer, NULL, &e) == -1)
+			die(&e, NULL);
+	}
+	while (net_running(net) > 0)
+		if (net_wait(net, 1000, &e) == -1)
+			die(&e, NULL);
+	(void)printf("%u\n", won);
+	free(keys);
+}
+
+static void
 run(const char *verb, const char *bucket, const char *key, int argc,
     char **argv)
 {
@@ -435,6 +460,8 @@ run(const char *verb, const char *bucket, const char *key, int argc,
 		(void)printf("%s\n", names[x]);
 	} else if (strcmp(verb, "race") == 0 && argc == 1)
 		race(bucket, key, (unsigned int)strtoul(argv[0], NULL, 10));
+	else if (strcmp(verb, "fill") == 0 && argc == 1)
+		fill(bucket, key, (unsigned int)strtoul(argv[0], NULL, 10));
 	else
 		msg_die(MSG_USAGE, "%s: no such verb, or its operands",
 		    verb);
@@ -454,7 +481,7 @@ main(int argc, char **argv)
 
 	msg_init("s3do");
 	io_catch_signals();
-	while ((c = getopt(argc, argv, "anci:I:k:P:p:r:x")) != -1)
+	while ((c = getopt(argc, argv, "anci:k:P:p:r:x")) != -1)
 		switch (c) {
 		case 'a':
 			anonymous = 1;
@@ -467,9 +494,6 @@ main(int argc, char **argv)
 			break;
 		case 'i':
 			if_match = optarg;
-			break;
-		case 'I':
-			if_range = optarg;
 			break;
 		case 'k':
 			kill_after = (unsigned int)strtoul(optarg, NULL, 10);

@@ -3,6 +3,7 @@
  * and what becomes of requests to servers that say odd things.
  * SPDX-License-Identifier: ISC
  */
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <errno.h>
@@ -431,6 +432,7 @@ keys(void)
 {
 	struct cred_conf conf;
 	struct sign_keys k;
+	struct rlimit	 core;
 	struct cred	*c;
 	char		 b[128];
 
@@ -482,6 +484,9 @@ keys(void)
 	    strcmp(conf.endpoint, "http://two") == 0,
 	    "of the environment");
 	cred_conf_clear(&conf);
+
+	tap_ok(getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_cur == 0 &&
+	    core.rlim_max == 0, "who holds keys leaves no core");
 
 	/* metadata services */
 	forget_env();
@@ -749,7 +754,7 @@ main(void)
 {
 	char	b[128];
 
-	tap_plan(85);
+	tap_plan(86);
 	msg_init("s3");
 	if (mkdtemp(dir) == NULL || http_start(&web, answer) == -1)
 		return 99;

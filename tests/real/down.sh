@@ -1,0 +1,19 @@
+#!/bin/sh
+# down.sh DIR: end the processes that rgw.sh or swift.sh began, those and
+# no others, and wait for it.
+# SPDX-License-Identifier: ISC
+dir=${1:?usage: down.sh DIR}
+[ -s "$dir/pids" ] || exit 0
+pids=$(cat "$dir/pids")
+# shellcheck disable=SC2086 # a list of numbers
+kill $pids 2>/dev/null
+n=0
+for p in $pids; do
+	while kill -0 "$p" 2>/dev/null; do
+		n=$((n + 1))
+		[ $n -ne 100 ] || kill -9 "$p" 2>/dev/null
+		[ $n -lt 200 ] || exit 1
+		sleep 0.05
+	done
+done
+rm -f "$dir/pids"
