@@ -34,7 +34,8 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
 	db arc item ledger pickle hnsw team vec hnsw_graph hnsw_build manifest \
 	plan chroma chroma_walk \
-	chroma_ours chroma_read chroma_check batch batch_check dstore \
+	chroma_ours chroma_read chroma_check chroma_conf chroma_schema \
+	chroma_rows chroma_write batch batch_check dstore \
 	dstore_check store check spill ckpt ticket target target_local
 
 OBJS = $(MODS:%=$(B)/common/%.o)
@@ -113,7 +114,7 @@ check:
 check-chroma:
 	@contrib/deps.sh build test
 	@$(MAKE) all
-	@B=$(B) tests/real/chroma-read.sh
+	@B=$(B) tests/real/check.sh
 
 demo:
 	@contrib/deps.sh build test
@@ -125,6 +126,7 @@ bench:
 	@contrib/deps.sh build test
 	@$(MAKE) all gens
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/merge.sh
+	B=$(B) BIN=$(B)/bin GEN=$(B)/gen tests/bench/chroma.sh
 
 CSRC = $(wildcard common/*.c bin/*.c tests/*/*.c)
 SHSRC = $(wildcard contrib/*.sh examples/*.sh tests/*.sh tests/*.t \
