@@ -18,6 +18,11 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
+/* the plain loops are worth what the compiler makes of them */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3")
+#endif
+
 #define LANES 32	/* partial sums of a float distance */
 
 static int32_t
