@@ -138,6 +138,7 @@ CPPCHECK_NOT = --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 	--suppress='nullPointerOutOfMemory:tests/unit/*' \
 	--suppress='nullPointerArithmeticOutOfMemory:tests/unit/*' \
 	--suppress=uninitvar:common/chroma_read.c \
+	--suppress=uninitvar:common/chroma_walk.c \
 	--suppress=uninitvar:common/manifest.c
 lint:
 	@contrib/deps.sh build lint
