@@ -275,7 +275,9 @@ chroma_conf_init(struct chroma_conf *o, const struct item_coll *c,
 
 	memset(o, 0, sizeof(*o));
 	if (c->config != NULL)
-		bad = take(c, "uuid", &uuid) == -1 ||
+		bad = *c->config != '{' ||
+		    !json_valid(c->config, strlen(c->config)) ||
+		    take(c, "uuid", &uuid) == -1 ||
 		    take(c, "config", &o->config) == -1 ||
 		    take(c, "schema", &o->schema) == -1 ||
 		    take(c, "metadata", &o->metadata) == -1;
