@@ -35,6 +35,7 @@
 #include "banned.h"
 
 #define BUILT	"built"		/* below the work directory of -o */
+#define PROOF_TMP "proof.tmp"	/* of staging: what SQLite spills there */
 #define NAMED	20		/* plan lines named one by one */
 
 struct opts {
@@ -489,12 +490,13 @@ struct proof {
 };
 
 static void
-prove(const char *dir, enum store_format format, struct proof *p)
+prove(const char *dir, enum store_format format, const char *tmp,
+    struct proof *p)
 {
 	struct check_summary	s;
 	struct check_verdict	v;
 	struct err		e = { 0, "" };
-	struct sandbox_path	 box[2];
+	struct sandbox_path	 box[3];
 	int			 r;
 
 	memset(&s, 0, sizeof(s));
@@ -504,7 +506,11 @@ prove(const char *dir, enum store_format format, struct proof *p)
 	box[0].write = 0;
 	box[1].path = "/dev/urandom";
 	box[1].write = 0;
-	if (sandbox_start(box, 2, &e) != -1) {
+	/* SQLite sorts there what it cannot hold */
+	box[2].path = tmp;
+	box[2].write = 1;
+	db_set_tmpdir(tmp);
+	if (sandbox_start(box, 3, &e) != -1) {
 		r = check_store(dir, format, CHECK_ALLOW_EMPTY | CHECK_OURS,
 		    &s, &v, &e);
 		if (r == 1)
@@ -551,23 +557,26 @@ verify(struct merge *m, struct manifest *man, const struct join_counts *c,
     uint64_t *bytes, struct err *e)
 {
 	struct proof	p;
-	char		hex[HASH_HEX];
+	struct err	gone = { 0, "" };
+	char		hex[HASH_HEX], *tmp;
 	pid_t		pid;
 	int		fd[2], st, listed;
 	ssize_t		n;
 
 	if (pipe(fd) == -1)
 		return err_sys(e, errno, "pipe");
-	pid = fork();
+	tmp = join(m->f.stage.path, PROOF_TMP);
+	pid = mkdir(tmp, 0700) == -1 && errno != EEXIST ? -1 : fork();
 	if (pid == -1) {
-		err_sys(e, errno, "fork");
+		err_sys(e, errno, "%s, or fork", tmp);
 		(void)close(fd[0]);
 		(void)close(fd[1]);
+		free(tmp);
 		return -1;
 	}
 	if (pid == 0) {
 		(void)close(fd[0]);
-		prove(m->store, m->format, &p);
+		prove(m->store, m->format, tmp, &p);
 		_exit(io_write(fd[1], &p, sizeof(p)) == -1);
 	}
 	(void)close(fd[1]);
@@ -578,6 +587,8 @@ verify(struct merge *m, struct manifest *man, const struct join_counts *c,
 		(void)kill(pid, SIGKILL);
 	while (waitpid(pid, &st, 0) == -1 && errno == EINTR)
 		;
+	free(tmp);
+	(void)io_rmtree(m->f.stage.dirfd, PROOF_TMP, &gone);
 	if (listed == -1)
 		return -1;
 	if (io_signal() != 0)
