@@ -5,16 +5,16 @@
  */
 #include "dpublish.h"
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "buf.h"
 #include "check.h"
 #include "db.h"
 #include "io.h"
@@ -301,33 +301,7 @@ ask_in(const char *tmp, const char *path, enum store_format fmt,
 	    "nothing", path);
 }
 
-/* The worker's answer into *a; -1 when it gave none. */
-static int
-ask_in(const char *path, enum store_format fmt, const char *tmp,
-    struct answer *a, struct err *e)
-{
-	struct err	 gone = { 0, "" };
-	const char	*in = getenv("DSTAGE");
-	struct buf	 tmp;
-	int		 rv;
-
-	if (in == NULL || *in == '\0')
-		in = getenv("TMPDIR");
-	if (in == NULL || *in != '/')
-		in = "/var/tmp";
-	buf_init(&tmp, 16384);
-	buf_printf(&tmp, "%s/dpublish.XXXXXX", in);
-	if (tmp.over || mkdtemp(buf_cstr(&tmp)) == NULL)
-		rv = err_sys(e, errno, "%s: a temporary directory", in);
-	else {
-		rv = ask_in(buf_cstr(&tmp), path, fmt, a, e);
-		(void)io_rmtree(AT_FDCWD, buf_cstr(&tmp), &gone);
-	}
-	buf_free(&tmp);
-	return rv;
-}
-
-/* The same, with a directory in staging for the worker alone. */
+/* The same, in a directory of staging that is the worker's alone. */
 static int
 ask(const char *path, enum store_format fmt, const struct stage *s,
     struct answer *a, struct err *e)
@@ -343,7 +317,7 @@ ask(const char *path, enum store_format fmt, const struct stage *s,
 		    s->path);
 	if (mkdirat(s->dirfd, name, 0700) == -1)
 		return err_sys(e, errno, "%s", tmp);
-	rv = ask_in(path, fmt, tmp, a, e);
+	rv = ask_in(tmp, path, fmt, a, e);
 	if (io_rmtree(s->dirfd, name, &f) == -1)
 		msg_info("%s: %s", s->path, f.text);
 	return rv;
