@@ -6,13 +6,12 @@
 // SPDX-License-Identifier: ISC
 import fs from "node:fs";
 import path from "node:path";
-import { answers, killedMidway, mustRead, wanted, withoutArrays }
+import { answers, killedMidway, mustRead, restarted, wanted, withoutArrays }
     from "./lib/judge.mjs";
 import { apply, clone } from "./lib/model.mjs";
 import { Chance, Server, WORK, Writer, begin, copy, deletions, manifest,
     pipeline, remake, run, sql, stages } from "./lib/server.mjs";
-import { compare, overlaid, parse, same, size, text }
-    from "./lib/values.mjs";
+import { compare, overlaid, parse, text } from "./lib/values.mjs";
 
 const [build, whatArg, seedArg, roundsArg, jobsArg, ...versions] =
     process.argv.slice(2);
@@ -43,6 +42,9 @@ async function level(dir) {
 
 const opens = (version, { sysdb, metadb }) => !/^1\.0\./.test(version) ||
     sysdb <= 9 && metadb <= 5;
+const hasArrays = (all) => [...all.values()].some((c) =>
+    [...c.records.values()].some((r) => [...r.meta.values()]
+	.some(Array.isArray)));
 const showsArrays = (version) => /^1\.([3-9]|\d\d)\./.test(version);
 
 // -- a server goes on with it ---
@@ -131,8 +133,12 @@ async function openedBy(h, version, made, want, inputs, large) {
 		if (!await judged(h, `${version} again`, server, model,
 		    { slack: 4, arrays }))
 			return null;
-		const final = await server.all();
+		let final = await server.all();
 		await server.kill();
+		// arrays that this server does not show are there all the same
+		if (!arrays && hasArrays(want))
+			final = await restarted({ version: versions.at(-1) },
+			    dir);
 		await givenBack(h, version, dir, want, final, inputs);
 		return { dir, final };
 	} finally {
@@ -303,16 +309,19 @@ async function sameCollections(h, dir, made) {
 			await server.kill();
 		}
 	}
+	// servers say l2 of what Python wrote, whatever they reckon with
+	const wrong = /legacy/.test(dir);
+	const said = (c, k) => canon(c.get(k)).replace(wrong ?
+	    /space:s:\w+/ : /^$/, "");
 	for (const c of shown[0]) {
 		const name = text(c.get("name"));
 		const x = shown[1].find((y) => text(y.get("name")) === name);
 		for (const k of ["id", "metadata", "dimension",
 		    "configuration_json"])
-			if (x === undefined || canon(c.get(k)) !==
-			    canon(x.get(k)))
+			if (x === undefined || said(c, k) !== said(x, k))
 				h.bad.push(`collection ${name}: ${k}: want ` +
-				    `${canon(c.get(k))}, got ` +
-				    canon(x?.get(k)));
+				    `${said(c, k)}, got ` +
+				    (x && said(x, k)));
 	}
 }
 
@@ -608,7 +617,8 @@ await Promise.all(Array.from({ length: Number(jobsArg) }, async () => {
 console.log("directories opened: " + [...by].map(([v, n]) =>
     `${v}: ${n}`).join(", "));
 console.log(`${tasks.length} tasks: ${total.records} records held against ` +
-    `what was given, ${total.filters} filters, ${total.found} of ${total.asked} ` +
+    `what was given, ${total.filters} filters, ` +
+    `${total.found} of ${total.asked} ` +
     `neighbours, ${total.taken} of ${total.sent} batches taken, ` +
     `${total.generations} generations, ${total.tombstones} deletions given ` +
     `back, ${total.hot} hot, ${total.dead} that their server cannot read: ` +
