@@ -113,7 +113,7 @@ check:
 # what cannot be had is skipped, and said.  ROUNDS, SEED, VERSIONS widen it.
 check-chroma:
 	@contrib/deps.sh build test
-	@$(MAKE) all
+	@$(MAKE) all gens
 	@B=$(B) tests/real/check.sh
 
 demo:
