@@ -30,7 +30,6 @@
 #define FLAG_DELETED	1
 #define FLAG_AT		2	/* byte of an element that holds the flag */
 #define CODES_FILE	"codes.tmp"
-#define CODES_WORTH	16	/* old elements to a new one, for codes */
 
 struct hnsw_build {
 	struct hnsw_params	 p;
@@ -437,8 +436,7 @@ map(struct hnsw_build *b, struct err *e)
 	g->level0 = b->map;
 	g->n = b->n;
 	g->up = mem_resize(g->up, (size_t)b->n, sizeof(*g->up));
-	/* to code all would cost more than a few searches on floats */
-	if (g->n - g->n_old < g->n / CODES_WORTH || !hnsw_graph_codes_fit(g))
+	if (g->n == g->n_old || !hnsw_graph_codes_fit(g))
 		return 0;
 	b->codes_len = (size_t)b->n * hnsw_graph_stride(g->dim);
 	b->codes = g->codes = scratch_map(b, b->codes_len, e);

@@ -341,6 +341,10 @@ kernels(void)
 		good &= a->dot_i16(x[0], x[1], n) ==
 		    b->dot_i16(x[0], x[1], n);
 		n = (size_t)(1 + round % 101);
+		memset(x, 0, sizeof(x));
+		a->code(y[1], 1000, x[0], n > 96 ? 96 : n);
+		b->code(y[1], 1000, x[1], n > 96 ? 96 : n);
+		good &= memcmp(x[0], x[1], sizeof(x[0])) == 0;
 		good &= a->l2_f32(y[0], y[1], n) == b->l2_f32(y[0], y[1], n);
 		good &= a->dot_f32(y[0], y[1], n) ==
 		    b->dot_f32(y[0], y[1], n);
