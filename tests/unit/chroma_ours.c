@@ -29,6 +29,8 @@
 #define N_IDS 300	/* ids of collection "cos", every seventh dead */
 #define DIM 12
 #define FLIPS 300
+#define LONG 40000	/* bytes of an id */
+#define N_LONG 90	/* of them: two maps of CHROMA_SMALL */
 #define OTHER 3		/* dimension of "ip" */
 
 struct rec {
@@ -807,6 +809,71 @@ test_flips(void)
 	(void)close(fd);
 }
 
+/* Ids so long that the index is mapped in a table and not in memory. */
+static void
+test_long(void)
+{
+	static char		 dir[256], id[LONG + 1];
+	struct chroma_writer	*w;
+	struct err		 e = { 0, "" };
+	struct hash		*h = hash_new(), *all = hash_new();
+	struct item_coll	 c = colls[0];
+	struct item		 it;
+	struct store		*s;
+	unsigned char		 d[HASH_LEN];
+	char			 hex[HASH_HEX], reason[400];
+	uint64_t		 live = n_live, total = n_recs;
+	float			 v[DIM];
+	size_t			 i, k;
+	int			 r = -1;
+
+	(void)snprintf(dir, sizeof(dir), "%s/long", top);
+	if (mkdir(dir, 0700) == -1)
+		die(dir, NULL);
+	if ((w = chroma_create(dir, &c, 1, srcs, 2, 1, &e)) == NULL)
+		die("chroma_create", &e);
+	item_content_start(all);
+	memset(id, 'x', LONG);
+	for (i = 0; i < N_LONG; i++) {
+		memset(&it, 0, sizeof(it));
+		id[LONG - 1] = (char)('0' + i % 10);
+		id[LONG - 2] = (char)('0' + i / 10);
+		it.id = id;
+		it.id_len = LONG;
+		for (k = 0; k < DIM; k++)
+			v[k] = random_float();
+		it.vec = v;
+		it.meta = "{}";
+		it.meta_len = 2;
+		item_digest(h, c.name, DIM, &it);
+		item_content_add(all, c.name, &it);
+		if (chroma_put(w, &it, &e) == -1)
+			die("chroma_put", &e);
+	}
+	hash_final(all, d);
+	hash_hex(d, hex);
+	if (chroma_finish(w, hex, N_LONG, 0, &e) == -1)
+		die("chroma_finish", &e);
+	n_live = n_recs = N_LONG;
+	manifest(dir);
+	tap_is(verdict(dir, 0, reason), "ok", "long ids: ok");
+	tap_is(verdict(dir, CHECK_OURS, reason), "ok", "long ids: ok, as ours");
+	s = store_open(dir, STORE_CHROMA, 0, &e);
+	for (i = 0; s != NULL && (r = store_next(s, &it, &e)) == 1; i++)
+		if (it.id_len != LONG)
+			break;
+	tap_ok(r == 0 && i == N_LONG, "long ids: %zu of %d%s%s", i, N_LONG,
+	    r == -1 ? ": " : "", e.text);
+	store_close(s);
+	ledger(dir, "UPDATE record SET label = 3 - label WHERE label < 3");
+	manifest(dir);
+	tap_is(verdict(dir, 0, reason), "ledger", "long ids: labels swapped");
+	n_live = live;
+	n_recs = total;
+	hash_free(h);
+	hash_free(all);
+}
+
 int
 main(void)
 {
@@ -817,7 +884,7 @@ main(void)
 	if (mkdtemp(top) == NULL)
 		die("mkdtemp", NULL);
 	make_records();
-	tap_plan(8 + 2 * (int)N_DAMAGES + 3 + 2);
+	tap_plan(8 + 2 * (int)N_DAMAGES + 3 + 2 + 4);
 	dir = make();
 	test_read(dir, 0);
 	test_read(dir, 1);
@@ -825,6 +892,7 @@ main(void)
 		test_damage(i);
 	test_plain();
 	test_flips();
+	test_long();
 	for (i = 0; i < 4; i++)
 		item_coll_clear(&colls[i]);
 	for (i = 0; i < 2; i++)
