@@ -72,7 +72,8 @@ struct merge {
 
 static const char usage_text[] =
     "usage: dmerge [-hVv] [-F sqlite | chroma] [-o DIR] [-p PLAN] [-c DB]\n"
-    "              [--json] [--json-in] [--rebuild] [--stage DIR] [--threads N]\n";
+    "              [--json] [--json-in] [--rebuild] [--stage DIR]\n"
+    "              [--threads N]\n";
 
 static const char help_text[] =
     "examples:\n"

@@ -103,7 +103,8 @@ chroma_rows_create(struct chroma_rows *r, const char *path, int schema,
 		return err_sys(e, errno, "%s", path);
 	(void)close(fd);
 	r->db = db_open(path, DB_BUILD, CACHE_KIB, e);
-	if (r->db == NULL || db_exec(r->db, "BEGIN", path, e) == -1)
+	if (r->db == NULL || db_exec(r->db, "PRAGMA page_size=4096; BEGIN",
+	    path, e) == -1)
 		return -1;
 	for (i = 0; chroma_before[i] != NULL; i++)
 		if (db_exec(r->db, chroma_before[i], path, e) == -1)
