@@ -301,6 +301,12 @@ join_base(struct join *j, const char *path, const char *format, int light,
 	    light ? STORE_LIGHT : 0, e);
 	if (st == NULL)
 		return -1;
+	if (!st->has_ledger) {
+		store_close(st);
+		return err_set(e, MSG_DATAERR, "the base is a store without "
+		    "ledger, which no merge of ours wrote: publish it anew, "
+		    "as a delta");
+	}
 	j->n_streams++;
 	m->is_base = 1;
 	return map(j, st, m, "the base", 1, e);
