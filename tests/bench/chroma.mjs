@@ -37,7 +37,8 @@ async function rows(name, n, dim, clusters, start) {
 	must(await run(path.join(process.env.GEN, "gendelta"), ["--out", dir,
 	    "--count", String(n / BATCH), "--records", String(BATCH),
 	    "--dim", String(dim), "--space", "cosine",
-	    "--clusters", String(clusters), "--text", "300", "--start", String(start ?? 0)]), "gendelta");
+	    "--clusters", String(clusters), "--text", "300",
+	    "--start", String(start ?? 0)]), "gendelta");
 	return fs.readdirSync(dir).sort().map((d) => [path.join(dir, d)]);
 }
 
