@@ -821,6 +821,9 @@ build(struct merge *m, struct err *e)
 	memset(&s, 0, sizeof(s));
 	if (write_store(m, &man, &c, e) == -1)
 		goto done;
+	if (c.index.linked != 0)
+		msg_info("index: %llu elements linked, %.2f s cpu",
+		    (unsigned long long)c.index.linked, c.index.cpu);
 	if (m->has_base) {
 		man.parent = mem_dup(m->base.version);
 		memcpy(man.parent_digest, m->base.content_digest, HASH_HEX);

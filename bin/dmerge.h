@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "hnsw_build.h"
 #include "manifest.h"
 #include "msg.h"
 #include "plan.h"
@@ -27,6 +28,7 @@ struct join_counts {
 	uint64_t	inserted;	/* live now, not in the base */
 	uint64_t	replaced;	/* live in both, other content */
 	uint64_t	deleted;	/* live in the base, not now */
+	struct hnsw_cost index;		/* what the indexes took */
 };
 
 /* What is written, and where. */

@@ -676,13 +676,14 @@ sink_put(struct sink *w, const struct item *it, struct err *e)
 }
 
 static int
-sink_finish(struct sink *w, const char *content, const struct join_counts *c,
+sink_finish(struct sink *w, const char *content, struct join_counts *c,
     struct err *e)
 {
 	int	rv;
 
 	rv = w->d != NULL ? dstore_finish(w->d, content, e) :
-	    chroma_finish(w->c, content, c->live, c->tombstones, e);
+	    chroma_finish(w->c, content, c->live, c->tombstones,
+	    &c->index, e);
 	w->d = NULL;
 	w->c = NULL;
 	return rv;

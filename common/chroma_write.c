@@ -44,6 +44,7 @@ struct chroma_writer {
 	int			 dirfd;
 	int			 onto;
 	unsigned int		 threads;
+	struct hnsw_cost	 cost;
 	const struct item_coll	*given;
 	struct coll		*colls;
 	size_t			 n_colls;
@@ -318,6 +319,7 @@ build_at(struct chroma_writer *w, const char *name, int fresh, struct err *e)
 	p.m = w->colls[w->cur].conf.m;
 	p.ef = w->colls[w->cur].conf.ef;
 	p.threads = w->threads;
+	p.cost = &w->cost;
 	if (fresh && mkdirat(w->dirfd, name, 0777) == -1) {
 		err_sys(e, errno, "%s", below(w, name));
 		return NULL;
@@ -660,7 +662,8 @@ chroma_put(struct chroma_writer *w, const struct item *it, struct err *e)
 
 int
 chroma_finish(struct chroma_writer *w, const char *content_digest,
-    uint64_t records, uint64_t tombstones, struct err *e)
+    uint64_t records, uint64_t tombstones, struct hnsw_cost *cost,
+    struct err *e)
 {
 	int	rv;
 
@@ -670,6 +673,8 @@ chroma_finish(struct chroma_writer *w, const char *content_digest,
 	if (rv == 0)
 		rv = ledger_finish(&w->ledger, content_digest, records,
 		    tombstones, e);
+	if (cost != NULL)
+		*cost = w->cost;
 	chroma_discard(w);
 	return rv;
 }

@@ -565,9 +565,10 @@ hnsw_build_finish(struct hnsw_build *b, struct err *e)
 	if (io_close(&b->level0_fd, HNSW_LEVEL0_FILE, e) == -1 ||
 	    io_close(&b->length_fd, HNSW_LENGTH_FILE, e) == -1)
 		goto done;
-	msg_info("index: %llu elements linked, %llu in all, %.2f s cpu",
-	    (unsigned long long)(b->n - n_old), (unsigned long long)b->n,
-	    cpu_now() - start);
+	if (b->p.cost != NULL) {
+		b->p.cost->linked += b->n - n_old;
+		b->p.cost->cpu += cpu_now() - start;
+	}
 	rv = 0;
 done:
 	hnsw_build_free(b);

@@ -250,7 +250,8 @@ make(void)
 	for (i = 0; i < n_recs; i++)
 		if (chroma_put(w, &recs[i].it, &e) == -1)
 			die("chroma_put", &e);
-	if (chroma_finish(w, content, n_live, n_recs - n_live, &e) == -1)
+	if (chroma_finish(w, content, n_live, n_recs - n_live, NULL,
+	    &e) == -1)
 		die("chroma_finish", &e);
 	/* the larger of the two indexes is that of cos */
 	uuid[0] = '\0';
@@ -852,7 +853,7 @@ test_long(void)
 	}
 	hash_final(all, d);
 	hash_hex(d, hex);
-	if (chroma_finish(w, hex, N_LONG, 0, &e) == -1)
+	if (chroma_finish(w, hex, N_LONG, 0, NULL, &e) == -1)
 		die("chroma_finish", &e);
 	n_live = n_recs = N_LONG;
 	manifest(dir);

@@ -340,7 +340,8 @@ try(const struct world *w, const char *dir, int onto, unsigned int threads,
 			chroma_discard(c);
 			return e->code;
 		}
-	return chroma_finish(c, w->content, w->live, w->n - w->live, e) ==
+	return chroma_finish(c, w->content, w->live, w->n - w->live,
+	    NULL, e) ==
 	    0 ? 0 : e->code;
 }
 
