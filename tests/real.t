@@ -5,7 +5,12 @@
 . "$(dirname "$0")/lib.sh"
 R=$SRC/tests/real
 B=$(cd "$BIN/.." && pwd) VERSIONS=${VERSIONS:-1.1.1 1.3.4} JOBS=2
-export B VERSIONS JOBS
+[ -n "${CHROMA:-}" ] || if [ -d "$SRC/build/chroma" ]; then
+	CHROMA=$SRC/build/chroma
+else
+	CHROMA=$B/chroma
+fi
+export B VERSIONS JOBS CHROMA
 
 # what the servers are, or why there are none
 why=$(sh -c '. "$0"; echo "have:$have"' "$R/lib/servers.sh" 2>&1)
@@ -13,7 +18,7 @@ case $why in
 *have:*) ;;
 *)
 	plan 1
-	skip 1 "$(echo "$why" | tail -n 1)"
+	skip 1 "$(echo "$why" | sed -n 's/^SKIP //p' | head -n 1)"
 	finish
 	;;
 esac

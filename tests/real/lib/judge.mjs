@@ -197,7 +197,7 @@ async function neighbours(h, server, name, at, coll, strict) {
 		const size = Math.hypot(...v) / Math.sqrt(v.length) || 1;
 		const q = v.map((x) => Math.fround(x +
 		    (c.real() - 0.5) * size * c.pick([0, 0.1, 3])));
-		if (!(Math.hypot(...q) > 1e-12))
+		if (!(Math.hypot(...q) > 1e-9))
 			continue;
 		const got = await server.ask("POST", `${at}/query`,
 		    `{"query_embeddings":[[${[...q]}]],"n_results":${k},` +

@@ -217,12 +217,15 @@ function dot(a, b) {
 	return s;
 }
 
+const NONE = 1e-18;
+
 export function distance(space, a, b) {
 	if (space === "ip")
 		return 1 - dot(a, b);
 	if (space === "cosine") {
-		const n = Math.sqrt(dot(a, a)) * Math.sqrt(dot(b, b));
-		return n === 0 ? 1 : 1 - dot(a, b) / n;
+		const x = Math.sqrt(dot(a, a)), y = Math.sqrt(dot(b, b));
+		// a vector whose square is nothing in float32 is none
+		return Math.min(x, y) < NONE ? 1 : 1 - dot(a, b) / x / y;
 	}
 	let s = 0;
 	for (let i = 0; i < a.length; i++)
