@@ -179,7 +179,7 @@ export function filter(c, records, arrays) {
 		a.test(r) || b.test(r) };
 }
 
-const escaped = (s) => s.replace(/[.*+?^${}()|[\]\\\/-]/g, "\\$&");
+const escaped = (s) => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
 // One random filter on documents.
 export function documentFilter(c, records) {
