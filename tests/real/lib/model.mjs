@@ -217,15 +217,16 @@ function dot(a, b) {
 	return s;
 }
 
-const NONE = 1e-18;
+// of so short a vector float32 may leave no direction
+export const faint = (space, v) => space === "cosine" &&
+    v.some((x) => x !== 0) && Math.hypot(...v) < 1e-15;
 
 export function distance(space, a, b) {
 	if (space === "ip")
 		return 1 - dot(a, b);
 	if (space === "cosine") {
 		const x = Math.sqrt(dot(a, a)), y = Math.sqrt(dot(b, b));
-		// a vector whose square is nothing in float32 is none
-		return Math.min(x, y) < NONE ? 1 : 1 - dot(a, b) / x / y;
+		return x * y === 0 ? 1 : 1 - dot(a, b) / x / y;
 	}
 	let s = 0;
 	for (let i = 0; i < a.length; i++)
