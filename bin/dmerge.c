@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,15 +22,20 @@
 #include "dstore.h"
 #include "filter.h"
 #include "hash.h"
+#include "hnsw_build.h"
 #include "io.h"
+#include "ledger.h"
 #include "mem.h"
+#include "num.h"
 #include "path.h"
 #include "sandbox.h"
 #include "store.h"
+#include "team.h"
 #include "ticket.h"
 #include "banned.h"
 
 #define BUILT	"built"		/* below the work directory of -o */
+#define PROOF_TMP "proof.tmp"	/* of staging: what SQLite spills there */
 #define NAMED	20		/* plan lines named one by one */
 
 struct opts {
@@ -38,6 +44,8 @@ struct opts {
 	const char		*out;		/* -o */
 	const char		*plan;		/* -p */
 	const char		*ckpt;		/* -c */
+	unsigned int		 threads;	/* 0: as many as there are */
+	int			 rebuild;
 };
 
 struct merge {
@@ -50,6 +58,8 @@ struct merge {
 	struct rec_base	 base;		/* views into base_rec */
 	struct manifest	 base_m;
 	int		 has_base;
+	enum store_format format;	/* of what is written */
+	int		 onto;		/* the base is changed in place */
 	uint64_t	 inputs, skips;
 	char		*out;		/* absolute -o, or NULL */
 	char		*parent;	/* its directory */
@@ -61,8 +71,9 @@ struct merge {
 };
 
 static const char usage_text[] =
-    "usage: dmerge [-hVv] [-F sqlite] [-o DIR] [-p PLAN] [-c DB] [--json]\n"
-    "              [--json-in] [--stage DIR]\n";
+    "usage: dmerge [-hVv] [-F sqlite | chroma] [-o DIR] [-p PLAN] [-c DB]\n"
+    "              [--json] [--json-in] [--rebuild] [--stage DIR]\n"
+    "              [--threads N]\n";
 
 static const char help_text[] =
     "examples:\n"
@@ -72,13 +83,15 @@ static const char help_text[] =
     "\n"
     "Merges the base and the checked inputs of the stream into one store.\n"
     "\n"
-    "  -F, --format FORMAT  write sqlite (default)\n"
+    "  -F, --format FORMAT  write sqlite, or chroma (else the base's format)\n"
     "  -o, --output DIR     place the store as DIR, whole or not at all\n"
     "  -p, --plan PLAN      refuse unless exactly PLAN's inputs are in it\n"
     "  -c, --checkpoint DB  note the chunk in this checkpoint database\n"
     "      --json           write JSON lines\n"
     "      --json-in        read JSON lines\n"
+    "      --rebuild        chroma: make it anew, not onto the base's files\n"
     "      --stage DIR      staging directory (else DSTAGE, else hello's)\n"
+    "      --threads N      that build an index (else one per processor)\n"
     "  -v, --verbose        say more on stderr\n"
     "  -h, --help           this text\n"
     "  -V, --version        the version\n";
@@ -102,7 +115,7 @@ show(const char *a, const char *b)
 static void
 options(int argc, char *argv[], struct opts *o)
 {
-	enum { JSON = 256, JSON_IN, STAGE };
+	enum { JSON = 256, JSON_IN, REBUILD, STAGE, THREADS };
 	static const struct option	longs[] = {
 		{ "format", required_argument, NULL, 'F' },
 		{ "output", required_argument, NULL, 'o' },
@@ -110,13 +123,17 @@ options(int argc, char *argv[], struct opts *o)
 		{ "checkpoint", required_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, JSON },
 		{ "json-in", no_argument, NULL, JSON_IN },
+		{ "rebuild", no_argument, NULL, REBUILD },
 		{ "stage", required_argument, NULL, STAGE },
+		{ "threads", required_argument, NULL, THREADS },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 }
 	};
-	int	ch;
+	const char	*why;
+	uint64_t	 n;
+	int		 ch;
 
 	memset(o, 0, sizeof(*o));
 	while ((ch = getopt_long(argc, argv, "F:c:ho:p:vV", longs, NULL)) !=
@@ -124,9 +141,10 @@ options(int argc, char *argv[], struct opts *o)
 		switch (ch) {
 		case 'F':
 			o->format = store_format_parse(optarg);
-			if (o->format != STORE_SQLITE)
-				msg_die(MSG_USAGE, "-F %s: this dmerge writes "
-				    "sqlite", optarg);
+			if (o->format != STORE_SQLITE &&
+			    o->format != STORE_CHROMA)
+				msg_die(MSG_USAGE, "-F %s: want sqlite or "
+				    "chroma", optarg);
 			break;
 		case 'c':
 			o->ckpt = optarg;
@@ -152,8 +170,18 @@ options(int argc, char *argv[], struct opts *o)
 		case JSON_IN:
 			o->f.json_in = 1;
 			break;
+		case REBUILD:
+			o->rebuild = 1;
+			break;
 		case STAGE:
 			o->f.stage = optarg;
+			break;
+		case THREADS:
+			if (num_u64(optarg, 1, HNSW_THREADS_MAX, &n, &why) ==
+			    -1)
+				msg_die(MSG_USAGE, "--threads %s: %s: want 1 "
+				    "to %u", optarg, why, HNSW_THREADS_MAX);
+			o->threads = (unsigned int)n;
 			break;
 		default:
 			usage();
@@ -297,7 +325,11 @@ take_base(struct merge *m, const struct rec *r, struct err *e)
 		goto done;
 	}
 	m->has_base = 1;
-	rv = join_base(m->j, path, m->base.format, e);
+	if (m->format == STORE_NONE)
+		m->format = store_format_parse(m->base.format);
+	m->onto = m->format == STORE_CHROMA && !m->o.rebuild &&
+	    store_format_parse(m->base.format) == STORE_CHROMA;
+	rv = join_base(m->j, path, m->base.format, m->onto, e);
 done:
 	if (fd != -1)
 		(void)close(fd);
@@ -330,6 +362,22 @@ same_tree(const struct merge *m, const struct rec_delta *d, struct err *e)
 	return 0;
 }
 
+/* Is it a store of ours, in either form? */
+static int
+brings_digests(const struct merge *m, const struct rec_delta *d)
+{
+	struct stat	st;
+	char		*file;
+	int		 rv;
+
+	if (strcmp(d->format, "sqlite") == 0)
+		return 1;
+	file = join(d->path, LEDGER_FILE);
+	rv = fstatat(m->f.stage.dirfd, file, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	free(file);
+	return rv;
+}
+
 static int
 take_delta(struct merge *m, const struct rec *r, struct err *e)
 {
@@ -347,7 +395,7 @@ take_delta(struct merge *m, const struct rec *r, struct err *e)
 	 * them against the content digest that was proved.  A store of ours
 	 * brings its digests along: there the bytes themselves are compared.
 	 */
-	if ((d.content_digest == NULL || strcmp(d.format, "sqlite") == 0) &&
+	if ((d.content_digest == NULL || brings_digests(m, &d)) &&
 	    same_tree(m, &d, e) == -1)
 		return -1;
 	path = join(m->f.stage.path, d.path);
@@ -438,20 +486,19 @@ conserve(struct merge *m)
 struct proof {
 	int		code;		/* 0, or a status */
 	char		text[MSG_ERR_MAX];
-	uint64_t	records, tombstones, size;
+	uint64_t	records, tombstones;
 	unsigned char	content[HASH_LEN];
-	unsigned char	file[HASH_LEN];
 };
 
 static void
-prove(const char *dir, struct proof *p)
+prove(const char *dir, enum store_format format, const char *tmp,
+    struct proof *p)
 {
 	struct check_summary	s;
 	struct check_verdict	v;
 	struct err		e = { 0, "" };
-	char			*file = join(dir, DSTORE_FILE);
-	struct sandbox_path	 box[2];
-	int			 fd, r;
+	struct sandbox_path	 box[3];
+	int			 r;
 
 	memset(&s, 0, sizeof(s));
 	memset(&v, 0, sizeof(v));
@@ -460,13 +507,13 @@ prove(const char *dir, struct proof *p)
 	box[0].write = 0;
 	box[1].path = "/dev/urandom";
 	box[1].write = 0;
-	fd = open(file, O_RDONLY | O_CLOEXEC);
-	if (fd == -1)
-		err_sys(&e, errno, "%s", file);
-	else if (hash_fd(fd, file, p->file, &p->size, &e) == 0 &&
-	    sandbox_start(box, 2, &e) != -1) {
-		r = check_store(dir, STORE_SQLITE, CHECK_ALLOW_EMPTY |
-		    CHECK_OURS, &s, &v, &e);
+	/* SQLite sorts there what it cannot hold */
+	box[2].path = tmp;
+	box[2].write = 1;
+	db_set_tmpdir(tmp);
+	if (sandbox_start(box, 3, &e) != -1) {
+		r = check_store(dir, format, CHECK_ALLOW_EMPTY | CHECK_OURS,
+		    &s, &v, &e);
 		if (r == 1)
 			err_set(&e, MSG_SOFTWARE, "the merged store does not "
 			    "pass its own check: %s: %s",
@@ -478,44 +525,73 @@ prove(const char *dir, struct proof *p)
 	p->tombstones = s.tombstones;
 	memcpy(p->content, s.content, HASH_LEN);
 	check_summary_clear(&s);
-	free(file);
+}
+
+/* The store's files, into the manifest; *bytes is their sum. */
+static int
+list_files(const struct merge *m, struct manifest *man, uint64_t *bytes,
+    struct err *e)
+{
+	struct hash_tree	*t = hash_tree_new();
+	unsigned char		 all[HASH_LEN];
+	const unsigned char	*d;
+	const char		*name;
+	uint64_t		 size;
+	size_t			 i;
+	int			 rv;
+
+	rv = hash_dir(AT_FDCWD, m->store, all, bytes, t, e);
+	for (i = 0; rv == 0 && i < hash_tree_count(t); i++) {
+		name = hash_tree_get(t, i, &size, &d);
+		manifest_add_file(man, name, size, d);
+	}
+	hash_tree_free(t);
+	return rv;
 }
 
 /*
  * Open the finished store in a process that knows nothing of how it was
- * made, and compare.
+ * made, and compare; its files are digested meanwhile.
  */
 static int
 verify(struct merge *m, struct manifest *man, const struct join_counts *c,
-    struct err *e)
+    uint64_t *bytes, struct err *e)
 {
 	struct proof	p;
-	char		hex[HASH_HEX];
+	struct err	gone = { 0, "" };
+	char		hex[HASH_HEX], *tmp;
 	pid_t		pid;
-	int		fd[2], st;
+	int		fd[2], st, listed;
 	ssize_t		n;
 
 	if (pipe(fd) == -1)
 		return err_sys(e, errno, "pipe");
-	pid = fork();
+	tmp = join(m->f.stage.path, PROOF_TMP);
+	pid = mkdir(tmp, 0700) == -1 && errno != EEXIST ? -1 : fork();
 	if (pid == -1) {
-		err_sys(e, errno, "fork");
+		err_sys(e, errno, "%s, or fork", tmp);
 		(void)close(fd[0]);
 		(void)close(fd[1]);
+		free(tmp);
 		return -1;
 	}
 	if (pid == 0) {
 		(void)close(fd[0]);
-		prove(m->store, &p);
+		prove(m->store, m->format, tmp, &p);
 		_exit(io_write(fd[1], &p, sizeof(p)) == -1);
 	}
 	(void)close(fd[1]);
-	n = io_read(fd[0], &p, sizeof(p));
+	listed = list_files(m, man, bytes, e);
+	n = listed == 0 ? io_read(fd[0], &p, sizeof(p)) : 0;
 	(void)close(fd[0]);
 	if (n != (ssize_t)sizeof(p))
 		(void)kill(pid, SIGKILL);
 	while (waitpid(pid, &st, 0) == -1 && errno == EINTR)
 		;
+	free(tmp);
+	(void)io_rmtree(m->f.stage.dirfd, PROOF_TMP, &gone);
+	if (listed == -1)
+		return -1;
 	if (io_signal() != 0)
 		return err_set(e, MSG_PROTOCOL, "stopped by a signal");
 	if (n != (ssize_t)sizeof(p))
@@ -530,40 +606,67 @@ verify(struct merge *m, struct manifest *man, const struct join_counts *c,
 		    "with digest %s, read back %llu with %s", m->store,
 		    (unsigned long long)c->live, man->content_digest,
 		    (unsigned long long)p.records, hex);
-	manifest_add_file(man, DSTORE_FILE, p.size, p.file);
 	return 0;
 }
 
-/* Every file of the directory from into to, by link where that can be. */
 static int
-link_tree(const char *from, const struct manifest *man, const char *to,
-    struct err *e)
+copy_file(const char *from, const char *to, struct err *e)
 {
-	struct hash	*none = NULL;
+	uint64_t	size;
+	int		in, out, rv = -1;
+
+	in = open(from, O_RDONLY | O_CLOEXEC);
+	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	if (in == -1 || out == -1)
+		err_sys(e, errno, "%s", in == -1 ? from : to);
+	else
+		rv = io_copy(in, out, to, NULL, &size, e);
+	if (in != -1)
+		(void)close(in);
+	if (out != -1 && io_close(&out, to, e) == -1)
+		rv = -1;
+	return rv;
+}
+
+/* The directory that the file name lies in, below to. */
+static int
+make_above(const char *to, const char *name, struct err *e)
+{
+	const char	*slash = strrchr(name, '/');
+	char		*dir, *path;
+	int		 rv;
+
+	if (slash == NULL)
+		return 0;
+	dir = mem_ndup(name, (size_t)(slash - name));
+	path = join(to, dir);
+	rv = io_mkdirs(path, e);
+	free(dir);
+	free(path);
+	return rv;
+}
+
+/*
+ * Every file of man from the directory from into to: by link where that
+ * can be, or, to be changed there, as copies and without the manifest.
+ */
+static int
+copy_tree(const char *from, const struct manifest *man, const char *to,
+    int to_change, struct err *e)
+{
+	const char	*name;
 	char		*a, *b;
-	uint64_t	 sz;
-	size_t		 i;
-	int		 in, out, rv = 0;
+	size_t		 i, n = man->n_files + !to_change;
+	int		 rv = 0;
 
-	for (i = 0; rv == 0 && i <= man->n_files; i++) {
-		const char *name = i < man->n_files ? man->files[i].name :
-		    MANIFEST_NAME;
-
+	for (i = 0; rv == 0 && i < n; i++) {
+		name = i < man->n_files ? man->files[i].name : MANIFEST_NAME;
+		if (make_above(to, name, e) == -1)
+			return -1;
 		a = join(from, name);
 		b = join(to, name);
-		if (link(a, b) == -1) {
-			in = open(a, O_RDONLY | O_CLOEXEC);
-			out = open(b, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-			    0666);
-			if (in == -1 || out == -1)
-				rv = err_sys(e, errno, "%s", b);
-			else
-				rv = io_copy(in, out, b, none, &sz, e);
-			if (in != -1)
-				(void)close(in);
-			if (out != -1 && io_close(&out, b, e) == -1)
-				rv = -1;
-		}
+		if (to_change || link(a, b) == -1)
+			rv = copy_file(a, b, e);
 		free(a);
 		free(b);
 	}
@@ -592,7 +695,7 @@ into_staging(struct merge *m, const struct manifest *man, char **rel,
 			    store);
 	}
 	path = join(m->f.stage.path, store);
-	rv = link_tree(m->store, man, path, e);
+	rv = copy_tree(m->store, man, path, 0, e);
 	free(path);
 	*rel = mem_dup(store);
 	return rv;
@@ -638,6 +741,14 @@ totals(struct merge *m, const struct rec_store *s)
 	filter_count(&m->f, "superseded", s->superseded);
 }
 
+/* Nothing comes to the base, and it is in the form that is wanted. */
+static int
+as_it_is(const struct merge *m)
+{
+	return m->inputs == 0 && !m->o.rebuild &&
+	    store_format_parse(m->base.format) == m->format;
+}
+
 /* Nothing but a base and skips: the base itself is the answer. */
 static int
 hand_on(struct merge *m, struct err *e)
@@ -659,7 +770,7 @@ hand_on(struct merge *m, struct err *e)
 		s.bytes += m->base_m.files[i].size;
 	if (m->out != NULL) {
 		from = join(m->f.stage.path, m->base.path);
-		rv = link_tree(from, &m->base_m, m->store, e);
+		rv = copy_tree(from, &m->base_m, m->store, 0, e);
 		free(from);
 		if (rv == -1)
 			return -1;
@@ -670,6 +781,32 @@ hand_on(struct merge *m, struct err *e)
 	return emit(m, &s, 0);
 }
 
+/* The join, into the directory m->store. */
+static int
+write_store(struct merge *m, struct manifest *man, struct join_counts *c,
+    struct err *e)
+{
+	struct join_out	 o;
+	char		*path = NULL, *from;
+	int		 rv = 0;
+
+	o.format = m->format;
+	o.onto = m->onto;
+	o.threads = m->o.threads != 0 ? m->o.threads : team_processors();
+	o.path = m->store;
+	if (m->format == STORE_SQLITE)
+		o.path = path = join(m->store, DSTORE_FILE);
+	if (m->onto) {
+		from = join(m->f.stage.path, m->base.path);
+		rv = copy_tree(from, &m->base_m, m->store, 1, e);
+		free(from);
+	}
+	if (rv == 0)
+		rv = join_write(m->j, &o, man, c, e);
+	free(path);
+	return rv;
+}
+
 static int
 build(struct merge *m, struct err *e)
 {
@@ -677,14 +814,16 @@ build(struct merge *m, struct err *e)
 	struct join_counts	 c;
 	struct manifest		 man;
 	unsigned char		 d[HASH_LEN];
-	char			 hex[HASH_HEX], *file, *rel = NULL;
+	char			 hex[HASH_HEX], *rel = NULL;
 	int			 fd = -1, rv = -1;
 
 	memset(&man, 0, sizeof(man));
 	memset(&s, 0, sizeof(s));
-	file = join(m->store, DSTORE_FILE);
-	if (join_write(m->j, file, &man, &c, e) == -1)
+	if (write_store(m, &man, &c, e) == -1)
 		goto done;
+	if (c.index.linked != 0)
+		msg_info("index: %llu elements linked, %.2f s cpu",
+		    (unsigned long long)c.index.linked, c.index.cpu);
 	if (m->has_base) {
 		man.parent = mem_dup(m->base.version);
 		memcpy(man.parent_digest, m->base.content_digest, HASH_HEX);
@@ -696,7 +835,7 @@ build(struct merge *m, struct err *e)
 			goto done;
 		}
 	}
-	if (verify(m, &man, &c, e) == -1)
+	if (verify(m, &man, &c, &s.bytes, e) == -1)
 		goto done;
 	fd = open(m->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1) {
@@ -719,13 +858,11 @@ build(struct merge *m, struct err *e)
 	s.replaced = c.replaced;
 	s.deleted = c.deleted;
 	s.merged = m->inputs;
-	s.bytes = man.files[0].size;
 	totals(m, &s);
 	rv = emit(m, &s, c.from_inputs);
 done:
 	if (fd != -1)
 		(void)close(fd);
-	free(file);
 	free(rel);
 	manifest_clear(&man);
 	return rv;
@@ -758,6 +895,7 @@ run(struct merge *m)
 		goto fail;
 	db_set_tmpdir(m->f.stage.path);
 	m->j = join_new(m->f.stage.path);
+	m->format = m->o.format;
 	if (note(m, 0, &e) == -1)
 		goto fail;
 	while (filter_ok(&m->f) && filter_next(&m->f, &r) == 1) {
@@ -772,7 +910,9 @@ run(struct merge *m)
 	}
 	if (!filter_ok(&m->f) || conserve(m) == -1)
 		return;
-	if ((m->inputs == 0 ? hand_on(m, &e) : build(m, &e)) == -1) {
+	if (m->format == STORE_NONE)
+		m->format = STORE_SQLITE;
+	if ((as_it_is(m) ? hand_on(m, &e) : build(m, &e)) == -1) {
 		if (e.code != 0)
 			goto fail;
 		return;
@@ -812,16 +952,36 @@ tidy(struct merge *m)
 	free(m->store);
 }
 
+/*
+ * A page of a mapped index that the file system cannot give room for after
+ * all, which a shared extent may need when it is written to.
+ */
+static void
+no_page(int sig)
+{
+	static const char	text[] = "dmerge: no space behind a mapped "
+				    "index file: free some, run again\n";
+
+	(void)sig;
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) == -1)
+		_exit(MSG_IOERR);
+	_exit(MSG_IOERR);
+}
+
 int
 main(int argc, char *argv[])
 {
 	static struct merge	m;
+	struct sigaction	bus;
 
 	msg_init("dmerge");
 	options(argc, argv, &m.o);
 	m.started = io_now();
 	m.parentfd = -1;
 	io_catch_signals();
+	memset(&bus, 0, sizeof(bus));
+	bus.sa_handler = no_page;
+	(void)sigaction(SIGBUS, &bus, NULL);
 	plan_init(&m.plan);
 	if (filter_open(&m.f, &m.o.f) == 0)
 		run(&m);

@@ -8,10 +8,12 @@
 
 #include <stdint.h>
 
+#include "hnsw_build.h"
 #include "manifest.h"
 #include "msg.h"
 #include "plan.h"
 #include "rec.h"
+#include "store.h"
 
 #define JOIN_DIRECT 8	/* sorted stores read in place; more are spilled */
 
@@ -26,6 +28,16 @@ struct join_counts {
 	uint64_t	inserted;	/* live now, not in the base */
 	uint64_t	replaced;	/* live in both, other content */
 	uint64_t	deleted;	/* live in the base, not now */
+	struct hnsw_cost index;		/* what the indexes took */
+};
+
+/* What is written, and where. */
+struct join_out {
+	enum store_format format;	/* STORE_SQLITE or STORE_CHROMA */
+	const char	*path;		/* a new file; a directory */
+	int		 onto;		/* chroma: a private copy of the base
+					   lies there, and is changed */
+	unsigned int	 threads;
 };
 
 struct join;
@@ -33,9 +45,12 @@ struct join;
 /* tmp: a directory to spill into. */
 struct join *join_new(const char *tmp);
 void	join_free(struct join *j);
-/* The base first; path is its store directory. */
+/*
+ * The base first; path is its store directory.  light: only its ledger is
+ * read, for it will be changed in place.
+ */
 int	join_base(struct join *j, const char *path, const char *format,
-	    struct err *e);
+	    int light, struct err *e);
 /* One checked input at path: -1 with 65 and its name when it disagrees. */
 int	join_input(struct join *j, const struct rec_delta *d,
 	    const char *path, struct err *e);
@@ -48,10 +63,10 @@ void	join_skip(struct join *j, const struct rec_skip *s);
 void	join_cover(struct join *j, struct plan *p,
 	    void (*say)(void *arg, int status, const char *url), void *arg);
 /*
- * Merge everything into path, a new file; fills m (format, content
- * digest, counts, sources; not the files) and c.  Call once.
+ * Merge everything into o; fills m (format, content digest, counts,
+ * sources; not the files) and c.  Call once.
  */
-int	join_write(struct join *j, const char *path, struct manifest *m,
-	    struct join_counts *c, struct err *e);
+int	join_write(struct join *j, const struct join_out *o,
+	    struct manifest *m, struct join_counts *c, struct err *e);
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chroma_write.h"
 #include "dstore.h"
 #include "hash.h"
 #include "item.h"
@@ -290,15 +291,22 @@ unmap(struct stream *m)
 }
 
 int
-join_base(struct join *j, const char *path, const char *format,
+join_base(struct join *j, const char *path, const char *format, int light,
     struct err *e)
 {
 	struct stream	*m = &j->streams[j->n_streams];
 	struct store	*st;
 
-	st = store_open(path, store_format_parse(format), 0, e);
+	st = store_open(path, store_format_parse(format),
+	    light ? STORE_LIGHT : 0, e);
 	if (st == NULL)
 		return -1;
+	if (!st->has_ledger) {
+		store_close(st);
+		return err_set(e, MSG_DATAERR, "the base is a store without "
+		    "ledger, which no merge of ours wrote: publish it anew, "
+		    "as a delta");
+	}
 	j->n_streams++;
 	m->is_base = 1;
 	return map(j, st, m, "the base", 1, e);
@@ -634,9 +642,55 @@ best(struct join *j)
 	return b;
 }
 
+/* The store that is written, in one of two formats. */
+struct sink {
+	const struct join_out	*o;
+	struct dstore_writer	*d;
+	struct chroma_writer	*c;
+};
+
 static int
-winners(struct join *j, struct dstore_writer *w, struct hash *h,
+sink_open(struct sink *w, const struct join_out *o,
+    const struct item_coll *colls, size_t n_colls,
+    const struct item_source *srcs, size_t n_srcs, struct err *e)
+{
+	memset(w, 0, sizeof(*w));
+	w->o = o;
+	if (o->format == STORE_SQLITE)
+		w->d = dstore_create(o->path, colls, n_colls, srcs, n_srcs,
+		    e);
+	else if (o->onto)
+		w->c = chroma_onto(o->path, colls, n_colls, srcs, n_srcs,
+		    o->threads, e);
+	else
+		w->c = chroma_create(o->path, colls, n_colls, srcs, n_srcs,
+		    o->threads, e);
+	return w->d != NULL || w->c != NULL ? 0 : -1;
+}
+
+static int
+sink_put(struct sink *w, const struct item *it, struct err *e)
+{
+	return w->d != NULL ? dstore_put(w->d, it, e) :
+	    chroma_put(w->c, it, e);
+}
+
+static int
+sink_finish(struct sink *w, const char *content, struct join_counts *c,
     struct err *e)
+{
+	int	rv;
+
+	rv = w->d != NULL ? dstore_finish(w->d, content, e) :
+	    chroma_finish(w->c, content, c->live, c->tombstones,
+	    &c->index, e);
+	w->d = NULL;
+	w->c = NULL;
+	return rv;
+}
+
+static int
+winners(struct join *j, struct sink *w, struct hash *h, struct err *e)
 {
 	struct stream	*m;
 	struct group	 g;
@@ -656,7 +710,9 @@ winners(struct join *j, struct dstore_writer *w, struct hash *h,
 		out = m->it;
 		out.coll = j->colls[out.coll].rank;
 		out.src = j->srcs[out.src]->rank;
-		if (dstore_put(w, &out, e) == -1)
+		/* what is the base's lies there already */
+		if (!(w->o->onto && m->is_base) &&
+		    sink_put(w, &out, e) == -1)
 			goto done;
 		if (!out.dead)
 			item_content_add(h, j->colls[g.coll].c.name, &out);
@@ -671,12 +727,13 @@ done:
 }
 
 static void
-describe(struct join *j, struct manifest *m, const unsigned char *content)
+describe(struct join *j, enum store_format format, struct manifest *m,
+    const unsigned char *content)
 {
 	struct item_source	s;
 	size_t			i;
 
-	m->format = mem_dup(store_format_name(STORE_SQLITE));
+	m->format = mem_dup(store_format_name(format));
 	hash_hex(content, m->content_digest);
 	m->records = j->c.live;
 	m->tombstones = j->c.tombstones;
@@ -689,10 +746,10 @@ describe(struct join *j, struct manifest *m, const unsigned char *content)
 }
 
 int
-join_write(struct join *j, const char *path, struct manifest *m,
+join_write(struct join *j, const struct join_out *o, struct manifest *m,
     struct join_counts *c, struct err *e)
 {
-	struct dstore_writer	*w = NULL;
+	struct sink		 w = { NULL, NULL, NULL };
 	struct item_coll	*colls = NULL;
 	struct item_source	*srcs = NULL;
 	struct hash		*h = hash_new();
@@ -702,8 +759,7 @@ join_write(struct join *j, const char *path, struct manifest *m,
 	int			 rv = -1;
 
 	rank(j, &colls, &srcs);
-	w = dstore_create(path, colls, j->n_colls, srcs, j->n_srcs, e);
-	if (w == NULL)
+	if (sink_open(&w, o, colls, j->n_colls, srcs, j->n_srcs, e) == -1)
 		goto done;
 	if (spill_start(j->spill, e) == -1)
 		goto done;
@@ -712,7 +768,7 @@ join_write(struct join *j, const char *path, struct manifest *m,
 		if (pull(j, &j->streams[i], e) == -1)
 			goto done;
 	item_content_start(h);
-	if (winners(j, w, h, e) == -1)
+	if (winners(j, &w, h, e) == -1)
 		goto done;
 	hash_final(h, d);
 	hash_hex(d, hex);
@@ -725,14 +781,14 @@ join_write(struct join *j, const char *path, struct manifest *m,
 		    (unsigned long long)j->c.superseded);
 		goto done;
 	}
-	rv = dstore_finish(w, hex, e);
-	w = NULL;
+	rv = sink_finish(&w, hex, &j->c, e);
 	if (rv == 0) {
-		describe(j, m, d);
+		describe(j, o->format, m, d);
 		*c = j->c;
 	}
 done:
-	dstore_discard(w);
+	dstore_discard(w.d);
+	chroma_discard(w.c);
 	free(colls);
 	free(srcs);
 	hash_free(h);

@@ -422,7 +422,8 @@ upload(struct dpub *p, struct target *t, const struct target_commit *head,
 	if (u == NULL)
 		goto done;
 	if (target_put(u, fd, m, d, 1, e) == -1 ||
-	    dpub_open_store(target_version_path(t, id), m, e) == -1)
+	    dpub_open_store(target_version_path(t, id), m, &p->f.stage, e) ==
+	    -1)
 		goto fail;
 	if (stream_reader_gone(p->f.out)) {
 		err_set(e, MSG_PROTOCOL, "%s", "");

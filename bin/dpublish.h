@@ -75,10 +75,11 @@ void	dpub_prove_size(struct dpub *p, const struct manifest *m,
  * and hold it against its manifest: 0, or -1 with *e (65: refused).
  */
 int	dpub_open_store(const char *path, const struct manifest *m,
-	    struct err *e);
+	    const struct stage *s, struct err *e);
 
 /* The same for anything dcheck knows, without a manifest: 0, -1. */
-int	dpub_judge(const char *path, enum store_format fmt, struct err *e);
+int	dpub_judge(const char *path, enum store_format fmt,
+	    const struct stage *s, struct err *e);
 
 /* bin/dpublish_commit.c */
 

@@ -145,7 +145,7 @@ as_manifest(const char *path, struct err *e)
 
 /* Open what lies at path with dcheck's code; an archive has only bytes. */
 static int
-judge(const char *path, struct err *e)
+judge(const char *path, const struct stage *s, struct err *e)
 {
 	enum store_format	fmt = store_detect(path, e);
 
@@ -156,13 +156,14 @@ judge(const char *path, struct err *e)
 	if (fmt == STORE_NONE)
 		return err_set(e, MSG_DATAERR, "%s: neither a store, nor an "
 		    "archive, nor a batch result", path);
-	return as_manifest(path, e) == -1 ? -1 : dpub_judge(path, fmt, e);
+	return as_manifest(path, e) == -1 ? -1 : dpub_judge(path, fmt, s,
+	    e);
 }
 
 /* One try: copy into work, read back, open. */
 static int
-upload_once(const char *from, const char *built, unsigned char d[HASH_LEN],
-    uint64_t *sz, int *final, struct err *e)
+upload_once(const char *from, const char *built, const struct stage *s,
+    unsigned char d[HASH_LEN], uint64_t *sz, int *final, struct err *e)
 {
 	struct hash_tree	*t = hash_tree_new();
 	unsigned char		 back[HASH_LEN];
@@ -188,7 +189,7 @@ upload_once(const char *from, const char *built, unsigned char d[HASH_LEN],
 		    "was written", built);
 		goto done;
 	}
-	rv = judge(built, e);
+	rv = judge(built, s, e);
 	/* these very bytes were refused: they will be again */
 	*final = rv == -1 && e->code == MSG_DATAERR;
 done:
@@ -227,7 +228,7 @@ place_one(struct filter *f, const char *from, const char *to,
 	built = cat(work, "/", path_base(to));
 	for (tries = 0; tries < ARTIFACT_TRIES; tries++) {
 		memset(&t, 0, sizeof(t));
-		r1 = upload_once(from, built, d, &sz, &final, &t);
+		r1 = upload_once(from, built, &f->stage, d, &sz, &final, &t);
 		if (r1 == 0 || final || io_signal() != 0)
 			break;
 		msg_info("%s (try %d of %d)", t.text, tries + 1,

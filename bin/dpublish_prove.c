@@ -5,15 +5,18 @@
  */
 #include "dpublish.h"
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "db.h"
 #include "io.h"
 #include "mem.h"
 #include "plan.h"
@@ -218,9 +221,10 @@ struct answer {
 };
 
 static void
-worker(const char *path, enum store_format fmt, int fd, pid_t parent)
+worker(const char *path, enum store_format fmt, const char *tmp, int fd,
+    pid_t parent)
 {
-	struct sandbox_path	 may[1];
+	struct sandbox_path	 may[2];
 	struct check_summary	 s;
 	struct answer		 a;
 
@@ -229,8 +233,11 @@ worker(const char *path, enum store_format fmt, int fd, pid_t parent)
 	a.r = -1;
 	may[0].path = path;
 	may[0].write = 0;
+	may[1].path = tmp;
+	may[1].write = 1;
+	db_set_tmpdir(tmp);
 	if (sandbox_child(parent, &fd, 1, &a.e) != -1 &&
-	    sandbox_start(may, 1, &a.e) != -1)
+	    sandbox_start(may, 2, &a.e) != -1)
 		a.r = check_store(path, fmt, CHECK_ALLOW_EMPTY, &s, &a.v,
 		    &a.e);
 	if (a.r == 0) {
@@ -242,10 +249,10 @@ worker(const char *path, enum store_format fmt, int fd, pid_t parent)
 	_exit(io_write(fd, &a, sizeof(a)) == -1);
 }
 
-/* The worker's answer into *a; -1 when it gave none. */
+/* The answer of a worker that may sort in tmp; -1 when it gave none. */
 static int
-ask(const char *path, enum store_format fmt, struct answer *a,
-    struct err *e)
+ask_in(const char *tmp, const char *path, enum store_format fmt,
+    struct answer *a, struct err *e)
 {
 	pid_t	pid, self = getpid();
 	ssize_t	n;
@@ -262,7 +269,7 @@ ask(const char *path, enum store_format fmt, struct answer *a,
 	}
 	if (pid == 0) {
 		(void)close(p[0]);
-		worker(path, fmt, p[1], self);
+		worker(path, fmt, tmp, p[1], self);
 	}
 	(void)close(p[1]);
 	n = io_read(p[0], a, sizeof(*a));
@@ -294,13 +301,36 @@ ask(const char *path, enum store_format fmt, struct answer *a,
 	    "nothing", path);
 }
 
+/* The same, in a directory of staging that is the worker's alone. */
+static int
+ask(const char *path, enum store_format fmt, const struct stage *s,
+    struct answer *a, struct err *e)
+{
+	struct err	 f = { 0, "" };
+	char		 name[32], tmp[8192];
+	int		 n, rv;
+
+	(void)snprintf(name, sizeof(name), "open.%ld", (long)getpid());
+	n = snprintf(tmp, sizeof(tmp), "%s/%s", s->path, name);
+	if (n < 0 || (size_t)n >= sizeof(tmp))
+		return err_set(e, MSG_USAGE, "%.200s: path too long",
+		    s->path);
+	if (mkdirat(s->dirfd, name, 0700) == -1)
+		return err_sys(e, errno, "%s", tmp);
+	rv = ask_in(tmp, path, fmt, a, e);
+	if (io_rmtree(s->dirfd, name, &f) == -1)
+		msg_info("%s: %s", s->path, f.text);
+	return rv;
+}
+
 int
-dpub_judge(const char *path, enum store_format fmt, struct err *e)
+dpub_judge(const char *path, enum store_format fmt, const struct stage *s,
+    struct err *e)
 {
 	struct answer	a;
 
 	memset(&a, 0, sizeof(a));
-	if (ask(path, fmt, &a, e) == -1)
+	if (ask(path, fmt, s, &a, e) == -1)
 		return -1;
 	if (a.r == 1)
 		return err_set(e, MSG_DATAERR, "%s: %s: %s", path,
@@ -309,7 +339,8 @@ dpub_judge(const char *path, enum store_format fmt, struct err *e)
 }
 
 int
-dpub_open_store(const char *path, const struct manifest *m, struct err *e)
+dpub_open_store(const char *path, const struct manifest *m,
+    const struct stage *s, struct err *e)
 {
 	struct answer		a;
 	enum store_format	fmt = store_format_parse(m->format);
@@ -319,7 +350,7 @@ dpub_open_store(const char *path, const struct manifest *m, struct err *e)
 		return err_set(e, MSG_DATAERR, "%s: format %s: want sqlite or"
 		    " chroma", path, m->format);
 	memset(&a, 0, sizeof(a));
-	if (ask(path, fmt, &a, e) == -1)
+	if (ask(path, fmt, s, &a, e) == -1)
 		return -1;
 	if (a.r == 1)
 		return err_set(e, MSG_DATAERR, "%s: %s: %s", path,

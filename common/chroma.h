@@ -34,7 +34,7 @@ struct sqlite3_stmt;
 #define CHROMA_COLLS_MAX 10000U		/* collections of one directory */
 #define CHROMA_CONFIG_MAX (1U << 20)	/* bytes of configuration, schema */
 #define CHROMA_REPLAY_MAX 1000000U	/* pending operations on one id */
-#define CHROMA_SMALL	(1U << 20)	/* bytes of a pickle, or elements / 16,
+#define CHROMA_SMALL	(4U << 20)	/* bytes of a pickle, or elements / 16,
 					   up to which an index is mapped in
 					   memory, else in a temporary table */
 

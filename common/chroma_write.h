@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "hnsw_build.h"
 #include "item.h"
 #include "msg.h"
 
@@ -43,10 +44,12 @@ int	chroma_put(struct chroma_writer *w, const struct item *it,
 	    struct err *e);
 /*
  * Indexes, pickles, ledger; commit and close.  Frees w whatever happens.
- * records and tombstones are those of the whole store.
+ * records and tombstones are those of the whole store.  cost (NULL: not
+ * wanted) gets what the indexes took.
  */
 int	chroma_finish(struct chroma_writer *w, const char *content_digest,
-	    uint64_t records, uint64_t tombstones, struct err *e);
+	    uint64_t records, uint64_t tombstones, struct hnsw_cost *cost,
+	    struct err *e);
 /* Give up; what was written is left lying.  NULL is fine. */
 void	chroma_discard(struct chroma_writer *w);
 

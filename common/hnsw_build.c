@@ -143,25 +143,6 @@ load_upper(struct hnsw_build *b, struct err *e)
 	return 0;
 }
 
-/* Deleted marks of what is there. */
-static int
-count_dead(struct hnsw_build *b, struct hnsw *h, struct err *e)
-{
-	uint64_t	i, label;
-	int		dead;
-
-	for (i = 0; i < b->n; i++) {
-		if (hnsw_label(h, i, &label, &dead, e) == -1)
-			return -1;
-		if (label != i + 1)
-			return err_set(e, MSG_DATAERR, "%s: element %llu has "
-			    "label %llu: not an index of ours", b->name,
-			    (unsigned long long)i, (unsigned long long)label);
-		b->dead += dead != 0;
-	}
-	return 0;
-}
-
 /* An index of ours that is there already. */
 static int
 load(struct hnsw_build *b, struct err *e)
@@ -187,9 +168,7 @@ load(struct hnsw_build *b, struct err *e)
 	b->n = b->n_written = b->g.n_old = h.n;
 	b->g.max_level = h.head.max_level;
 	b->g.enter = h.head.enter;
-	if (count_dead(b, &h, e) == -1 || load_upper(b, e) == -1)
-		goto done;
-	rv = 0;
+	rv = load_upper(b, e);
 done:
 	hnsw_close(&h);
 	return rv;
@@ -217,6 +196,34 @@ open_files(struct hnsw_build *b, int fresh, struct err *e)
 	if (lseek(b->length_fd, 0, SEEK_END) == -1)
 		return sys(b, HNSW_LENGTH_FILE, e);
 	return 0;
+}
+
+/* Labels and deleted marks of what is there; mapped, a byte of a page. */
+static int
+count_dead(struct hnsw_build *b, struct err *e)
+{
+	const size_t		 len = (size_t)b->n * b->g.element_len;
+	const unsigned char	*p;
+	unsigned char		*map;
+	uint64_t		 i, label;
+	int			 rv = 0;
+
+	if (b->n == 0)
+		return 0;
+	map = mmap(NULL, len, PROT_READ, MAP_SHARED, b->level0_fd, 0);
+	if (map == MAP_FAILED)
+		return sys(b, HNSW_LEVEL0_FILE, e);
+	for (i = 0, p = map; i < b->n && rv == 0; i++) {
+		b->dead += (p[FLAG_AT] & FLAG_DELETED) != 0;
+		p += b->g.element_len;
+		label = buf_get_le64(p - 8);
+		if (label != i + 1)
+			rv = err_set(e, MSG_DATAERR, "%s: element %llu has "
+			    "label %llu: not an index of ours", b->name,
+			    (unsigned long long)i, (unsigned long long)label);
+	}
+	(void)munmap(map, len);
+	return rv;
 }
 
 struct hnsw_build *
@@ -253,7 +260,7 @@ hnsw_build_new(int dirfd, const char *name, const char *shown,
 	layout(b);
 	if (!fresh && load(b, e) == -1)
 		goto fail;
-	if (open_files(b, fresh, e) == -1)
+	if (open_files(b, fresh, e) == -1 || count_dead(b, e) == -1)
 		goto fail;
 	b->element = mem_zero(1, b->g.element_len);
 	return b;
@@ -558,9 +565,10 @@ hnsw_build_finish(struct hnsw_build *b, struct err *e)
 	if (io_close(&b->level0_fd, HNSW_LEVEL0_FILE, e) == -1 ||
 	    io_close(&b->length_fd, HNSW_LENGTH_FILE, e) == -1)
 		goto done;
-	msg_info("index: %llu elements linked, %llu in all, %.2f s cpu",
-	    (unsigned long long)(b->n - n_old), (unsigned long long)b->n,
-	    cpu_now() - start);
+	if (b->p.cost != NULL) {
+		b->p.cost->linked += b->n - n_old;
+		b->p.cost->cpu += cpu_now() - start;
+	}
 	rv = 0;
 done:
 	hnsw_build_free(b);

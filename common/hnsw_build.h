@@ -34,12 +34,18 @@
 #define HNSW_THREADS_MAX 256U
 #define HNSW_SCRATCH	((size_t)64 << 20)	/* bytes */
 
+struct hnsw_cost {
+	uint64_t	linked;		/* elements */
+	double		cpu;		/* seconds, of all threads */
+};
+
 struct hnsw_params {
 	uint32_t	 dim;
 	enum item_space	 space;
 	uint32_t	 m;		/* max_neighbors; 0: HNSW_M */
 	uint32_t	 ef;		/* ef_construction; 0: HNSW_EF */
 	unsigned int	 threads;	/* 0: 1 */
+	struct hnsw_cost *cost;		/* what linking cost is added; NULL */
 };
 
 struct hnsw_build;

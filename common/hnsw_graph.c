@@ -20,6 +20,7 @@
 			    differences of two then sum up to less than 2^31,
 			    rounding included */
 #define FLAG_DELETED 1
+#define AHEAD	1536U	/* bytes of a vector fetched ahead */
 #define DONE	0x80000000U	/* of near.id: its links were followed */
 
 /* An element and how far it is; ids break ties. */
@@ -148,12 +149,13 @@ fetch(const struct work *w, uint32_t i)
 	size_t		 k, n;
 
 	if (w->g->codes == NULL) {
-		__builtin_prefetch(element(w->g, i) + w->g->data_offset);
-		return;
+		p = (const char *)element(w->g, i) + w->g->data_offset;
+		n = (size_t)w->g->dim * 4;
+	} else {
+		p = (const char *)(w->g->codes + (size_t)i * w->code_len);
+		n = w->code_len * sizeof(int16_t);
 	}
-	p = (const char *)(w->g->codes + (size_t)i * w->code_len);
-	n = w->code_len * sizeof(int16_t);
-	for (k = 0; k < n && k < 1024; k += 64)
+	for (k = 0; k < n && k < AHEAD; k += 64)
 		__builtin_prefetch(p + k);
 #else
 	(void)w;
@@ -509,18 +511,10 @@ encode(void *arg, unsigned int thread, size_t i)
 	const struct hnsw_graph	*g = c->w->g;
 	const unsigned char	*p = element(g, (uint32_t)i) + g->data_offset;
 	int16_t			*q = g->codes + i * c->w->code_len;
-	const float		 scale = (float)c->scale;
-	float			 f;
-	size_t			 k;
 
 	(void)thread;
-	for (k = 0; k < g->dim; k++, p += 4) {
-		memcpy(&f, p, 4);
-		f = f * scale;
-		q[k] = (int16_t)(int32_t)(f < 0 ? f - 0.5F : f + 0.5F);
-	}
-	for (; k < c->w->code_len; k++)
-		q[k] = 0;
+	c->w->ops->code(p, (float)c->scale, q, g->dim);
+	memset(q + g->dim, 0, (c->w->code_len - g->dim) * sizeof(*q));
 }
 
 static void

@@ -136,8 +136,9 @@ ledger_create(struct ledger *l, const char *path, struct err *e)
 	l->db = db_open(path, DB_BUILD, LEDGER_CACHE_OUT, e);
 	if (l->db == NULL)
 		return -1;
-	(void)snprintf(sql, sizeof(sql), "PRAGMA application_id=%d;"
-	    "PRAGMA user_version=%d; BEGIN", LEDGER_APP_ID, LEDGER_FORMAT);
+	(void)snprintf(sql, sizeof(sql), "PRAGMA page_size=4096;"
+	    "PRAGMA application_id=%d; PRAGMA user_version=%d; BEGIN",
+	    LEDGER_APP_ID, LEDGER_FORMAT);
 	if (db_exec(l->db, sql, path, e) == -1)
 		return -1;
 	for (i = 0; ledger_schema[i] != NULL; i++)

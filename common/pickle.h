@@ -1,8 +1,9 @@
 /*
  * pickle: reads ChromaDB's index_metadata.pickle, the map of ids to HNSW
  * labels, as the Rust servers (protocol 3) and the Python ones (4 and 5)
- * write it, and writes it as the Rust servers do.  A machine of 27 opcodes that can build nothing: classes are
- * names, calls are empty, every other opcode is refused.
+ * write it, and writes it as the Rust servers do.  What reads is a machine
+ * of 27 opcodes that can build nothing: classes are names, calls are
+ * empty, every other opcode is refused.
  *
  * It streams: pairs are handed on as they come, memory is bounded by the
  * limits below and not by what the file declares.  The memo of Python's

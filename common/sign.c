@@ -167,6 +167,7 @@ canonical(const struct sign_req *q, struct buf *c, struct buf *names,
 	size_t		 i, n = 0;
 	int		 rv = -1;
 
+	memset(h, 0, sizeof(h));
 	buf_printf(c, "%s\n%s\n%s\n", q->method, q->path, q->query);
 	for (; q->headers[n] != NULL; n++) {
 		if (n == SIGN_HEADERS) {

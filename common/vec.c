@@ -18,6 +18,11 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
+/* the plain loops are worth what the compiler makes of them */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3")
+#endif
+
 #define LANES 32	/* partial sums of a float distance */
 
 static int32_t
@@ -113,8 +118,24 @@ plain_dot_f32(const void *a, const void *b, size_t n)
 	return fold(s);
 }
 
+static void
+plain_code(const void *f, float scale, int16_t *out, size_t n)
+{
+	const unsigned char	*p = f;
+	float			 x;
+	size_t			 i;
+
+	for (i = 0; i < n; i++) {
+		memcpy(&x, p + 4 * i, 4);
+		x = x * scale;
+		x = x + (x < 0 ? -0.5F : 0.5F);
+		out[i] = (int16_t)(int32_t)x;
+	}
+}
+
 static const struct vec_ops plain_ops = {
-	"plain", plain_l2_i16, plain_dot_i16, plain_l2_f32, plain_dot_f32
+	"plain", plain_l2_i16, plain_dot_i16, plain_l2_f32, plain_dot_f32,
+	plain_code
 };
 
 #ifdef VEC_X86
@@ -190,6 +211,17 @@ avx2_f32(const unsigned char *p, const unsigned char *q, size_t n, int l2)
 				x = _mm256_mul_ps(a, b);
 			v[k] = _mm256_add_ps(v[k], x);
 		}
+	if (n == 0) {
+		/* what fold does, eight at a time */
+		v[0] = _mm256_add_ps(_mm256_add_ps(v[0], v[2]),
+		    _mm256_add_ps(v[1], v[3]));
+		_mm256_storeu_ps(s, v[0]);
+		for (k = 0; k < 4; k++)
+			s[k] += s[k + 4];
+		s[0] += s[2];
+		s[1] += s[3];
+		return s[0] + s[1];
+	}
 	for (k = 0; k < 4; k++)
 		_mm256_storeu_ps(s + 8 * k, v[k]);
 	if (l2)
@@ -209,6 +241,35 @@ AVX2 static float
 avx2_dot_f32(const void *a, const void *b, size_t n)
 {
 	return avx2_f32(a, b, n, 0);
+}
+
+/* Eight floats as integers, rounded half away from zero. */
+AVX2 static __m256i
+whole8(const unsigned char *p, __m256 scale)
+{
+	const __m256	sign = _mm256_set1_ps(-0.0F), half =
+			    _mm256_set1_ps(0.5F), zero = _mm256_setzero_ps();
+	__m256		x, below;
+
+	x = _mm256_mul_ps(_mm256_loadu_ps((const float *)(const void *)p),
+	    scale);
+	below = _mm256_and_ps(_mm256_cmp_ps(x, zero, _CMP_LT_OQ), sign);
+	return _mm256_cvttps_epi32(_mm256_add_ps(x, _mm256_or_ps(half,
+	    below)));
+}
+
+AVX2 static void
+avx2_code(const void *f, float scale, int16_t *out, size_t n)
+{
+	const unsigned char	*p = f;
+	const __m256		 s = _mm256_set1_ps(scale);
+	size_t			 i;
+
+	for (i = 0; i + 16 <= n; i += 16)
+		_mm256_storeu_si256((__m256i *)(void *)(out + i),
+		    _mm256_permute4x64_epi64(_mm256_packs_epi32(
+		    whole8(p + 4 * i, s), whole8(p + 4 * i + 32, s)), 0xd8));
+	plain_code(p + 4 * i, scale, out + i, n - i);
 }
 
 AVX512 static int32_t
@@ -238,11 +299,13 @@ avx512_dot_i16(const int16_t *a, const int16_t *b, size_t n)
 }
 
 static const struct vec_ops avx2_ops = {
-	"avx2", avx2_l2_i16, avx2_dot_i16, avx2_l2_f32, avx2_dot_f32
+	"avx2", avx2_l2_i16, avx2_dot_i16, avx2_l2_f32, avx2_dot_f32,
+	avx2_code
 };
 /* floats are for the odd case: 256 bits will do */
 static const struct vec_ops avx512_ops = {
-	"avx512", avx512_l2_i16, avx512_dot_i16, avx2_l2_f32, avx2_dot_f32
+	"avx512", avx512_l2_i16, avx512_dot_i16, avx2_l2_f32,
+	avx2_dot_f32, avx2_code
 };
 
 #endif

@@ -25,6 +25,8 @@ struct vec_ops {
 	/* any n, any alignment */
 	float	(*l2_f32)(const void *a, const void *b, size_t n);
 	float	(*dot_f32)(const void *a, const void *b, size_t n);
+	/* n floats times scale, rounded; the products fit int16 */
+	void	(*code)(const void *f, float scale, int16_t *out, size_t n);
 };
 
 /* The best there is; only "plain" when plain is asked for. */

@@ -22,7 +22,7 @@
 enum xml_type {
 	XML_OPEN,	/* name */
 	XML_CLOSE,	/* name, and its own text, without that of others */
-	XML_EOF,	/* the one top element has ended; only spaces followed */
+	XML_EOF,	/* the top element has ended; only spaces followed */
 	XML_BAD		/* x->why says how */
 };
 

@@ -107,4 +107,19 @@ show "sqlite3 -readonly lines/timestamped/$two/store.sqlite3 \
 show 'dpublish log lines'
 want "$status" 0 "status of dpublish log"
 
+say "as a ChromaDB directory, its index built: a server opens it at once"
+LINE='dfetch -b lines | dcheck | dmerge -F chroma | dpublish --json lines'
+pipeline
+want "$status" 0 "status of the run that writes ChromaDB's form"
+three=$(cat lines/latest-pointer.txt)
+show "ls lines/timestamped/$three lines/timestamped/$three/*/"
+content() { sed -n 's/.*"content_digest": *"\([0-9a-f]*\)".*/\1/p' \
+    "lines/timestamped/$1/manifest.json"; }
+show "sqlite3 -readonly lines/timestamped/$three/chroma.sqlite3 \
+    'SELECT name, count(*) AS records FROM collections c
+    JOIN segments s ON s.collection = c.id
+    JOIN embeddings e ON e.segment_id = s.id GROUP BY name'"
+want "$(content "$three")" "$(content "$two")" "content digest in both forms"
+echo "content digest of both: $(content "$two")"
+
 printf '\ndemo: all as it should be\n'

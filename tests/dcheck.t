@@ -38,7 +38,7 @@ GOOD='clean_small hnsw_plus_queue killed_torn_hnsw legacy_py0424_synthetic
 legacy_py063_synthetic metadata_types purged_hnsw_cosine purged_hnsw_l2
 py1021_clean py1021_purged py135_clean py140_purged two_collections
 updates_deletes dim384 dim1536'
-plan $((189 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
+plan $((222 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
 
 # check INPUT... [-- OPTION...]: through dfetch; records in $T/json
 check() {
@@ -537,6 +537,107 @@ like "$T/err" '^dcheck: /t: digest: store.sqlite3: ' "digest"
 mkdir -p other && cp mine/manifest.json other/
 cp "$c/chroma.sqlite3" other/chroma.sqlite3
 verdict "a manifest of another store" '(manifest|missing)' other
+
+# --- ChromaDB directories of ours: a ledger speaks of files as they were
+for f in sqlite chroma; do
+	drun "dfetch '$S/two_collections/db' | dcheck | dmerge -F $f -o as-$f" \
+	    >made 2>&1
+done
+# renew NAME: a writable copy of the one of ours
+renew() {
+	chmod -R u+w "$1" 2>/dev/null
+	rm -rf "$1"
+	cp -r as-chroma "$1" && chmod -R u+w "$1"
+}
+# remanifest DIR FILE: the manifest, as if FILE had always been that
+remanifest() {
+	perl -pi -e "s/(\"name\":\"\Q$2\E\",\"size\":)\\d+(,\"sha256\":\")\\w+/\${1}$(
+	    wc -c <"$1/$2" | tr -d ' ')\${2}$(sha "$1/$2")/" "$1/manifest.json"
+}
+content_of() { sed -n 's/^"content_digest":"\([0-9a-f]*\)".*/\1/p' "$1/manifest.json"; }
+status 0 "a ChromaDB directory of ours is accepted" check as-chroma
+like "$T/json" '"format":"chroma".*"records":64,"tombstones":1,' \
+    "with its records and its tombstone"
+is "$(content_of as-chroma)" "$(content_of as-sqlite)" \
+    "its content digest is that of the other format"
+files=$(cd as-chroma && find . -type f ! -name manifest.json | sed 's,^\./,,')
+is "$(echo "$files" | wc -l | tr -d ' ') $(echo "$files" | grep -c /)" "12 10" \
+    "two files, and five for each collection"
+echo "$files" | while read -r f; do
+	renew flipped
+	at=$(($(wc -c <"flipped/$f") / 2))
+	b=$(dd if="flipped/$f" bs=1 skip=$at count=1 2>dd.err | od -An -tu1 |
+	    tr -d ' ')
+	printf "$(printf '\\%03o' $((b ^ 1)))" |
+	    dd of="flipped/$f" bs=1 seek=$at conv=notrunc 2>dd.err
+	check flipped 2>err
+	[ $? -eq 65 ] && grep -q '"verdict":"manifest"' "$T/json" &&
+	    grep -q " $f: sha256: want" err || echo "$f: $(cat err)"
+done >passed
+is "$(cat passed)" "" "one flipped byte in any of them is found and named"
+for f in "$(echo "$files" | grep /header)" ledger.sqlite3; do
+	f=$(echo "$f" | head -1)
+	renew flipped
+	rm "flipped/$f"
+	verdict "without $(basename "$f")" missing flipped
+done
+renew flipped
+: >flipped/more
+verdict "a file too many" manifest flipped
+renew flipped
+rm flipped/manifest.json
+verdict "no manifest" manifest flipped
+like "$T/err" 'ledger.sqlite3, but no manifest.json' "and it is said"
+
+# what a server does when it starts
+renew used
+sqlite3 used/chroma.sqlite3 'INSERT INTO acquire_write(lock_status) VALUES(1)'
+verdict "a server has opened it" manifest used
+like "$T/err" 'remove manifest.json and ledger.sqlite3 to merge it as a plain' \
+    "and the way out is told"
+rm used/manifest.json used/ledger.sqlite3
+status 0 "without them it is a delta like any other" check used
+like "$T/json" '"format":"chroma".*"records":64,"tombstones":0,' \
+    "that knows of no tombstones"
+
+# under a manifest made anew
+renew altered
+sqlite3 altered/ledger.sqlite3 \
+    "DELETE FROM record WHERE id = (SELECT min(id) FROM record
+    WHERE label IS NOT NULL)"
+remanifest altered ledger.sqlite3
+verdict "a row of the ledger missing" ledger altered
+renew altered
+sqlite3 altered/ledger.sqlite3 "UPDATE record SET label = NULL, fix = NULL
+    WHERE id = (SELECT min(id) FROM record WHERE label IS NOT NULL)"
+remanifest altered ledger.sqlite3
+verdict "a tombstone whose record is still there" ledger altered
+renew altered
+sqlite3 altered/chroma.sqlite3 "DELETE FROM embedding_fulltext_search WHERE
+    rowid = (SELECT min(rowid) FROM embedding_fulltext_search)"
+remanifest altered chroma.sqlite3
+verdict "a full-text row missing" metadata altered
+renew altered
+sqlite3 altered/chroma.sqlite3 "UPDATE embedding_metadata SET int_value =
+    int_value + 1 WHERE int_value IS NOT NULL"
+remanifest altered chroma.sqlite3
+verdict "other metadata" digest altered
+tar czf ours.tar.gz as-chroma
+status 0 "an archive of it" check ours.tar.gz
+like "$T/json" '"records":64,"tombstones":1,' "is the same store"
+stage 6
+cp -r as-chroma "$DIR/base" && chmod -R u+w "$DIR/base"
+content=$(content_of as-chroma)
+status 0 "a base of that form" feed "$HELLO" \
+    "$(base 64 | sed 's/"sqlite"/"chroma"/')" "$END"
+like "$T/out" '"t":"base".*"verdict":"ok"' "is proved"
+renew altered
+rm -rf "$DIR/base"
+cp -r altered "$DIR/base"
+sqlite3 "$DIR/base/ledger.sqlite3" "UPDATE record SET seq = seq + 1"
+status 65 "one with another ledger" feed "$HELLO" \
+    "$(base 64 | sed 's/"sqlite"/"chroma"/')" "$END"
+like "$T/err" '^dcheck: /t: manifest: ledger.sqlite3: ' "is not"
 
 # --- a snapshot that was damaged once and mended is not refused for ever
 drun "dfetch -B snap '$c' | dcheck | dmerge | dpublish snap" >out 2>&1

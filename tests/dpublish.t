@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 208
+plan 229
 
 runs=0
 # gen ARGS...: a staging of its own in $ST and its stream in $ST.json;
@@ -468,6 +468,51 @@ exec 7>&-
 { wait $pid; st=$?; } 2>/dev/null
 is $st 143 "TERM: dies of it"
 is "$(tree A)$(left A)" "$before" "and leaves nothing"
+
+# --- a ChromaDB directory, whose files lie one directory deeper
+S=$DATA/samples
+status 0 "a ChromaDB version" drun \
+    "dfetch -B CH '$S/two_collections/db' | dcheck | dmerge -F chroma |
+    dpublish --json CH"
+like out '"generation":1.*"format":"chroma","records":64,"tombstones":1,' \
+    "published says so"
+v=CH/timestamped/$(pointer CH)
+is "$(find "$v" -type f | sed 's,.*/,,' | sort | uniq -c | tr -s ' \n' ' ')" \
+    " 1 chroma.sqlite3 2 data_level0.bin 2 header.bin 2 index_metadata.pickle\
+ 1 ledger.sqlite3 2 length.bin 2 link_lists.bin 1 manifest.json " \
+    "all files are there"
+is "$(find "$v" -type f -perm -u+w)" "" "and read-only"
+is "$(left CH)" "" "nothing is left in staging"
+status 0 "it is brought as a base" \
+    sh -c "dfetch -b CH | dcheck --json --no-cache"
+like out '"t":"base".*"format":"chroma","records":64.*"verdict":"ok"' \
+    "and proved"
+status 0 "nothing new: unchanged" drun "dfetch -b CH \
+    '$S/two_collections/db' | dcheck | dmerge | dpublish --json CH"
+like out '"unchanged":true' "is said"
+status 0 "dpublish -a places one" sh -c \
+    'dpublish --json -a "$PWD/art/one" "$1"' - "$v"
+ok "whole" diff -r "$v" art/one
+status 0 "which is skipped as an input" \
+    sh -c 'dfetch -b CH "$PWD/art/one" | dcheck --json'
+like out '"t":"skip".*"why":"sources"' "for its sources"
+f=$(find "$v" -name length.bin | head -1)
+cp "$f" whole && chmod u+w "$f"
+printf 'X' | dd of="$f" bs=1 seek=5 conv=notrunc 2>dd.err
+status 65 "a byte of a file down there" \
+    sh -c "dfetch -b CH | dcheck --json --no-cache"
+like err "manifest: $(basename "$(dirname "$f")")/length.bin: sha256" \
+    "is found and named"
+status 65 "and dpublish -a does not place it" sh -c \
+    'dpublish --json -a "$PWD/art/two" "$1"' - "$v"
+is "$(ls art)" one "at all"
+cp whole "$f" && chmod a-w "$f"
+status 0 "a second version onto it" drun "dfetch -b CH \
+    '$S/py1021_clean/db' | dcheck | dmerge | dpublish --json CH"
+like out '"generation":2.*"format":"chroma"' "is of the same form"
+status 0 "the first one is pruned" \
+    dpublish prune --keep 1 --keep-newer-than 0 CH
+is "$(ls CH/timestamped)" "$(pointer CH)" "with its directories"
 
 lost='' i=0 killed=0
 while [ $i -lt 60 ]; do

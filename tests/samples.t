@@ -7,7 +7,8 @@ S=$DATA/samples
 VALID='clean_small dim1536 dim384 hnsw_plus_queue killed_torn_hnsw
 legacy_py0424_synthetic legacy_py063_synthetic metadata_types
 purged_hnsw_cosine purged_hnsw_l2 py1021_clean py1021_purged py135_clean
-py140_purged server_leftovers two_collections updates_deletes'
+py140_purged server_after_ours server_after_ours_persisted server_leftovers
+two_collections updates_deletes'
 HOT='killed_hot_journal_real killed_hot_journal_torn_main'
 EMPTY='empty_collection no_collection'
 # sample, and what the verdict must be, code or reason

@@ -14,6 +14,7 @@ import { text } from "../real/lib/values.mjs";
 const [build, rowsArg, smallArg, runsArg, whatArg, version] =
     process.argv.slice(2);
 const ROWS = Number(rowsArg), SMALL = Number(smallArg);
+const CLUSTERS = 200;
 const RUNS = Number(runsArg), BATCH = 500, QUERIES = 500, K = 10;
 const FAR = 100000000;		// where the ids of other rows start
 const HERE = path.dirname(new URL(import.meta.url).pathname);
@@ -31,12 +32,13 @@ const must = (r, what) => {
 
 // -- the rows ---
 
-async function rows(name, n, dim, start) {
+async function rows(name, n, dim, clusters, start) {
 	const dir = path.join(WORK, name);
 	must(await run(path.join(process.env.GEN, "gendelta"), ["--out", dir,
 	    "--count", String(n / BATCH), "--records", String(BATCH),
-	    "--dim", String(dim), "--space", "cosine", "--clusters", "200",
-	    "--text", "300", "--start", String(start ?? 0)]), "gendelta");
+	    "--dim", String(dim), "--space", "cosine",
+	    "--clusters", String(clusters), "--text", "300",
+	    "--start", String(start ?? 0)]), "gendelta");
 	return fs.readdirSync(dir).sort().map((d) => [path.join(dir, d)]);
 }
 
@@ -236,7 +238,7 @@ const load = () => os.loadavg()[0].toFixed(1);
 say(`ChromaDB ${version}, ${CPUS} processors, load ${load()}`);
 
 async function large() {
-	const dim = 384, inputs = await rows("large", ROWS, dim);
+	const dim = 384, inputs = await rows("large", ROWS, dim, CLUSTERS);
 	const name = `${ROWS} x ${dim}`;
 	const s = await checked(inputs);
 	const ours = path.join(WORK, "ours");
@@ -257,7 +259,7 @@ async function large() {
 	}
 	if (has("open")) {
 		const [q] = await vectors(await rows("question", BATCH, dim,
-		    2 * FAR));
+		    CLUSTERS, 2 * FAR));
 		const t = [[], [], [], []];
 		for (let i = 0; i < RUNS; i++)
 			for (const [j, dir] of [ours, theirs].entries()) {
@@ -281,7 +283,7 @@ async function large() {
 }
 
 async function add(name, inputs, dim) {
-	const late = await rows("late", BATCH, dim, FAR);
+	const late = await rows("late", BATCH, dim, CLUSTERS, FAR);
 	const target = path.join(WORK, "target");
 	must(await stages(WORK, inputs, "exec drun '" +
 	    'dfetch -B "$T" -f "$PLAN" | dcheck | dmerge -F chroma | ' +
@@ -294,11 +296,11 @@ async function add(name, inputs, dim) {
 	const part = await merge(some, path.join(WORK, "part"),
 	    `--threads ${CPUS}`);
 	some.end();
-	const r = must(await stages(WORK, late, "exec \"$COST\" drun '" +
-	    'dfetch -b "$T" -f "$PLAN" | dcheck | dmerge | ' +
-	    "dpublish \"$T\"'", { T: target,
-	    COST: path.join(HERE, "cost.pl") }), "add");
-	const [cpu, wall] = r.out.trim().split("\n").pop().split(" ");
+	const r = must(await stages(WORK, late, '"$COST" sh -c "$RUN"',
+	    { T: target, COST: path.join(HERE, "cost.pl"),
+	    RUN: "exec drun 'dfetch -b \"$T\" -f \"$PLAN\" | dcheck | " +
+	    "dmerge | dpublish \"$T\"' >/dev/null" }), "add");
+	const [cpu, wall] = r.out.split(" ");
 	say(`${name} + ${BATCH} at once: ${cost(whole)}`);
 	say(`${BATCH} onto a base of ${name}: ${cost(part)}: cpu ` +
 	    `${(100 * part.cpu / whole.cpu).toFixed(1)} %, wall ` +
@@ -316,13 +318,13 @@ async function vectors(inputs) {
 	return out;
 }
 
-async function small(dim) {
-	const inputs = await rows("small", SMALL, dim);
-	const name = `${SMALL} x ${dim}`;
+async function small(dim, clusters) {
+	const inputs = await rows("small", SMALL, dim, clusters);
+	const name = `${SMALL} x ${dim} in ${clusters} clusters`;
 	const s = await checked(inputs);
 	const ours = path.join(WORK, "ours");
 	await merge(s, ours);
-	if (has("threads") && dim === 384)
+	if (has("threads") && clusters === CLUSTERS)
 		await threads(s, name);
 	s.end();
 	if (has("recall")) {
@@ -334,7 +336,7 @@ async function small(dim) {
 			all.push(...b.vectors);
 		}
 		const queries = (await vectors(await rows("question", BATCH,
-		    dim, 2 * FAR))).slice(0, QUERIES);
+		    dim, clusters, 2 * FAR))).slice(0, QUERIES);
 		fs.rmSync(path.join(WORK, "question"), { recursive: true });
 		const best = exact(ids, all, queries);
 		for (const ef of [100, 20, 10]) {
@@ -374,8 +376,9 @@ async function threads(s, name) {
 
 if (has("build") || has("open") || has("add"))
 	await large();
-for (const dim of [384, 1536])
-	if (has("recall") || has("threads") && dim === 384)
-		await small(dim);
+// the fewer the clusters, the harder to find one's way in them
+for (const [dim, clusters] of [[384, CLUSTERS], [384, 20], [1536, 20]])
+	if (has("recall") || has("threads") && clusters === CLUSTERS)
+		await small(dim, clusters);
 say(`load at the end ${load()}`);
 process.exit(0);

@@ -6,13 +6,12 @@
 // SPDX-License-Identifier: ISC
 import fs from "node:fs";
 import path from "node:path";
-import { answers, killedMidway, mustRead, wanted, withoutArrays }
+import { answers, killedMidway, mustRead, restarted, wanted, withoutArrays }
     from "./lib/judge.mjs";
 import { apply, clone } from "./lib/model.mjs";
 import { Chance, Server, WORK, Writer, begin, copy, deletions, manifest,
     pipeline, remake, run, sql, stages } from "./lib/server.mjs";
-import { compare, overlaid, parse, same, size, text }
-    from "./lib/values.mjs";
+import { compare, overlaid, parse, text } from "./lib/values.mjs";
 
 const [build, whatArg, seedArg, roundsArg, jobsArg, ...versions] =
     process.argv.slice(2);
@@ -43,6 +42,9 @@ async function level(dir) {
 
 const opens = (version, { sysdb, metadb }) => !/^1\.0\./.test(version) ||
     sysdb <= 9 && metadb <= 5;
+const hasArrays = (all) => [...all.values()].some((c) =>
+    [...c.records.values()].some((r) => [...r.meta.values()]
+	.some(Array.isArray)));
 const showsArrays = (version) => /^1\.([3-9]|\d\d)\./.test(version);
 
 // -- a server goes on with it ---
@@ -52,6 +54,7 @@ class User extends Writer {
 	constructor(chance, version, model) {
 		super(chance, version);
 		this.model = model;
+		this.all = this.kinds;
 		this.span = 60;
 	}
 	async find(server) {
@@ -72,10 +75,12 @@ class User extends Writer {
 		return ids.length > 0 && this.c.maybe(0.6) ?
 		    this.c.pick(ids) : super.id();
 	}
-	// a batch, and what must come of it
+	// A batch, and what must come of it.  No server since 1.0 writes down
+	// the new vector of an index's only element: that one stays as it is.
 	async use(server) {
 		const coll = this.c.pick(this.colls);
 		const held = this.model.get(coll.name);
+		this.kinds = held.records.size < 2 ? ["add"] : this.all;
 		this.at = [...held.records.keys()];
 		const all = this.colls;
 		this.colls = [coll];
@@ -131,8 +136,12 @@ async function openedBy(h, version, made, want, inputs, large) {
 		if (!await judged(h, `${version} again`, server, model,
 		    { slack: 4, arrays }))
 			return null;
-		const final = await server.all();
+		let final = await server.all();
 		await server.kill();
+		// arrays that this server does not show are there all the same
+		if (!arrays && hasArrays(want))
+			final = await restarted({ version: versions.at(-1) },
+			    dir);
 		await givenBack(h, version, dir, want, final, inputs);
 		return { dir, final };
 	} finally {
@@ -303,16 +312,19 @@ async function sameCollections(h, dir, made) {
 			await server.kill();
 		}
 	}
+	// servers say l2 of what Python wrote, whatever they reckon with
+	const wrong = /legacy/.test(dir);
+	const said = (c, k) => canon(c.get(k)).replace(wrong ?
+	    /space:s:\w+/ : /^$/, "");
 	for (const c of shown[0]) {
 		const name = text(c.get("name"));
 		const x = shown[1].find((y) => text(y.get("name")) === name);
 		for (const k of ["id", "metadata", "dimension",
 		    "configuration_json"])
-			if (x === undefined || canon(c.get(k)) !==
-			    canon(x.get(k)))
+			if (x === undefined || said(c, k) !== said(x, k))
 				h.bad.push(`collection ${name}: ${k}: want ` +
-				    `${canon(c.get(k))}, got ` +
-				    canon(x?.get(k)));
+				    `${said(c, k)}, got ` +
+				    (x && said(x, k)));
 	}
 }
 
@@ -608,7 +620,8 @@ await Promise.all(Array.from({ length: Number(jobsArg) }, async () => {
 console.log("directories opened: " + [...by].map(([v, n]) =>
     `${v}: ${n}`).join(", "));
 console.log(`${tasks.length} tasks: ${total.records} records held against ` +
-    `what was given, ${total.filters} filters, ${total.found} of ${total.asked} ` +
+    `what was given, ${total.filters} filters, ` +
+    `${total.found} of ${total.asked} ` +
     `neighbours, ${total.taken} of ${total.sent} batches taken, ` +
     `${total.generations} generations, ${total.tombstones} deletions given ` +
     `back, ${total.hot} hot, ${total.dead} that their server cannot read: ` +
@@ -616,8 +629,10 @@ console.log(`${tasks.length} tasks: ${total.records} records held against ` +
 if (total.ruled > 0)
 	console.log(`not tried, by rule: ${total.ruled} directories of sysdb ` +
 	    "10 or metadb 6 on servers before 1.1, which start on none");
-// a server that opened nothing proves nothing
-const idle = [...by.values()].includes(0) || total.found < 0.95 * total.asked ||
+// of all samples, a server that opened nothing proves nothing
+const idle = total.opened === 0 ||
+    what.includes("samples") && pick.length === 0 &&
+    [...by.values()].includes(0) || total.found < 0.95 * total.asked ||
     total.taken * 2 < total.sent;
 if (idle)
 	console.log("too few were opened, found or taken");

@@ -341,6 +341,10 @@ kernels(void)
 		good &= a->dot_i16(x[0], x[1], n) ==
 		    b->dot_i16(x[0], x[1], n);
 		n = (size_t)(1 + round % 101);
+		memset(x, 0, sizeof(x));
+		a->code(y[1], 1000, x[0], n > 96 ? 96 : n);
+		b->code(y[1], 1000, x[1], n > 96 ? 96 : n);
+		good &= memcmp(x[0], x[1], sizeof(x[0])) == 0;
 		good &= a->l2_f32(y[0], y[1], n) == b->l2_f32(y[0], y[1], n);
 		good &= a->dot_f32(y[0], y[1], n) ==
 		    b->dot_f32(y[0], y[1], n);
@@ -351,7 +355,7 @@ kernels(void)
 static void
 threads(enum item_space space)
 {
-	struct hnsw_params	 p = { 48, space, 0, 0, 1 };
+	struct hnsw_params	 p = { 48, space, 0, 0, 1, NULL };
 	const size_t		 n = 4000, q = 100;
 	float			*v = clusters(n + q, 48, 80, 0.6);
 	char			 a[32], b[32];
@@ -373,7 +377,7 @@ threads(enum item_space space)
 static void
 grow(void)
 {
-	struct hnsw_params	 p = { 32, ITEM_COSINE, 0, 0, 2 };
+	struct hnsw_params	 p = { 32, ITEM_COSINE, 0, 0, 2, NULL };
 	const size_t		 n = 3000, more = 700, q = 100;
 	float			*v = clusters(n + more + q, 32, 60, 0.6);
 	struct hnsw_build	*b;
@@ -413,7 +417,7 @@ grow(void)
 static void
 odd(void)
 {
-	struct hnsw_params	p = { 3, ITEM_L2, 5, 40, 1 };
+	struct hnsw_params	p = { 3, ITEM_L2, 5, 40, 1, NULL };
 	float			v[300] = { 0 };
 	struct hnsw_build	*b;
 	struct err		e = { 0, "" };

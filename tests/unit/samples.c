@@ -71,7 +71,8 @@ static const char *const valid[] = {
 	"hnsw_plus_queue", "killed_torn_hnsw", "legacy_py0424_synthetic",
 	"legacy_py063_synthetic", "metadata_types", "no_collection",
 	"purged_hnsw_cosine", "purged_hnsw_l2", "py1021_clean",
-	"py1021_purged", "py135_clean", "py140_purged", "server_leftovers",
+	"py1021_purged", "py135_clean", "py140_purged", "server_after_ours",
+	"server_after_ours_persisted", "server_leftovers",
 	"two_collections", "updates_deletes"
 };
 #define N_VALID (sizeof(valid) / sizeof(valid[0]))

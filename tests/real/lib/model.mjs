@@ -72,9 +72,12 @@ const type = (v) => Array.isArray(v) ? "a" : /^[tf](rue|alse)$/.test(v) ?
 const number = (v) => v[0] === "i" ? BigInt(v.slice(2)) : Number(v.slice(2));
 const isNumber = (v) => type(v) === "i" || type(v) === "f";
 
+const MAX = 2n ** 63n - 1n;
+const clamp = (n) => n > MAX ? MAX : n < -MAX - 1n ? -MAX - 1n : n;
+
 // One typed value against that of a filter.  Numbers meet as they do in
-// ChromaDB's own SQL: an integer meets the filter's number without what is
-// behind its point, a float meets it as a float.
+// ChromaDB's own SQL: an integer meets the filter's number as the nearest
+// of 64 bits without what is behind its point, a float meets it as a float.
 function order(a, b) {
 	if (a === undefined || Array.isArray(a))
 		return null;
@@ -82,7 +85,7 @@ function order(a, b) {
 		return a === b ? 0 : null;
 	const x = number(a), y = number(b);
 	const at = type(a) === "f" ? Number(y) : typeof y === "bigint" ? y :
-	    BigInt(Math.trunc(y));
+	    clamp(BigInt(Math.trunc(y)));
 	return x < at ? -1 : x > at ? 1 : 0;
 }
 
@@ -96,7 +99,8 @@ export function holds(meta, key, op, v) {
 	case "$nin": return !among(v);
 	case "$contains":
 		return Array.isArray(have) &&
-		    have.some((x) => order(x, v) === 0);
+		    have.some((x) => type(x) === type(v) &&
+		    order(x, v) === 0);
 	case "$not_contains":
 		return !holds(meta, key, "$contains", v);
 	}
@@ -175,7 +179,7 @@ export function filter(c, records, arrays) {
 		a.test(r) || b.test(r) };
 }
 
-const escaped = (s) => s.replace(/[.*+?^${}()|[\]\\\/-]/g, "\\$&");
+const escaped = (s) => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
 // One random filter on documents.
 export function documentFilter(c, records) {
@@ -213,12 +217,16 @@ function dot(a, b) {
 	return s;
 }
 
+// of so short a vector float32 may leave no direction
+export const faint = (space, v) => space === "cosine" &&
+    v.some((x) => x !== 0) && Math.hypot(...v) < 1e-15;
+
 export function distance(space, a, b) {
 	if (space === "ip")
 		return 1 - dot(a, b);
 	if (space === "cosine") {
-		const n = Math.sqrt(dot(a, a)) * Math.sqrt(dot(b, b));
-		return n === 0 ? 1 : 1 - dot(a, b) / n;
+		const x = Math.sqrt(dot(a, a)), y = Math.sqrt(dot(b, b));
+		return x * y === 0 ? 1 : 1 - dot(a, b) / x / y;
 	}
 	let s = 0;
 	for (let i = 0; i < a.length; i++)

@@ -10,6 +10,7 @@ import path from "node:path";
 import { isString, parse, text } from "./values.mjs";
 
 const ROOT = "/api/v2/tenants/default_tenant/databases/default_database";
+const PAGE = 10000;		// records of one answer
 const running = new Set();
 let SETUP, BIN;
 export let WORK;		// ours alone; the caller removes it
@@ -109,6 +110,21 @@ export class Server {
 		}
 		return t === "" ? new Map() : parse(t);
 	}
+	// one collection; of more ids at once SQLite has enough
+	async page(c) {
+		const all = records(c);
+		for (let n = 0; all.records.size === n; n += PAGE) {
+			const got = await this.ask("POST", "/collections/" +
+			    text(c.get("id")) + "/get", '{"include":[' +
+			    '"embeddings","documents","metadatas","uris"],' +
+			    `"limit":${PAGE},"offset":${n}}`);
+			if (got === null)
+				throw new Error("get: " + this.why);
+			for (const [id, r] of records(c, got).records)
+				all.records.set(id, r);
+		}
+		return all;
+	}
 	// all that it holds: name -> { close, records: id -> record }
 	async all() {
 		const out = new Map();
@@ -116,12 +132,7 @@ export class Server {
 		if (list === null)
 			throw new Error("list: " + this.why);
 		for (const c of list) {
-			const got = await this.ask("POST", "/collections/" +
-			    text(c.get("id")) + "/get", '{"include":[' +
-			    '"embeddings","documents","metadatas","uris"]}');
-			if (got === null)
-				throw new Error("get: " + this.why);
-			out.set(text(c.get("name")), records(c, got));
+			out.set(text(c.get("name")), await this.page(c));
 		}
 		return out;
 	}
@@ -130,7 +141,7 @@ export class Server {
 export function records(coll, got) {
 	const config = coll.get("configuration_json");
 	const out = new Map();
-	got.get("ids").forEach((id, i) => {
+	got?.get("ids").forEach((id, i) => {
 		const column = (name) => got.get(name)?.[i] ?? "null";
 		const meta = column("metadatas");
 		const m = meta instanceof Map ? new Map(meta) : new Map();

@@ -1,0 +1,44 @@
+#!/bin/sh
+# real.t: real ChromaDB servers on loopback open what dmerge wrote, and
+# dmerge merges what they wrote: a part of what `make check-chroma` does in
+# full.  The servers come from npm; without it, or them, one skip says so.
+. "$(dirname "$0")/lib.sh"
+R=$SRC/tests/real
+B=$(cd "$BIN/.." && pwd) VERSIONS=${VERSIONS:-1.1.1 1.3.4} JOBS=2
+[ -n "${CHROMA:-}" ] || if [ -d "$SRC/build/chroma" ]; then
+	CHROMA=$SRC/build/chroma
+else
+	CHROMA=$B/chroma
+fi
+export B VERSIONS JOBS CHROMA
+
+# what the servers are, or why there are none
+why=$(sh -c '. "$0"; echo "have:$have"' "$R/lib/servers.sh" 2>&1)
+case $why in
+*have:*) ;;
+*)
+	plan 1
+	skip 1 "$(echo "$why" | sed -n 's/^SKIP //p' | head -n 1)"
+	finish
+	;;
+esac
+plan 4
+if [ "${why##*have:}" = " $VERSIONS" ]; then
+	ok "servers $VERSIONS" true
+else
+	skip 1 "$(echo "$why" | sed -n 's/^SKIP //p' | tail -n 1)"
+fi
+
+# run 'what' SCRIPT NAME=VALUE...: a script that must succeed
+run() {
+	what=$1 script=$2
+	shift 2
+	ok "$what" env "$@" "$R/$script.sh"
+}
+run "what servers wrote, merged, is what they show" chroma-read ROUNDS=8
+run "samples merged: servers open them, write on, and give them back" \
+    chroma-write WHAT=samples SAMPLES="clean_small py1021_purged \
+    purged_hnsw_cosine two_collections metadata_types updates_deletes"
+run "random histories, published, and opened by servers" \
+    chroma-write WHAT=histories ROUNDS=6
+finish
