@@ -545,7 +545,7 @@ signals(void)
 int
 main(void)
 {
-	tap_plan(72);
+	tap_plan(70);
 	msg_init("net");
 	(void)unsetenv("http_proxy");
 	(void)unsetenv("all_proxy");
