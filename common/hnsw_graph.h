@@ -58,8 +58,9 @@ int	hnsw_graph_codes_fit(const struct hnsw_graph *g);
 /* Level of an element: by its number, so that it never depends on others. */
 int	hnsw_graph_level(uint64_t element, uint32_t m);
 /*
- * Link elements n_old .. n-1, then whatever live element cannot be reached
- * along level 0.  0, or -1 (a signal came).
+ * Link elements n_old .. n-1, then, along level 0, the entry point to every
+ * live element that it does not reach, and every element to it.  0, or -1
+ * (a signal came).
  */
 int	hnsw_graph_link(struct hnsw_graph *g, struct team *t, struct err *e);
 

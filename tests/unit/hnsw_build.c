@@ -151,7 +151,7 @@ proved(const char *name, const struct hnsw_params *p, uint64_t n)
 {
 	struct err	e = { 0, "" };
 	struct hnsw	h;
-	uint64_t	whole = 0;
+	uint64_t	whole = 0, live;
 	int		fd = open(base, O_RDONLY | O_DIRECTORY), rv;
 
 	rv = hnsw_open(&h, fd, name, name, p->dim,
@@ -162,6 +162,8 @@ proved(const char *name, const struct hnsw_params *p, uint64_t n)
 		if (rv == 0 && (whole != n || h.head.count != n))
 			rv = err_set(&e, MSG_DATAERR, "%llu whole of %llu",
 			    (unsigned long long)whole, (unsigned long long)n);
+		if (rv == 0)
+			rv = hnsw_check_graph(&h, &live, &e);
 		hnsw_close(&h);
 	}
 	if (rv == -1)
@@ -443,6 +445,10 @@ odd(void)
 	    proved("iplong", &p, 100), "the same for inner products");
 	p.space = ITEM_COSINE;
 	v[0] = v[1] = v[2] = 0;
+	p.m = 0;
+	(void)tap_ok(make("zero", &p, v, 100) == 0 && proved("zero", &p, 100),
+	    "a zero vector, to which all are equally near");
+	p.m = 5;
 	v[3] = v[4] = v[5] = 1e-30F;
 	v[6] = v[7] = v[8] = 1e30F;
 	(void)tap_ok(make("cos", &p, v, 100) == 0 && proved("cos", &p, 100),
@@ -470,7 +476,7 @@ main(void)
 	    tmp != NULL ? tmp : "/tmp", hex);
 	if (mkdir(base, 0700) == -1)
 		return 99;
-	tap_plan(26);
+	tap_plan(27);
 	kernels();
 	threads(ITEM_L2);
 	threads(ITEM_COSINE);
