@@ -450,10 +450,27 @@ raise(struct work *w)
 /* -- codes ------------------------------------------------------------- */
 
 size_t
-hnsw_graph_stride(uint32_t dim)
+hnsw_graph_stride(const struct hnsw_graph *g)
 {
-	return ((size_t)dim + VEC_STEP - 1) / VEC_STEP * VEC_STEP *
-	    sizeof(int16_t);
+	return ((size_t)g->dim + (g->zeros != 0) + VEC_STEP - 1) / VEC_STEP *
+	    VEC_STEP * sizeof(int16_t);
+}
+
+/*
+ * In a cosine space a vector of no direction is at distance 1 from all, as
+ * are two that stand square to one another.  By squares of differences it
+ * would be nearer to everyone than they are, and all links would lead to
+ * it; so it stands square to all, in a dimension of its own.
+ */
+static void
+set_square(const struct hnsw_graph *g, int16_t *code)
+{
+	uint32_t	k;
+
+	for (k = 0; k < g->dim; k++)
+		if (code[k] != 0)
+			return;
+	code[g->dim] = (int16_t)CODE_MAX;
 }
 
 static double
@@ -515,6 +532,8 @@ encode(void *arg, unsigned int thread, size_t i)
 	(void)thread;
 	c->w->ops->code(p, (float)c->scale, q, g->dim);
 	memset(q + g->dim, 0, (c->w->code_len - g->dim) * sizeof(*q));
+	if (g->zeros)
+		set_square(g, q);
 }
 
 static void
@@ -873,7 +892,7 @@ hnsw_graph_link(struct hnsw_graph *g, struct team *t, struct err *e)
 	memset(&w, 0, sizeof(w));
 	w.g = g;
 	w.ops = vec_ops(0);
-	w.code_len = hnsw_graph_stride(g->dim) / sizeof(int16_t);
+	w.code_len = hnsw_graph_stride(g) / sizeof(int16_t);
 	w.pool = pool_size(g);
 	scratch_make(&w, t);
 	add_upper(g);
