@@ -617,9 +617,27 @@ graph_links(struct hnsw *h, uint64_t i, unsigned char *b, uint64_t *n,
 	return 0;
 }
 
-/* All that can be reached from the entry point: its bit in map. */
+/* Does one of the n links at b lead to an element whose bit is in map? */
 static int
-graph_walk(struct hnsw *h, unsigned char *map, struct err *e)
+leads_to(const unsigned char *map, const unsigned char *b, uint64_t n)
+{
+	uint64_t	k;
+
+	for (k = 0; k < n; k++)
+		if (REACHED(map, buf_get_le32(b + 4 + 4 * k)))
+			return 1;
+	return 0;
+}
+
+#define REACH(map, i) ((map)[(i) / 8] |= (unsigned char)(1U << (i) % 8))
+
+/*
+ * All that can be reached from the entry point: its bit in map.  All that
+ * is seen to lead back to it: its bit in back.
+ */
+static int
+graph_walk(struct hnsw *h, unsigned char *map, unsigned char *back,
+    struct err *e)
 {
 	const struct hnsw_header	*d = &h->head;
 	unsigned char			*b;
@@ -630,21 +648,60 @@ graph_walk(struct hnsw *h, unsigned char *map, struct err *e)
 	b = mem_alloc(4 + 4 * (size_t)d->max_m0);
 	todo = mem_zero((size_t)d->count, sizeof(*todo));
 	todo[have++] = d->enter;
-	map[d->enter / 8] |= (unsigned char)(1U << d->enter % 8);
+	REACH(map, d->enter);
+	REACH(back, d->enter);
 	while (done < have) {
-		if (graph_links(h, todo[done++], b, &n, e) == -1)
+		if (graph_links(h, todo[done], b, &n, e) == -1)
 			goto done;
+		if (leads_to(back, b, n))
+			REACH(back, todo[done]);
+		done++;
 		for (k = 0; k < n; k++) {
 			to = buf_get_le32(b + 4 + 4 * k);
 			if (REACHED(map, to))
 				continue;
-			map[to / 8] |= (unsigned char)(1U << to % 8);
+			REACH(map, to);
 			todo[have++] = to;
 		}
 	}
 	rv = 0;
 done:
 	free(todo);
+	free(b);
+	return rv;
+}
+
+/*
+ * Those that were not yet seen to lead back to the entry point, again and
+ * again while it helps.  None may be left: a search may begin at any.
+ */
+static int
+graph_back(struct hnsw *h, unsigned char *back, struct err *e)
+{
+	unsigned char	*b;
+	uint64_t	 i, n, left, first = 0, before = UINT64_MAX;
+	int		 rv = -1;
+
+	b = mem_alloc(4 + 4 * (size_t)h->head.max_m0);
+	for (;;) {
+		left = 0;
+		for (i = 0; i < h->head.count; i++) {
+			if (REACHED(back, i))
+				continue;
+			if (graph_links(h, i, b, &n, e) == -1)
+				goto done;
+			if (leads_to(back, b, n))
+				REACH(back, i);
+			else if (left++ == 0)
+				first = i;
+		}
+		if (left == 0 || left == before)
+			break;
+		before = left;
+	}
+	rv = left == 0 ? 0 : bad_element(h, HNSW_LEVEL0_FILE, first,
+	    "the entry point cannot be reached from it", e);
+done:
 	free(b);
 	return rv;
 }
@@ -688,7 +745,7 @@ hnsw_check_graph(struct hnsw *h, uint64_t *live, struct err *e)
 {
 	const struct hnsw_header	*d = &h->head;
 	struct links			 l;
-	unsigned char			*level = NULL, *map = NULL;
+	unsigned char			*level = NULL, *map = NULL, *back;
 	int				 rv = -1;
 
 	*live = 0;
@@ -705,16 +762,19 @@ hnsw_check_graph(struct hnsw *h, uint64_t *live, struct err *e)
 	l.b = mem_alloc(l.cap);
 	level = mem_zero((size_t)d->count, 1);
 	map = mem_zero((size_t)(d->count / 8 + 1), 1);
+	back = mem_zero((size_t)(d->count / 8 + 1), 1);
 	if (graph_levels(h, &l, level, e) == -1)
 		goto done;
 	l.len = l.at = 0;
 	l.off = 0;
 	if (graph_upper(h, &l, level, e) == -1 ||
-	    graph_walk(h, map, e) == -1 ||
-	    graph_lowest(h, map, live, e) == -1)
+	    graph_walk(h, map, back, e) == -1 ||
+	    graph_lowest(h, map, live, e) == -1 ||
+	    graph_back(h, back, e) == -1)
 		goto done;
 	rv = 0;
 done:
+	free(back);
 	free(map);
 	free(level);
 	free(l.b);

@@ -98,10 +98,11 @@ int	hnsw_check(struct hnsw *h, uint64_t *whole, struct err *e);
  * Prove the graph, not the vectors, of an index that hnsw_build made: no
  * file falls short of the header; element i has label i + 1; nobody stands
  * above the entry point's level; links of a level lead to elements that
- * are on it; every element that is not deleted can be reached from the
- * entry point along links of the lowest level.  *live is how many those
- * are.  (A graph that a server wrote may well have unreachable elements.)
- * Memory: 5 bytes and a bit for each element.  0, or -1 as above.
+ * are on it; along links of the lowest level the entry point reaches every
+ * element that is not deleted, and every element the entry point, for a
+ * search may begin at any.  *live is how many are not deleted.  (A graph
+ * that a server wrote may well have unreachable elements.)
+ * Memory: 5 bytes and two bits for each element.  0, or -1 as above.
  */
 int	hnsw_check_graph(struct hnsw *h, uint64_t *live, struct err *e);
 

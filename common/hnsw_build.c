@@ -226,6 +226,30 @@ count_dead(struct hnsw_build *b, struct err *e)
 	return rv;
 }
 
+/* Is any vector there one of length 0? */
+static int
+find_zeros(struct hnsw_build *b, struct err *e)
+{
+	struct buf	 f;
+	float		 len;
+	uint64_t	 i;
+	int		 rv = -1;
+
+	if (b->n == 0 || b->p.space != ITEM_COSINE)
+		return 0;
+	buf_init(&f, SIZE_MAX / 2);
+	if (io_slurp(b->dirfd, HNSW_LENGTH_FILE, &f, e) == -1)
+		goto done;
+	for (i = 0; i < b->n && 4 * i + 4 <= f.len; i++) {
+		memcpy(&len, f.p + 4 * i, 4);
+		b->g.zeros |= len <= 0;
+	}
+	rv = 0;
+done:
+	buf_free(&f);
+	return rv;
+}
+
 struct hnsw_build *
 hnsw_build_new(int dirfd, const char *name, const char *shown,
     const struct hnsw_params *p, int fresh, struct err *e)
@@ -260,7 +284,8 @@ hnsw_build_new(int dirfd, const char *name, const char *shown,
 	layout(b);
 	if (!fresh && load(b, e) == -1)
 		goto fail;
-	if (open_files(b, fresh, e) == -1 || count_dead(b, e) == -1)
+	if (open_files(b, fresh, e) == -1 || count_dead(b, e) == -1 ||
+	    find_zeros(b, e) == -1)
 		goto fail;
 	b->element = mem_zero(1, b->g.element_len);
 	return b;
@@ -331,9 +356,10 @@ hnsw_build_put(struct hnsw_build *b, const void *vec, void *back,
 	if (b->level0.len + b->g.element_len > WINDOW && flush(b, e) == -1)
 		return -1;
 	*label = b->n + 1;
-	if (b->p.space == ITEM_COSINE)
+	if (b->p.space == ITEM_COSINE) {
 		f = normalise(vec, data, b->p.dim);
-	else
+		b->g.zeros |= f <= 0;
+	} else
 		memcpy(data, vec, 4 * (size_t)b->p.dim);
 	put_le64(data + 4 * (size_t)b->p.dim, *label);
 	buf_add(&b->level0, b->element, b->g.element_len);
@@ -438,7 +464,7 @@ map(struct hnsw_build *b, struct err *e)
 	g->up = mem_resize(g->up, (size_t)b->n, sizeof(*g->up));
 	if (g->n == g->n_old || !hnsw_graph_codes_fit(g))
 		return 0;
-	b->codes_len = (size_t)b->n * hnsw_graph_stride(g->dim);
+	b->codes_len = (size_t)b->n * hnsw_graph_stride(g);
 	b->codes = g->codes = scratch_map(b, b->codes_len, e);
 	return b->codes == NULL ? -1 : 0;
 }

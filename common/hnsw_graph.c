@@ -450,10 +450,27 @@ raise(struct work *w)
 /* -- codes ------------------------------------------------------------- */
 
 size_t
-hnsw_graph_stride(uint32_t dim)
+hnsw_graph_stride(const struct hnsw_graph *g)
 {
-	return ((size_t)dim + VEC_STEP - 1) / VEC_STEP * VEC_STEP *
-	    sizeof(int16_t);
+	return ((size_t)g->dim + (g->zeros != 0) + VEC_STEP - 1) / VEC_STEP *
+	    VEC_STEP * sizeof(int16_t);
+}
+
+/*
+ * In a cosine space a vector of no direction is at distance 1 from all, as
+ * are two that stand square to one another.  By squares of differences it
+ * would be nearer to everyone than they are, and all links would lead to
+ * it; so it stands square to all, in a dimension of its own.
+ */
+static void
+set_square(const struct hnsw_graph *g, int16_t *code)
+{
+	uint32_t	k;
+
+	for (k = 0; k < g->dim; k++)
+		if (code[k] != 0)
+			return;
+	code[g->dim] = (int16_t)CODE_MAX;
 }
 
 static double
@@ -515,6 +532,8 @@ encode(void *arg, unsigned int thread, size_t i)
 	(void)thread;
 	c->w->ops->code(p, (float)c->scale, q, g->dim);
 	memset(q + g->dim, 0, (c->w->code_len - g->dim) * sizeof(*q));
+	if (g->zeros)
+		set_square(g, q);
 }
 
 static void
@@ -535,11 +554,12 @@ encode_all(struct work *w, struct team *t)
 
 #define NOBODY UINT32_MAX
 
-/* From where each element was first reached. */
+/* From where each element was first reached, and which lead back. */
 struct tree {
 	uint32_t	*parent;	/* NOBODY: not reached */
 	uint32_t	*queue;
 	uint64_t	 head, tail;
+	unsigned char	*back;		/* 1: the entry point is reached */
 };
 
 static void
@@ -564,7 +584,7 @@ reach(const struct hnsw_graph *g, struct tree *t, uint32_t from,
 
 /*
  * Link from to lost, in a free place or in that of the last link that
- * nothing hangs on.  1 when it could be done.
+ * nothing hangs on: no element was reached by it.  1 when it could be done.
  */
 static int
 hang(const struct hnsw_graph *g, const struct tree *t, uint32_t from,
@@ -606,18 +626,115 @@ adopt(const struct work *w, const struct tree *t, uint32_t lost)
 	return NOBODY;
 }
 
+/* Does one of its links lead on to the entry point? */
+static int
+leads_back(const struct hnsw_graph *g, const struct tree *t, uint32_t i)
+{
+	const uint32_t	*l;
+	uint32_t	 count, k;
+
+	l = links(g, i, 0, &count);
+	for (k = 0; k < count; k++)
+		if (t->back[l[k]])
+			return 1;
+	return 0;
+}
+
+/*
+ * Lost leads nowhere: link it to the nearest that leads back.  0 when all
+ * its places are taken by links that others hang on; those come first, then.
+ */
+static int
+lead_back(const struct work *w, const struct tree *t, uint32_t lost)
+{
+	struct scratch	*s = &w->scratch[0];
+	size_t		 n, k;
+	uint32_t	 to = w->g->enter;
+
+	s->pool[0].id = w->g->enter;
+	s->pool[0].d = dist(w, lost, w->g->enter);
+	n = search(w, s, lost, 0, 1);
+	for (k = 0; k < n; k++)
+		if (t->back[s->pool[k].id]) {
+			to = s->pool[k].id;
+			break;
+		}
+	return hang(w->g, t, lost, to);
+}
+
+/* Those of the n in the queue that do not lead back stay; how many. */
+static uint64_t
+sweep(const struct hnsw_graph *g, struct tree *t, uint64_t n)
+{
+	uint64_t	k, lost = 0;
+	uint32_t	i;
+
+	for (k = 0; k < n; k++) {
+		i = t->queue[k];
+		if (t->back[i])
+			continue;
+		t->back[i] = (unsigned char)leads_back(g, t, i);
+		if (!t->back[i])
+			t->queue[lost++] = i;
+	}
+	return lost;
+}
+
+/*
+ * A search comes down to the lowest level at any element that is higher
+ * up, deleted or not: from each there must be a way to the entry point, and
+ * so to all.  Those reached first are looked at first, for most lead back
+ * to whom they were reached from.  When looking again gains little, some
+ * are given a link; few at a time, as others may lead back by those.
+ */
+static int
+connect_back(const struct work *w, struct tree *t, struct err *e)
+{
+	const struct hnsw_graph	*g = w->g;
+	uint64_t		 k, lost, before, given;
+	uint32_t		 i;
+
+	for (i = 0; i < g->n; i++)
+		if (t->parent[i] == NOBODY)
+			t->queue[t->tail++] = i;
+	t->back[g->enter] = 1;
+	lost = sweep(g, t, t->tail);
+	while (lost != 0) {
+		before = lost;
+		lost = sweep(g, t, lost);
+		if (before - lost > before / 64)
+			continue;
+		for (k = given = 0; k < lost && given <= lost / 64; k++) {
+			i = t->queue[k];
+			if (t->back[i] || leads_back(g, t, i))
+				continue;
+			if (lead_back(w, t, i)) {
+				t->back[i] = 1;
+				given++;
+			}
+		}
+		if (lost != 0 && given == 0)
+			return err_set(e, MSG_SOFTWARE, "index: %llu "
+			    "elements lead nowhere",
+			    (unsigned long long)lost);
+	}
+	return 0;
+}
+
 static int
 connect(const struct work *w, struct err *e)
 {
 	const struct hnsw_graph	*g = w->g;
-	struct tree		 t = { NULL, NULL, 0, 0 };
+	struct tree		 t;
 	uint32_t		 i, by;
 	int			 rv = 0;
 
 	if (g->max_level < 0)
 		return 0;
+	memset(&t, 0, sizeof(t));
 	t.parent = mem_alloc((size_t)g->n * sizeof(*t.parent));
 	t.queue = mem_alloc((size_t)g->n * sizeof(*t.queue));
+	t.back = mem_zero((size_t)g->n, 1);
 	memset(t.parent, 0xff, (size_t)g->n * sizeof(*t.parent));
 	reach(g, &t, g->enter, g->enter);
 	for (i = 0; i < g->n && rv == 0; i++) {
@@ -630,8 +747,11 @@ connect(const struct work *w, struct err *e)
 		else
 			reach(g, &t, i, by);
 	}
+	if (rv == 0)
+		rv = connect_back(w, &t, e);
 	free(t.parent);
 	free(t.queue);
+	free(t.back);
 	return rv;
 }
 
@@ -772,7 +892,7 @@ hnsw_graph_link(struct hnsw_graph *g, struct team *t, struct err *e)
 	memset(&w, 0, sizeof(w));
 	w.g = g;
 	w.ops = vec_ops(0);
-	w.code_len = hnsw_graph_stride(g->dim) / sizeof(int16_t);
+	w.code_len = hnsw_graph_stride(g) / sizeof(int16_t);
 	w.pool = pool_size(g);
 	scratch_make(&w, t);
 	add_upper(g);

@@ -33,6 +33,7 @@ struct hnsw_graph {
 	size_t		 element_len, data_offset;
 	uint32_t	 dim;
 	enum item_space	 space;		/* cosine: vectors of length 1 */
+	int		 zeros;		/* cosine: or 0, some of them */
 	uint32_t	 m, m0, ef;
 	uint64_t	 n, n_old;	/* elements, those linked already */
 	int		 max_level;	/* -1: none is linked */
@@ -45,21 +46,22 @@ struct hnsw_graph {
 	uint32_t	*up;
 	uint32_t	*upper;
 	size_t		 n_upper, cap_upper;
-	/* room for n * hnsw_graph_stride() bytes, or NULL: floats */
+	/* room for n * hnsw_graph_stride bytes, or NULL: floats */
 	int16_t		*codes;
 };
 
 #define HNSW_NO_UP UINT32_MAX
 
-/* Bytes of one code of dim. */
-size_t	hnsw_graph_stride(uint32_t dim);
+/* Bytes of one code. */
+size_t	hnsw_graph_stride(const struct hnsw_graph *g);
 /* Are codes fine enough for these vectors? */
 int	hnsw_graph_codes_fit(const struct hnsw_graph *g);
 /* Level of an element: by its number, so that it never depends on others. */
 int	hnsw_graph_level(uint64_t element, uint32_t m);
 /*
- * Link elements n_old .. n-1, then whatever live element cannot be reached
- * along level 0.  0, or -1 (a signal came).
+ * Link elements n_old .. n-1, then, along level 0, the entry point to every
+ * live element that it does not reach, and every element to it.  0, or -1
+ * (a signal came).
  */
 int	hnsw_graph_link(struct hnsw_graph *g, struct team *t, struct err *e);
 

@@ -151,7 +151,7 @@ proved(const char *name, const struct hnsw_params *p, uint64_t n)
 {
 	struct err	e = { 0, "" };
 	struct hnsw	h;
-	uint64_t	whole = 0;
+	uint64_t	whole = 0, live;
 	int		fd = open(base, O_RDONLY | O_DIRECTORY), rv;
 
 	rv = hnsw_open(&h, fd, name, name, p->dim,
@@ -162,6 +162,8 @@ proved(const char *name, const struct hnsw_params *p, uint64_t n)
 		if (rv == 0 && (whole != n || h.head.count != n))
 			rv = err_set(&e, MSG_DATAERR, "%llu whole of %llu",
 			    (unsigned long long)whole, (unsigned long long)n);
+		if (rv == 0)
+			rv = hnsw_check_graph(&h, &live, &e);
 		hnsw_close(&h);
 	}
 	if (rv == -1)
@@ -414,6 +416,44 @@ grow(void)
 	free(v);
 }
 
+/* How many elements link to element 0 on level 0. */
+static size_t
+liked(const char *name, const struct hnsw_params *p)
+{
+	struct index	x;
+	uint64_t	i, k;
+	size_t		n = 0;
+
+	if (load(&x, name, p) == -1)
+		return SIZE_MAX;
+	for (i = 0; i < x.n; i++)
+		for (k = 0; k < x.f.p[i * x.len]; k++)
+			n += buf_get_le32(x.f.p + i * x.len + 4 + 4 * k) == 0;
+	buf_free(&x.f);
+	return n;
+}
+
+static void
+zero(void)
+{
+	struct hnsw_params	 p = { 48, ITEM_COSINE, 0, 0, 1, NULL };
+	float			*v = clusters(200, 48, 200, 0.1);
+	struct hnsw_build	*b;
+	int			 good;
+
+	memset(v, 0, 48 * sizeof(*v));
+	good = make("zero", &p, v, 200) == 0 && proved("zero", &p, 200);
+	(void)tap_ok(good && liked("zero", &p) < 100, "a zero vector in a "
+	    "cosine space is not the nearest of all: %zu of 200",
+	    liked("zero", &p));
+	b = begin("zero", &p, 0);
+	good = b != NULL && put(b, v + 48, 50, 48) == 0 && finish(b) == 0 &&
+	    proved("zero", &p, 250);
+	(void)tap_ok(good && liked("zero", &p) < 100,
+	    "nor when others come: %zu of 250", liked("zero", &p));
+	free(v);
+}
+
 static void
 odd(void)
 {
@@ -443,6 +483,7 @@ odd(void)
 	    proved("iplong", &p, 100), "the same for inner products");
 	p.space = ITEM_COSINE;
 	v[0] = v[1] = v[2] = 0;
+
 	v[3] = v[4] = v[5] = 1e-30F;
 	v[6] = v[7] = v[8] = 1e30F;
 	(void)tap_ok(make("cos", &p, v, 100) == 0 && proved("cos", &p, 100),
@@ -470,12 +511,13 @@ main(void)
 	    tmp != NULL ? tmp : "/tmp", hex);
 	if (mkdir(base, 0700) == -1)
 		return 99;
-	tap_plan(26);
+	tap_plan(28);
 	kernels();
 	threads(ITEM_L2);
 	threads(ITEM_COSINE);
 	threads(ITEM_IP);
 	grow();
+	zero();
 	odd();
 	(void)io_rmtree(AT_FDCWD, base, &e);
 	return tap_done();
