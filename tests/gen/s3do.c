@@ -476,7 +476,7 @@ main(int argc, char **argv)
 	struct ckpt		*ckpt;
 	struct err		 e = { 0, "" };
 	const char		*profile = NULL;
-	char			*bucket, *key;
+	char			*bucket = NULL, *key = NULL;
 	int			 c;
 
 	msg_init("s3do");
