@@ -242,12 +242,19 @@ meta_set_int(struct meta *m, const char *key, size_t key_len, int64_t v)
 	end(m, x);
 }
 
+/* ChromaDB's columns keep no sign of a zero, so neither do we. */
+static void
+put_float(struct buf *b, double v)
+{
+	json_put_float(b, v == 0 ? 0 : v);
+}
+
 void
 meta_set_float(struct meta *m, const char *key, size_t key_len, double v)
 {
 	struct entry	*x = set(m, key, key_len);
 
-	json_put_float(&m->arena, v);
+	put_float(&m->arena, v);
 	end(m, x);
 }
 
@@ -311,7 +318,7 @@ meta_push_float(struct meta *m, double v)
 {
 	struct entry	*x = reopen(m);
 
-	json_put_float(&m->arena, v);
+	put_float(&m->arena, v);
 	reclose(m, x);
 }
 
