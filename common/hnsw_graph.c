@@ -21,6 +21,7 @@
 			    rounding included */
 #define FLAG_DELETED 1
 #define AHEAD	1536U	/* bytes of a vector fetched ahead */
+#define FOLLOWED 4U	/* times the pool's size: to adopt an element */
 #define DONE	0x80000000U	/* of near.id: its links were followed */
 
 /* An element and how far it is; ids break ties. */
@@ -204,11 +205,12 @@ new_mark(const struct work *w, struct scratch *s)
 
 /*
  * The elements of level nearest to q, from the n in s->pool on: as many as
- * the pool holds, sorted; their number.
+ * the pool holds, sorted; their number.  The links of at most so many are
+ * followed.
  */
 static size_t
 search(const struct work *w, struct scratch *s, uint32_t q, int level,
-    size_t n)
+    size_t n, size_t most)
 {
 	const uint32_t	*l;
 	struct near	 x, *pool = s->pool;
@@ -220,11 +222,12 @@ search(const struct work *w, struct scratch *s, uint32_t q, int level,
 		pool[i].id &= ~DONE;
 		s->seen[pool[i].id] = (unsigned char)s->mark;
 	}
-	for (i = 0; i < n;) {
+	for (i = 0; i < n && most > 0;) {
 		if ((pool[i].id & DONE) != 0) {
 			i++;
 			continue;
 		}
+		most--;
 		l = links(w->g, pool[i].id, level, &count);
 		pool[i].id |= DONE;
 		for (k = m = 0; k < count; k++)
@@ -343,7 +346,7 @@ find(void *arg, unsigned int thread, size_t i)
 	}
 	for (l = me->level; l >= 0; l--) {
 		if (l <= g->max_level)
-			n = search(w, s, me->id, l, n);
+			n = search(w, s, me->id, l, n, SIZE_MAX);
 		settle(w, s, i, l, l <= g->max_level ? n : 0);
 	}
 }
@@ -606,16 +609,36 @@ hang(const struct hnsw_graph *g, const struct tree *t, uint32_t from,
 	return 0;
 }
 
-/* Some element that is reached links to lost, the nearest that can. */
+/*
+ * Elements near to lost among those that are reached, into the first pool;
+ * their number.  Where many are lost they hang on one another, in a chain
+ * that grows with each: it is not followed to its end, or they would cost
+ * their square.
+ */
+static size_t
+seek(const struct work *w, const struct tree *t, uint32_t lost)
+{
+	struct scratch	*s = &w->scratch[0];
+	struct near	 x;
+	int		 l;
+
+	x.id = w->g->enter;
+	x.d = dist(w, lost, x.id);
+	s->pool[0] = x;
+	for (l = w->g->max_level; l > 0; l--)
+		x = descend(w, lost, l, x);
+	if (t->parent[x.id] != NOBODY)
+		s->pool[0] = x;
+	return search(w, s, lost, 0, 1, FOLLOWED * w->pool);
+}
+
+/* Some element that is reached links to lost, a near one that can. */
 static uint32_t
 adopt(const struct work *w, const struct tree *t, uint32_t lost)
 {
 	struct scratch	*s = &w->scratch[0];
-	size_t		 n, k;
+	size_t		 n = seek(w, t, lost), k;
 
-	s->pool[0].id = w->g->enter;
-	s->pool[0].d = dist(w, lost, w->g->enter);
-	n = search(w, s, lost, 0, 1);
 	for (k = 0; k < n; k++)
 		if (hang(w->g, t, s->pool[k].id, lost))
 			return s->pool[k].id;
@@ -641,19 +664,16 @@ leads_back(const struct hnsw_graph *g, const struct tree *t, uint32_t i)
 }
 
 /*
- * Lost leads nowhere: link it to the nearest that leads back.  0 when all
+ * Lost leads nowhere: link it to a near one that leads back.  0 when all
  * its places are taken by links that others hang on; those come first, then.
  */
 static int
 lead_back(const struct work *w, const struct tree *t, uint32_t lost)
 {
 	struct scratch	*s = &w->scratch[0];
-	size_t		 n, k;
+	size_t		 n = seek(w, t, lost), k;
 	uint32_t	 to = w->g->enter;
 
-	s->pool[0].id = w->g->enter;
-	s->pool[0].d = dist(w, lost, w->g->enter);
-	n = search(w, s, lost, 0, 1);
 	for (k = 0; k < n; k++)
 		if (t->back[s->pool[k].id]) {
 			to = s->pool[k].id;
@@ -700,6 +720,9 @@ connect_back(const struct work *w, struct tree *t, struct err *e)
 	t->back[g->enter] = 1;
 	lost = sweep(g, t, t->tail);
 	while (lost != 0) {
+		if (io_signal() != 0)
+			return err_set(e, MSG_PROTOCOL, "stopped by a "
+			    "signal");
 		before = lost;
 		lost = sweep(g, t, lost);
 		if (before - lost > before / 64)
@@ -740,6 +763,10 @@ connect(const struct work *w, struct err *e)
 	for (i = 0; i < g->n && rv == 0; i++) {
 		if (t.parent[i] != NOBODY || is_deleted(g, i))
 			continue;
+		if (io_signal() != 0) {
+			rv = err_set(e, MSG_PROTOCOL, "stopped by a signal");
+			break;
+		}
 		by = adopt(w, &t, i);
 		if (by == NOBODY)
 			rv = err_set(e, MSG_SOFTWARE, "index: element %u "
