@@ -84,7 +84,13 @@ team_new(unsigned int n)
 	(void)pthread_mutex_init(&t->lock, NULL);
 	(void)pthread_cond_init(&t->work, NULL);
 	(void)pthread_cond_init(&t->done, NULL);
+	/* signals are the caller's; a fault is of the thread that makes it,
+	   and one that is blocked would kill without asking its handler */
 	(void)sigfillset(&all);
+	(void)sigdelset(&all, SIGBUS);
+	(void)sigdelset(&all, SIGSEGV);
+	(void)sigdelset(&all, SIGFPE);
+	(void)sigdelset(&all, SIGILL);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (t->n = 1; t->n < n; t->n++) {
 		t->m[t->n].t = t;

@@ -3,11 +3,15 @@
  * indexes grow, lose elements, and are read back by hnsw.h.
  * SPDX-License-Identifier: ISC
  */
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../common/hnsw_build.h"
@@ -17,6 +21,7 @@
 #include "hnsw_graph.h"
 #include "io.h"
 #include "tap.h"
+#include "team.h"
 #include "vec.h"
 
 #define TOP 10
@@ -320,6 +325,119 @@ recall(const char *name, const struct hnsw_params *p, const float *q,
 	return (double)hits / (double)all;
 }
 
+/* Links from the entry point to the element farthest from it. */
+static size_t
+farthest(const char *name, const struct hnsw_params *p)
+{
+	struct index		 x;
+	const unsigned char	*l;
+	uint32_t		*queue, *deep, count, k, id;
+	size_t			 head = 0, tail = 0, rv = 0;
+
+	if (load(&x, name, p) == -1)
+		return SIZE_MAX;
+	queue = calloc(x.n, sizeof(*queue));
+	deep = calloc(x.n, sizeof(*deep));
+	if (queue == NULL || deep == NULL)
+		exit(99);
+	queue[tail++] = x.enter;
+	deep[x.enter] = 1;
+	while (head < tail) {
+		l = x.f.p + queue[head] * x.len;
+		rv = deep[queue[head]] - 1;
+		count = l[0];
+		for (k = 0; k < count; k++) {
+			id = buf_get_le32(l + 4 + 4 * (size_t)k);
+			if (deep[id] == 0) {
+				deep[id] = (uint32_t)rv + 2;
+				queue[tail++] = id;
+			}
+		}
+		head++;
+	}
+	if (tail != x.n)
+		rv = SIZE_MAX;
+	free(queue);
+	free(deep);
+	buf_free(&x.f);
+	return rv;
+}
+
+/*
+ * Inner products along one ray: whoever is longest is everybody's nearest,
+ * and nobody else would be linked to.
+ */
+static void
+ray(void)
+{
+	struct hnsw_params	 p = { 2, ITEM_IP, 0, 0, 2, NULL };
+	const size_t		 n = 6000;
+	float			*v = calloc(n * 2, sizeof(*v));
+	size_t			 i, far;
+
+	if (v == NULL)
+		exit(99);
+	for (i = 0; i < n; i++) {
+		v[2 * i] = (float)(i + 1);
+		v[2 * i + 1] = -v[2 * i];
+	}
+	(void)tap_ok(make("ray", &p, v, n) == 0 && proved("ray", &p, n),
+	    "inner products along a ray");
+	far = farthest("ray", &p);
+	(void)tap_ok(far <= 600, "the last is %zu links away", far);
+	free(v);
+}
+
+/* Thread 0 stands by while another touches what is not there. */
+static void
+touch(void *arg, unsigned int thread, size_t i)
+{
+	volatile unsigned char	*p = arg;
+	struct timespec		 ts = { 0, 1000000 };
+
+	(void)i;
+	if (thread != 0)
+		*p = 1;
+	(void)nanosleep(&ts, NULL);
+}
+
+static void
+on_fault(int sig)
+{
+	(void)sig;
+	_exit(74);
+}
+
+/* dmerge says what a page means that cannot be had, in whatever thread. */
+static void
+fault(void)
+{
+	struct sigaction	 sa;
+	struct team		*t;
+	char			 path[512];
+	void			*p;
+	pid_t			 pid;
+	int			 fd, st = 0;
+
+	pid = fork();
+	if (pid == 0) {
+		(void)snprintf(path, sizeof(path), "%s/empty", base);
+		fd = open(path, O_RDWR | O_CREAT, 0600);
+		p = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		memset(&sa, 0, sizeof(sa));
+		sa.sa_handler = on_fault;
+		(void)sigaction(SIGBUS, &sa, NULL);
+		t = team_new(2);
+		if (p == MAP_FAILED || team_size(t) != 2)
+			_exit(99);
+		team_run(t, 10000, 1, touch, p);
+		_exit(1);
+	}
+	(void)waitpid(pid, &st, 0);
+	(void)tap_ok(WIFEXITED(st) && WEXITSTATUS(st) == 74,
+	    "a fault in a thread reaches its handler (%x)", (unsigned int)st);
+}
+
 static void
 kernels(void)
 {
@@ -511,7 +629,7 @@ main(void)
 	    tmp != NULL ? tmp : "/tmp", hex);
 	if (mkdir(base, 0700) == -1)
 		return 99;
-	tap_plan(28);
+	tap_plan(31);
 	kernels();
 	threads(ITEM_L2);
 	threads(ITEM_COSINE);
@@ -519,6 +637,8 @@ main(void)
 	grow();
 	zero();
 	odd();
+	ray();
+	fault();
 	(void)io_rmtree(AT_FDCWD, base, &e);
 	return tap_done();
 }
