@@ -15,6 +15,7 @@
 #include "chroma_write.h"
 #include "dstore.h"
 #include "hash.h"
+#include "io.h"
 #include "item.h"
 #include "mem.h"
 #include "spill.h"
@@ -312,6 +313,14 @@ join_base(struct join *j, const char *path, const char *format, int light,
 	return map(j, st, m, "the base", 1, e);
 }
 
+/* A signal came, and what is half done will not be wanted. */
+static int
+stopped(struct err *e)
+{
+	return io_signal() == 0 ? 0 : err_set(e, MSG_PROTOCOL,
+	    "stopped by a signal");
+}
+
 /* Items of an input that is not read in place go to the spill. */
 static int
 pour(struct join *j, struct stream *m, const struct rec_delta *d, int self,
@@ -325,6 +334,8 @@ pour(struct join *j, struct stream *m, const struct rec_delta *d, int self,
 
 	item_content_start(h);
 	while ((k = store_next(m->st, &it, e)) == 1) {
+		if (stopped(e))
+			goto done;
 		if (self != -1) {
 			it.seq = d->seq;
 			it.src = self;
@@ -699,6 +710,8 @@ winners(struct join *j, struct sink *w, struct hash *h, struct err *e)
 
 	buf_init(&g.id, ITEM_ID_MAX);
 	while ((m = best(j)) != NULL) {
+		if (stopped(e))
+			goto done;
 		buf_reset(&g.id);
 		buf_add(&g.id, m->it.id, m->it.id_len);
 		g.coll = m->it.coll;
