@@ -194,6 +194,29 @@ legacy_resize(const struct chroma_conf *o)
 	return rv;
 }
 
+/* What configuration or schema say of the embedding function, appended. */
+static void
+put_function(const struct chroma_conf *o, struct buf *b)
+{
+	static const char	key[] = "embedding_function";
+	struct json		j;
+	struct json_val		v;
+	int			r = 0;
+
+	memset(&j, 0, sizeof(j));
+	memset(&v, 0, sizeof(v));
+	if (o->config != NULL)
+		r = json_find(&j, o->config, strlen(o->config), &v, key,
+		    (char *)NULL);
+	if ((r != 1 || v.type != JSON_OBJ) && o->schema != NULL)
+		r = schema_find(&j, o->schema, key, 0, &v);
+	if (r == 1 && v.type == JSON_OBJ)
+		buf_add(b, v.raw, v.raw_len);
+	else
+		buf_str(b, "null");
+	json_clear(&j);
+}
+
 /* The text that a 1.0 to 1.2 server writes; later ones read it too. */
 static char *
 make(const struct chroma_conf *o, enum item_space space)
@@ -201,7 +224,7 @@ make(const struct chroma_conf *o, enum item_space space)
 	struct buf	 b;
 	char		*rv;
 
-	buf_init(&b, 4096);
+	buf_init(&b, SIZE_MAX / 4);
 	buf_str(&b, "{\"vector_index\":{\"hnsw\":{");
 	json_put_kstr(&b, "space", item_space_name(space));
 	json_put_kint(&b, "ef_construction", legacy(o,
@@ -214,7 +237,9 @@ make(const struct chroma_conf *o, enum item_space space)
 	json_put_float(&b, legacy_resize(o));
 	json_put_kint(&b, "sync_threshold", legacy(o, "hnsw:sync_threshold",
 	    SYNC_MIN, SYNC_MAX, DEF_SYNC));
-	buf_str(&b, "}},\"embedding_function\":null}");
+	buf_str(&b, "}},\"embedding_function\":");
+	put_function(o, &b);
+	buf_addc(&b, '}');
 	rv = mem_dup(buf_cstr(&b));
 	buf_free(&b);
 	return rv;
@@ -270,7 +295,7 @@ int
 chroma_conf_init(struct chroma_conf *o, const struct item_coll *c,
     struct err *e)
 {
-	char	*uuid = NULL;
+	char	*uuid = NULL, *made;
 	int	 bad = 0;
 
 	memset(o, 0, sizeof(*o));
@@ -291,11 +316,11 @@ chroma_conf_init(struct chroma_conf *o, const struct item_coll *c,
 		return err_set(e, MSG_DATAERR, "collection %.100s: its "
 		    "configuration is no JSON object", c->name);
 	if (!is_new(o) || !says_space(o, c->space)) {
+		made = make(o, c->space);
 		free(o->config);
 		free(o->schema);
 		o->schema = NULL;
-		o->config = NULL;
-		o->config = make(o, c->space);
+		o->config = made;
 	}
 	if (chroma_conf_params(o) == -1)
 		return err_set(e, MSG_DATAERR, "collection %.100s: its "

@@ -320,6 +320,16 @@ build_at(struct chroma_writer *w, const char *name, int fresh, struct err *e)
 	p.ef = w->colls[w->cur].conf.ef;
 	p.threads = w->threads;
 	p.cost = &w->cost;
+	/* an index that is there has its own */
+	if (fresh && ((p.m != 0 && (p.m < HNSW_M_MIN || p.m > HNSW_M_MAX)) ||
+	    p.ef > HNSW_EF_MAX)) {
+		err_set(e, MSG_DATAERR, "collection %.100s: its configuration "
+		    "wants max_neighbors %u and ef_construction %u: an index "
+		    "is built with %u to %u, and at most %u: write -F sqlite",
+		    ic->name, p.m != 0 ? p.m : HNSW_M, p.ef != 0 ? p.ef :
+		    HNSW_EF, HNSW_M_MIN, HNSW_M_MAX, HNSW_EF_MAX);
+		return NULL;
+	}
 	if (fresh && mkdirat(w->dirfd, name, 0777) == -1) {
 		err_sys(e, errno, "%s", below(w, name));
 		return NULL;

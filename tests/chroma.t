@@ -10,7 +10,7 @@ legacy_py0424_synthetic legacy_py063_synthetic metadata_types
 purged_hnsw_cosine purged_hnsw_l2 py1021_clean py1021_purged py135_clean
 py140_purged server_leftovers two_collections updates_deletes'
 set -- $VALID
-plan $((4 * $# + 48))
+plan $((4 * $# + 55))
 
 digest() {
 	sed -n 's/.*"content_digest": *"\([0-9a-f]*\)".*/\1/p' \
@@ -176,6 +176,38 @@ rm s/manifest.json
 status 65 "a ledger without manifest" sh -c 'dfetch s | dcheck'
 rm s/ledger.sqlite3
 status 0 "a plain delta" merge sqlite res s
+
+# --- configurations
+# configured JSON: a delta of this configuration, made a directory
+configured() {
+	rm -rf conf
+	"$GEN/gendelta" --out conf --records 20 --dim 4 --seed 1
+	sqlite3 conf/chroma.sqlite3 "UPDATE collections SET
+	    schema_str = NULL, config_json_str = '$1'"
+	merge chroma c "$PWD/conf" >/dev/null 2>&1
+}
+fn='{"type":"known","name":"openai","config":{"model_name":"m"}}'
+configured '{"vector_index":{"spann":{"space":"l2"}},
+    "embedding_function":'"$fn"'}'
+is "$(db c 'SELECT config_json_str FROM collections' |
+    grep -c '"embedding_function":{"type":"known"')" 1 \
+    "a configuration that is made anew keeps the embedding function"
+for p in max_neighbors:1 max_neighbors:5000 ef_construction:100000; do
+	configured '{"vector_index":{"hnsw":{"'"${p%:*}"'":'"${p#*:}"'}}}'
+	like err "collection receipt_lines: .*${p%:*} ${p#*:}" \
+	    "$p: refused, and named"
+done
+
+# --- numbers
+"$GEN/gendelta" --out zero --records 3 --dim 4 --seed 1
+sqlite3 zero/chroma.sqlite3 "UPDATE embeddings_queue SET metadata =
+    '{\"a\":-0.0,\"b\":5e-324,\"c\":-9223372036854775808,\"d\":[-0.0]}';
+    DELETE FROM max_seq_id; DELETE FROM embeddings;
+    DELETE FROM embedding_metadata; DELETE FROM embedding_fulltext_search"
+status 0 "a queue that was not applied" sh -c "rm -rf c && dfetch zero |
+    dcheck --recover-hot | dmerge -F chroma -o c"
+is "$(db c "SELECT count(*) FROM embedding_metadata")" 9 "its metadata"
+status 0 "the sign of a zero is nobody's" sh -c 'dfetch c | dcheck'
 
 # --- what ChromaDB has no place for
 status 64 "another format" dmerge -F parquet
