@@ -301,8 +301,8 @@ refuse(void)
 		"UPDATE record SET label=1.5 WHERE id LIKE 'id-00100%'",
 		"UPDATE record SET s=4 WHERE id LIKE 'id-00100%'",
 		"UPDATE record SET fix='x' WHERE id LIKE 'id-00100%'",
-		"UPDATE record SET id=CAST('x' AS BLOB) WHERE "
-		    "id LIKE 'id-00100%'",
+		("UPDATE record SET id=CAST('x' AS BLOB) WHERE "
+		    "id LIKE 'id-00100%'"),
 		"UPDATE record SET id='' WHERE id LIKE 'id-00100%'",
 	};
 	size_t	i, n = sizeof(sql) / sizeof(sql[0]), ok = 0;
