@@ -70,7 +70,7 @@ sys(const struct hnsw_build *b, const char *file, struct err *e)
 	return err_sys(e, errno, "%s/%s", b->name, file);
 }
 
-/* An offset of byte 0 in element of the mapped file; needs little-endian. */
+/* Links are used in the mapped file as they lie there: little-endian. */
 static int
 byte_order(const char *shown, struct err *e)
 {
