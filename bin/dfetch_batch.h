@@ -1,0 +1,66 @@
+/*
+ * dfetch: openai-batch:ID as a source: what a provider of OpenAI's batch
+ * interface made of a batch, held against what was asked of it, as one
+ * batch result file (batch.h).
+ *
+ * Where and who: OPENAI_BASE_URL (https://api.openai.com/v1),
+ * OPENAI_API_KEY, OPENAI_ORG_ID, OPENAI_PROJECT_ID or OPENAI_PROJECT.  The
+ * key is in no error, no record and no process that reads what the
+ * provider sent; with a key, http is for loopback alone.
+ *
+ * What the provider sent is read by a confined child (batch_join.h); this
+ * process reads the batch object, a few kB, and moves bytes.
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef D_DFETCH_BATCH_H
+#define D_DFETCH_BATCH_H
+
+#include <stdint.h>
+
+#include "dfetch.h"
+#include "hash.h"
+#include "msg.h"
+
+#define FETCH_BATCH		"openai-batch:"
+#define FETCH_BATCH_ID_MAX	200		/* bytes of ID */
+#define FETCH_BATCH_OBJECT	((uint64_t)4 << 20)	/* bytes of JSON */
+#define FETCH_BATCH_FILE	((uint64_t)16 << 30)	/* bytes of a file */
+
+struct remote;
+
+/*
+ * How many requests may have failed or be missing: max_failed of them, or
+ * max_failed per cent of those in the batch.
+ * requeue: a file that gets the requests to be sent again (replaced as a
+ * whole each time a batch has come to its end; of 0 bytes when there are
+ * none); or a directory that exists, in which that file is ID.jsonl.  More
+ * than one batch in a run wants a directory: see to it (64).  NULL: none.
+ */
+struct fetch_batch_opts {
+	const char	*requeue;
+	uint64_t	 max_failed;
+	int		 percent;
+};
+
+/* 1 when url is one of a batch. */
+int	fetch_batch_is(const char *url);
+/*
+ * What it looks like: its time and etag (its two files' ids), always the
+ * same for the same batch.  size is 0: it is not known before fetch_batch.
+ * -1: 75 not ready yet, its status named; 65 failed, or a status that is
+ * not known; 66 no such batch; 77 the key; 64 the URL or the environment.
+ */
+int	fetch_batch_look(struct remote *r, const char *url,
+	    struct fetch_info *info, struct err *e);
+/*
+ * The results as file name in the empty directory dirfd, or with dirfd -1
+ * only their digest.  All else as fetch_batch_look; and 65: more failed
+ * and missing than o allows, or what came is not what was asked for.
+ * Files are taken anew each time.  May be called many times, one at a time.
+ */
+int	fetch_batch(struct remote *r, const struct fetch_batch_opts *o,
+	    const char *url, int dirfd, char name[FETCH_NAME_MAX],
+	    struct fetch_info *info, unsigned char d[HASH_LEN],
+	    struct err *e);
+
+#endif
