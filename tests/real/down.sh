@@ -1,6 +1,6 @@
 #!/bin/sh
-# down.sh DIR: end the processes that rgw.sh or swift.sh began, those and
-# no others, and wait for it.
+# down.sh DIR: end the processes that rgw.sh, or a neighbour of it, began,
+# those and no others, and wait for it.
 # SPDX-License-Identifier: ISC
 dir=${1:?usage: down.sh DIR}
 [ -s "$dir/pids" ] || exit 0
