@@ -1,5 +1,6 @@
 /*
- * hash: SHA-256 by libcrypto.  It knows no other digest.
+ * hash: SHA-256 by libcrypto, and the MD5 that S3 still speaks of.  It
+ * knows no other digest.
  * SPDX-License-Identifier: ISC
  */
 #include "hash.h"
@@ -95,6 +96,40 @@ hash_u32(struct hash *h, uint32_t v)
 
 void
 hash_final(struct hash *h, unsigned char out[HASH_LEN])
+{
+	unsigned int	n = 0;
+
+	check(EVP_DigestFinal_ex(h->ctx, out, &n));
+	hash_reset(h);
+}
+
+void
+hash_peek(const struct hash *h, unsigned char out[HASH_LEN])
+{
+	EVP_MD_CTX	*c = EVP_MD_CTX_new();
+	unsigned int	 n = 0;
+
+	check(c != NULL && EVP_MD_CTX_copy_ex(c, h->ctx) == 1);
+	check(EVP_DigestFinal_ex(c, out, &n));
+	EVP_MD_CTX_free(c);
+}
+
+struct hash *
+hash_md5_new(void)
+{
+	struct hash	*h = mem_zero(1, sizeof(*h));
+
+	h->ctx = EVP_MD_CTX_new();
+	h->md = EVP_MD_fetch(NULL, "MD5", NULL);
+	if (h->ctx != NULL && h->md != NULL &&
+	    EVP_DigestInit_ex(h->ctx, h->md, NULL) == 1)
+		return h;
+	hash_free(h);
+	return NULL;
+}
+
+void
+hash_md5_final(struct hash *h, unsigned char out[HASH_MD5])
 {
 	unsigned int	n = 0;
 

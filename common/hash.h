@@ -1,6 +1,7 @@
 /*
  * hash: SHA-256 as bytes go by, digests as hex, and the input digest of a
- * file or directory (DESIGN section 2).  It never compares secrets.
+ * file or directory (DESIGN section 2); MD5 for the ETags of S3 alone.  It
+ * never compares secrets.
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_HASH_H
@@ -13,6 +14,7 @@
 
 #define HASH_LEN 32		/* bytes of a digest */
 #define HASH_HEX 65		/* bytes of its text, NUL included */
+#define HASH_MD5 16		/* bytes */
 #define HASH_TREE_MAX 100000	/* files in a directory that is digested */
 
 struct hash;
@@ -26,6 +28,11 @@ void	 hash_add(struct hash *h, const void *p, size_t n);
 void	 hash_u32(struct hash *h, uint32_t v);
 /* Fills out and resets. */
 void	 hash_final(struct hash *h, unsigned char out[HASH_LEN]);
+/* The digest of what came so far; more may follow. */
+void	 hash_peek(const struct hash *h, unsigned char out[HASH_LEN]);
+/* MD5, which hash_md5_final ends; NULL where libcrypto does not do it. */
+struct hash *hash_md5_new(void);
+void	 hash_md5_final(struct hash *h, unsigned char out[HASH_MD5]);
 
 void	 hash_hex(const unsigned char d[HASH_LEN], char out[HASH_HEX]);
 /* 0, or -1 when s is not 64 lower-case hex digits. */

@@ -234,6 +234,7 @@ read_headers(struct net_res *r)
 	int64_t		 t;
 
 	r->length = r->retry_after = -1;
+	free(r->etag);
 	r->etag = net_header_dup(r, "etag");
 	if ((p = net_header(r, "date", &len)) != NULL)
 		r->date = net_date(p, len);
@@ -301,7 +302,14 @@ headers_end(struct xfer *x)
 	    (status == 301 || status == 302 || status == 303 ||
 	    status == 307 || status == 308) &&
 	    net_header(&x->r, "location", &len) != NULL;
-	return 0;
+	read_headers(&x->r);
+	if (x->follow || x->q.head == NULL)
+		return 0;
+	x->r.status = status;
+	if (x->q.head(x->q.arg, &x->r, &x->e) == 0)
+		return 0;
+	return err_set(&x->e, MSG_IOERR, "%s: the answer could not be taken",
+	    x->label);
 }
 
 static size_t
@@ -920,8 +928,6 @@ finish(struct xfer *x, CURLcode rc)
 	x->r.stale = x->issued > 1 || (rc != CURLE_OK && x->issued > 0 &&
 	    connects == 0 && x->head.len == 0 &&
 	    rc != CURLE_OPERATION_TIMEDOUT && x->e.code == 0);
-	if (x->r.headers != NULL)
-		read_headers(&x->r);
 	good = judge(x, rc) == 0;
 	if (good && x->follow && redirect(x) == 0)
 		return;

@@ -42,6 +42,7 @@
 
 /* Connections, kept and reused; one per process. */
 struct net;
+struct net_res;
 
 struct net_opts {
 	unsigned int	 connections;	/* at most, to one host */
@@ -79,6 +80,12 @@ struct net_req {
 	int		(*sink)(void *arg, int status, const void *p,
 			    size_t n, struct err *e);
 	void		*arg;
+	/*
+	 * Sees status and headers of the final answer before any of its
+	 * body: 0, or -1 to give up, which net_do hands on.  Or NULL.
+	 */
+	int		(*head)(void *arg, const struct net_res *r,
+			    struct err *e);
 };
 
 /* What came back. Strings live until net_res_clear. */

@@ -251,6 +251,12 @@ s3_host(const struct s3 *s)
 	return s->label;
 }
 
+int
+s3_is_tls(const struct s3 *s)
+{
+	return strcmp(s->scheme, "https") == 0;
+}
+
 static int
 check_bucket(const char *b, struct err *e)
 {
@@ -486,6 +492,15 @@ on_body(void *arg, int status, const void *p, size_t n, struct err *e)
 	return 0;
 }
 
+static int
+on_head(void *arg, const struct net_res *r, struct err *e)
+{
+	struct op	*o = arg;
+
+	return r->status >= 200 && r->status < 300 && o->q.head != NULL ?
+	    o->q.head(o->q.arg, r, e) : 0;
+}
+
 /* Sign it and send it: once more with what has been learned. */
 static int
 send_op(struct op *o, struct err *e)
@@ -568,6 +583,7 @@ send_op(struct op *o, struct err *e)
 	    !is_read(&o->q)))
 		nq.flags |= NET_FRESH;
 	nq.sink = on_body;
+	nq.head = on_head;
 	nq.arg = o;
 	buf_reset(&o->body);
 	o->got = 0;

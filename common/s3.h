@@ -62,6 +62,8 @@ void	s3_free(struct s3 *s);
 struct net *s3_net(const struct s3 *s);
 /* "host:port" of the endpoint: what breakers go by. */
 const char *s3_host(const struct s3 *s);
+/* Is the endpoint's scheme https? */
+int	s3_is_tls(const struct s3 *s);
 /*
  * "s3://bucket/any/key": the two parts, which the caller frees; the key
  * may be "".  The bytes of the key are those of the URL: nothing in it is
@@ -108,6 +110,9 @@ struct s3_req {
 	int		(*sink)(void *arg, int status, const void *p,
 			    size_t n, struct err *e);
 	void		*arg;
+	/* Sees the headers of a 2xx before its body; as in net_req. */
+	int		(*head)(void *arg, const struct net_res *r,
+			    struct err *e);
 };
 
 /* What came back; all of it lives until done returns or s3_res_clear. */
