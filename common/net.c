@@ -71,6 +71,7 @@ struct net {
 	CURL		*idle[NET_IDLE];
 	unsigned int	 n_idle;
 	double		 looked;	/* s: at who stands still */
+	int		 direct;	/* past all proxies */
 };
 
 /*
@@ -423,6 +424,12 @@ net_new(const struct net_opts *o, struct err *e)
 	return n;
 }
 
+void
+net_go_direct(struct net *n)
+{
+	n->direct = 1;
+}
+
 static void
 wipe(char *s)
 {
@@ -687,7 +694,8 @@ set_all(struct xfer *x)
 	    (x->n->agent == NULL || SET(CURLOPT_USERAGENT, x->n->agent)) &&
 	    (x->user == NULL || (SET(CURLOPT_USERNAME, x->user) &&
 	    SET(CURLOPT_PASSWORD, x->password))) &&
-	    (!(x->q.flags & NET_NOPROXY) || SET(CURLOPT_NOPROXY, "*")) &&
+	    (!(x->q.flags & NET_NOPROXY || x->n->direct) ||
+	    SET(CURLOPT_NOPROXY, "*")) &&
 	    (!(x->q.flags & NET_FRESH) || SET(CURLOPT_FRESH_CONNECT, 1L)) &&
 	    set_tls(x) && set_method(x);
 }

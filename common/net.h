@@ -62,7 +62,7 @@ struct net_opts {
  * and POST always have one, of 0 bytes if need be.
  */
 struct net_req {
-	const char	*method;	/* GET HEAD PUT POST DELETE */
+	const char	*method;	/* GET PUT PROPFIND ... */
 	const char	*url;
 	const char	*const *headers; /* "Name: value", NULL at the end */
 	const void	*body;
@@ -118,6 +118,8 @@ int64_t	net_date(const char *s, size_t len);
 
 /* NULL: *e. */
 struct net *net_new(const struct net_opts *o, struct err *e);
+/* From now on all requests have NET_NOPROXY. */
+void	net_go_direct(struct net *n);
 /* Ends what is under way, without a call of done.  NULL is fine. */
 void	net_free(struct net *n);
 
