@@ -22,7 +22,7 @@
 #include "msg.h"
 
 #define FETCH_BATCH		"openai-batch:"
-#define FETCH_BATCH_ID_MAX	200		/* bytes of ID */
+#define FETCH_BATCH_ID_MAX	240		/* bytes of ID */
 #define FETCH_BATCH_OBJECT	((uint64_t)4 << 20)	/* bytes of JSON */
 #define FETCH_BATCH_FILE	((uint64_t)16 << 30)	/* bytes of a file */
 
@@ -62,5 +62,58 @@ int	fetch_batch(struct remote *r, const struct fetch_batch_opts *o,
 	    const char *url, int dirfd, char name[FETCH_NAME_MAX],
 	    struct fetch_info *info, unsigned char d[HASH_LEN],
 	    struct err *e);
+
+/*
+ * Between its files: the provider, in dfetch_batch_api.c.
+ */
+#define FETCH_BATCH_HEADERS	4
+
+struct buf;
+struct net;
+struct batch_api {
+	struct remote	*remote;
+	const char	*url;		/* openai-batch:ID, for messages */
+	char		*base;		/* no slash at its end */
+	char		*key;		/* NULL: none */
+	struct net	*own;		/* NULL: remote's is used */
+	char		*header[FETCH_BATCH_HEADERS];
+	const char	*headers[FETCH_BATCH_HEADERS + 1];
+};
+
+/* From the environment. 64 it makes no sense, 77 there must be a key. */
+int	batch_api_open(struct batch_api *a, struct remote *r,
+	    const char *url, struct err *e);
+/* Wipes. */
+void	batch_api_clear(struct batch_api *a);
+/* In a child that is to read what strangers sent: it has no key. */
+void	batch_api_forget(struct batch_api *a);
+/* The key, should it be in a text, becomes asterisks. */
+void	batch_api_mask(const struct batch_api *a, char *text);
+/* "BASE/kind/ID" with tail behind it; the caller frees it. */
+char	*batch_api_url(const struct batch_api *a, const char *kind,
+	    const char *id, const char *tail);
+/* Its connections: of this host, past all proxies; NULL: *e. */
+struct net *batch_api_net(struct batch_api *a, struct err *e);
+/* The JSON at url into b.  *status is the answer's, or 0. */
+int	batch_api_get(struct batch_api *a, const char *url, struct buf *b,
+	    int *status, struct err *e);
+
+/*
+ * And who reads its files, in dfetch_batch_read.c.
+ */
+#define FETCH_BATCH_WORK	"work"	/* below the input's directory */
+
+struct batch_join;
+struct batch_joined;
+/*
+ * batch_join in a confined child, which may touch FETCH_BATCH_WORK below
+ * dir and nothing else; paths are relative to dir, bytes is the size of all
+ * its files.  65 also when it crashes or takes too long.
+ */
+int	batch_read(struct batch_api *a, int dir, const struct batch_join *j,
+	    uint64_t bytes, struct batch_joined *r, struct err *e);
+/* What it left as file below dir, durably to path (a file, a directory). */
+int	batch_requeue(const char *url, const char *id, int dir,
+	    const char *file, const char *path, struct err *e);
 
 #endif
