@@ -1,0 +1,204 @@
+#!/bin/sh
+# send.t: many files to real S3 servers on loopback: what is sent, what is
+# kept, what a killed upload leaves and its rerun moves, what is proved, and
+# what becomes of answers that are lost on the way.
+. "$(dirname "$0")/lib.sh"
+. "$SRC/tests/real/s3lib.sh"
+EACH=33
+plan $((2 * EACH + 12 + 17))
+down_all() {
+	"$REAL/down.sh" "$T/swift"
+	s3_down
+}
+trap down_all EXIT
+uname=$(printf '\303\274n\303\257')
+nl='new
+line'
+
+mkdir -p odd/sub
+: >odd/empty
+: >odd/sub/none
+for k in 'sp ace' 'pl+us' "$uname" "\"quo'tes\`" '100%25 %' '&<>;=?#[]@' \
+    "$nl" "sub/$(printf '%0200d' 0)"; do
+	echo "$k" >"odd/$k"
+done
+mkdir -p small
+i=0
+while [ $i -lt 1000 ]; do
+	echo $i >small/$i
+	i=$((i + 1))
+done
+mkdir s10 s200 s500 mid
+head -c 10000000 /dev/urandom >s10/f
+head -c 200000000 /dev/urandom >s200/f
+head -c 100000 /dev/urandom >mid/a
+head -c 100000 /dev/urandom >mid/b
+cp mid/b mid/marker
+
+# moved: what the last run printed, without its memory
+moved_of() { sed -n 's/, [0-9]* MB$//p' out; }
+mb() { sed -n 's/.*, \([0-9]*\) MB$/\1/p' out; }
+at() { s3do list "$1" | wc -l; }
+
+suite() {
+	name=$1
+	AWS_ENDPOINT_URL=$2
+	export AWS_ENDPOINT_URL
+	U=s3://bucket
+	status 66 "$name: no bucket" s3tree send s3://none/x/ mid
+	s3do make $U
+
+	status 0 "$name: odd names and empty files" s3tree send $U/odd/ odd
+	is "$(moved_of)" "10 $(cat odd/* odd/sub/* 2>/dev/null | wc -c) sent, 0 0 kept" \
+	    "$name: all of them are sent"
+	status 0 "$name: and proved" s3tree prove $U/odd/ odd
+	s3do get "$U/odd/sp ace" got >/dev/null
+	ok "$name: one of them, read by itself" cmp got 'odd/sp ace'
+	status 0 "$name: again" s3tree send $U/odd/ odd
+	is "$(moved_of)" "0 0 sent, 10 $(cat odd/* odd/sub/* 2>/dev/null | wc -c) kept" \
+	    "$name: nothing is sent twice"
+
+	status 0 "$name: a thousand small ones" s3tree send $U/small/ small
+	is "$(moved_of)" "1000 3890 sent, 0 0 kept" "$name: all of them"
+	is "$(at $U/small/)" 1000 "$name: are there"
+	echo x >small/500
+	status 0 "$name: one was changed" s3tree send $U/small/ small
+	is "$(moved_of)" "1 2 sent, 999 3886 kept" "$name: it alone is sent"
+	echo 500 >small/500
+	status 65 "$name: a proof of what changed" \
+	    s3tree prove $U/small/ small
+	like err 's3://bucket/small/500: .*size: want 4, got 2' \
+	    "$name: names it"
+
+	# the last one is last
+	status 0 "$name: a marker" s3tree -l marker send $U/mid/ mid
+	is "$(grep created out | tail -1)" "created mid/marker" \
+	    "$name: comes when all others are there"
+	status 0 "$name: a byte there is flipped" sh -c '
+	    cp mid/a a; printf X | dd of=a bs=1 seek=50000 conv=notrunc \
+	    2>/dev/null; cmp -s mid/a a && exit 9; s3do put s3://bucket/mid/a a'
+	status 65 "$name: the proof finds it" s3tree prove $U/mid/ mid
+	like err 's3://bucket/mid/a: what lies there is not' "$name: by name"
+	status 66 "$name: what is gone" sh -c \
+	    's3do del s3://bucket/mid/a && s3tree prove s3://bucket/mid/ mid'
+	status 65 "$name: a file that is not what was said" \
+	    s3tree -f a send $U/flip/ mid
+	like err '^s3tree: a: SHA-256: want .* the file is not what' \
+	    "$name: is named"
+	is "$(s3do list $U/flip/a)" "" "$name: and is not there"
+
+	# in parts, killed, gone on with
+	s3tree -P 1 send $U/big/ s200 >/dev/null 2>&1 &
+	p=$!
+	i=0
+	until [ "$(s3do parts $U/big/f 2>/dev/null | wc -l)" -ge 3 ] ||
+	    [ $i -ge 500 ]; do
+		i=$((i + 1))
+	done
+	kill -9 $p
+	wait $p 2>/dev/null
+	had=$(s3do parts $U/big/f | awk '{ n += $2 } END { print n + 0 }')
+	ok "$name: killed in the middle of 200 MB" test "$had" -ge 50000000 \
+	    -a "$had" -lt 200000000
+	status 0 "$name: the rerun" s3tree send $U/big/ s200
+	is "$(moved_of)" "1 $((200000000 - had)) sent, 0 $had kept" \
+	    "$name: moves only what is missing"
+	is "$(s3do uploads $U/)" "" "$name: and leaves no upload"
+	status 0 "$name: all of it is there" s3tree prove $U/big/ s200
+	status 65 "$name: parts of a file that changed" \
+	    s3tree -f f send $U/flip/ s200
+	is "$(s3do list $U/flip/f; s3do uploads $U/)" "" \
+	    "$name: neither object nor upload is left"
+
+	status 0 "$name: a tree is removed" s3tree rmtree $U/small/ small/7
+	is "$(at $U/small/) $(at $U/odd/)" "0 10" "$name: that and no more"
+	AWS_SECRET_ACCESS_KEY=wrong status 77 "$name: wrong keys" \
+	    s3tree send $U/x/ mid
+}
+
+if s3_rgw; then
+	suite rgw "$RGW"
+
+	# --- only where nothing is
+	U=s3://bucket/c
+	status 0 "create" s3tree -n send $U/ mid
+	status 0 "create, the same again" s3tree -n send $U/ mid
+	is "$(moved_of)" "0 0 sent, 3 300000 kept" "is kept"
+	cp -r mid other
+	printf X | dd of=other/b bs=1 seek=50000 conv=notrunc 2>/dev/null
+	status 73 "create over something else of that size" \
+	    s3tree -n send $U/ other
+	like err 's3://bucket/c/b: something else is there' "names it"
+	echo longer >>other/b
+	status 73 "create over something else" s3tree -n send $U/ other
+	s3do get $U/b got >/dev/null
+	ok "which is as it was" cmp got mid/b
+	s3do put s3://bucket/p/f mid/a >/dev/null
+	status 73 "create, in parts, over something else" \
+	    s3tree -n send s3://bucket/p/ s200
+	is "$(s3do uploads s3://bucket/)" "" "leaves no upload"
+	s3do del s3://bucket/p/f
+	status 0 "create, in parts" s3tree -n send s3://bucket/p/ s200
+	s3do del s3://bucket/p/f
+	head -c 500000000 /dev/urandom >s500/f
+	s3tree send s3://bucket/s10/ s10 >out
+	small=$(mb)
+	s3tree send s3://bucket/s500/ s500 >out
+	ok "memory for 500 MB is that for 10 MB (${small} and $(mb) MB)" \
+	    test "$(mb)" -le $((small + 8))
+	status 0 "500 MB are proved" s3tree prove s3://bucket/s500/ s500
+	s3tree rmtree s3://bucket/s500/
+	rm -f s500/f
+
+	# --- answers that do not come
+	fault_up send "$RGW"
+	export AWS_ENDPOINT_URL=$PROXY
+	U=s3://bucket/f
+	fault 'PUT f/b 1 done reset'
+	status 0 "a PUT whose answer is lost, where nothing was" \
+	    s3tree -n send $U/ mid
+	is "$(moved_of) $(grep -c created out)" "3 300000 sent, 0 0 kept 3" \
+	    "is known for ours"
+	is "$(asked '^PUT .*f/b')" 1 "and was not sent again"
+	s3tree rmtree $U/
+	fault 'PUT f/b 1 not reset'
+	status 0 "a PUT that was lost" s3tree -n send $U/ mid
+	is "$(asked '^PUT .*f/b')" 2 "is sent again"
+	fault 'PUT f/a 1 done status 503'
+	s3tree rmtree $U/
+	status 0 "503, and done" s3tree send $U/ mid
+	status 0 "is what was meant" s3tree prove $U/ mid
+	s3tree rmtree $U/
+	fault 'PUT partNumber=2 1 not status 503 after=1' \
+	    'PUT partNumber=3 1 done reset' \
+	    'POST uploadId 1 done reset'
+	status 0 "parts, and a complete, whose answers are lost" \
+	    s3tree send $U/ s200
+	is "$(asked '^POST .*uploadId')" 1 "it is not completed twice"
+	status 0 "it is whole" s3tree prove $U/ s200
+	s3tree rmtree $U/
+	fault 'POST uploadId 1 not status 500'
+	status 0 "a complete that was not done" s3tree -n send $U/ s200
+	is "$(asked '^POST .*uploadId')" 2 "is done again"
+	s3tree rmtree $U/
+	fault '* f/a 1- not status 403'
+	status 77 "403" s3tree send $U/ mid
+	is "$(asked 'f/a ')" 1 "is asked for once"
+	fault 'GET f/b 1 done cut 5000' 'GET f/marker 1 done flip 9'
+	s3tree send $U/ mid >/dev/null
+	status 65 "a byte that flips on the way back" s3tree prove $U/ mid
+	like err 'f/marker: what lies there' "is no proof"
+	fault 'GET f/b 1 done cut 5000'
+	status 0 "one that is cut short is read again" s3tree prove $U/ mid
+	unset AWS_ENDPOINT_URL
+else
+	skip $((EACH + 12 + 17)) "$why"
+fi
+if "$REAL/swift.sh" "$T/swift" 2>"$T/swift.err"; then
+	suite swift "$(cat "$T/swift/url")"
+else
+	skip $EACH "no swift here (contrib/deps.sh s3): $(tail -1 "$T/swift.err")"
+fi
+trap - EXIT
+down_all
+finish
