@@ -37,9 +37,11 @@ MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
 	manifest \
 	plan chroma chroma_walk \
 	chroma_ours chroma_read chroma_check chroma_conf chroma_schema \
-	chroma_rows chroma_write batch batch_check dstore \
+	chroma_rows chroma_write batch batch_join batch_check dstore \
 	dstore_check store check spill breaker ckpt aimd retry ticket \
-	xml sign cred s3 s3_calls target target_local
+	xml sign cred s3 s3_calls remote part xfer s3_pool s3_send s3_prove \
+	dav dav_send target target_claim target_upload \
+	target_local target_s3 target_dav
 
 OBJS = $(MODS:%=$(B)/common/%.o)
 LIB = $(B)/libcommon.a
@@ -75,8 +77,8 @@ $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 $(B)/bin/dpublish: $(B)/bin/dpublish.o $(B)/bin/dpublish_prove.o \
     $(B)/bin/dpublish_commit.o $(B)/bin/dpublish_verbs.o \
     $(B)/bin/dpublish_artifact.o $(LIB)
-	$(LINK) -o $@ $(B)/bin/dpublish*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
-	    $(CRYPTO_L) -lm
+	$(LINK) -o $@ $(B)/bin/dpublish*.o $(LIB) $(MSGPACK_L) $(CURL_L) \
+	    $(SQLITE_L) $(CRYPTO_L) -lm
 $(B)/bin/dckpt: $(B)/bin/dckpt.o $(LIB)
 	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
 $(B)/bin/drun: $(B)/bin/drun.o $(LIB)
@@ -99,8 +101,8 @@ $(B)/gen/%: tests/gen/%.c $(B)/common/msg.o $(B)/common/mem.o $(B)/common/num.o
 # what dpublish would be handed, for its tests
 $(B)/gen/genrun: tests/gen/genrun.c $(LIB)
 	@mkdir -p $(@D)
-	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(MSGPACK_L) $(SQLITE_L) \
-	    $(CRYPTO_L) -lm
+	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(MSGPACK_L) $(CURL_L) \
+	    $(SQLITE_L) $(CRYPTO_L) -lm
 
 # the calls of the S3 client, from a shell
 $(B)/gen/s3do: tests/gen/s3do.c $(LIB)
@@ -108,7 +110,13 @@ $(B)/gen/s3do: tests/gen/s3do.c $(LIB)
 	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CURL_L) $(SQLITE_L) \
 	    $(CRYPTO_L)
 
-gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do
+# the same of uploads of many files
+$(B)/gen/s3tree: tests/gen/s3tree.c $(LIB)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CURL_L) $(SQLITE_L) \
+	    $(CRYPTO_L)
+
+gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree
 
 # What is missing is installed first (or the line that would is printed).
 # One result line: N passed, N failed.  T= names tests, else all are run.

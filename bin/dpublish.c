@@ -22,21 +22,22 @@
 
 #define USAGE \
 "usage: dpublish [-v] [-c db] [-p plan] [--allow-empty] [--allow-shrink n]\n" \
-"                [--json] [--json-in] [--stage dir] target\n" \
-"       dpublish -a dest [-v] [--json] [--json-in] [--stage dir]\n" \
-"                [path ...]\n" \
+"                [--json] [--json-in] [--lock file] [--stage dir]\n" \
+"                [--verify how] target\n" \
+"       dpublish -a dest [-v] [-c db] [--json] [--json-in] [--lock file]\n" \
+"                [--stage dir] [--verify how] [path ...]\n" \
 "       dpublish log [-v] [--json] target\n" \
-"       dpublish rollback [-v] [--json] target [version]\n" \
-"       dpublish prune [-nv] [--json] [--keep n] --keep-newer-than age\n" \
-"                target\n" \
-"       dpublish probe [-v] [--json] target\n" \
+"       dpublish rollback [-v] [--json] [--lock file] target [version]\n" \
+"       dpublish prune [-nv] [--json] [--keep n] [--lock file]\n" \
+"                --keep-newer-than age target\n" \
+"       dpublish probe [-v] [--json] [--lock file] target\n" \
 "       dpublish --commit [-v] [-c db] [--stage dir]\n" \
 "       dpublish --discard [-v] [--stage dir]\n"
 
 static const char help[] =
 "examples:\n"
 "  drun 'dfetch -b /srv/rag deltas/ | dcheck | dmerge | dpublish /srv/rag'\n"
-"  dpublish log /srv/rag\n"
+"  drun 'dfetch -b s3://b/rag s3://b/in/ | dcheck | dmerge | dpublish s3://b/rag'\n"
 "  dpublish rollback /srv/rag\n"
 "\n"
 USAGE
@@ -55,7 +56,11 @@ USAGE
 "      --json-in          read JSON lines\n"
 "      --keep N           prune: keep the N newest versions (1)\n"
 "      --keep-newer-than AGE  prune: keep what was current within AGE (7d)\n"
+"      --lock FILE        what keeps publishers apart where the store cannot:\n"
+"                         all of them must name the same local file\n"
 "      --stage DIR        the run's staging directory (DSTAGE)\n"
+"      --verify HOW       of what lies on another machine: bytes (the default),\n"
+"                         or full: bring it back and open it\n"
 "  -h, --help             this\n"
 "  -V, --version          the version\n";
 
@@ -67,8 +72,10 @@ enum {
 	O_JSON,
 	O_JSON_IN,
 	O_KEEP,
+	O_LOCK,
 	O_NEWER,
-	O_STAGE
+	O_STAGE,
+	O_VERIFY
 };
 
 static const struct option longopts[] = {
@@ -87,7 +94,9 @@ static const struct option longopts[] = {
 	{ "json-in",		no_argument, NULL, O_JSON_IN },
 	{ "keep",		required_argument, NULL, O_KEEP },
 	{ "keep-newer-than",	required_argument, NULL, O_NEWER },
+	{ "lock",		required_argument, NULL, O_LOCK },
 	{ "stage",		required_argument, NULL, O_STAGE },
+	{ "verify",		required_argument, NULL, O_VERIFY },
 	{ NULL, 0, NULL, 0 }
 };
 
@@ -116,14 +125,17 @@ enum what {
 #define B_KEEP		0x0400U
 #define B_NEWER		0x0800U
 #define B_STAGE		0x1000U
+#define B_LOCK		0x2000U
+#define B_VERIFY	0x4000U
 
 static const unsigned int allowed[] = {
-	B_C | B_P | B_EMPTY | B_SHRINK | B_JSON | B_JSON_IN | B_STAGE,
-	B_A | B_JSON | B_JSON_IN | B_STAGE,
+	B_C | B_P | B_EMPTY | B_SHRINK | B_JSON | B_JSON_IN | B_STAGE |
+	    B_LOCK | B_VERIFY,
+	B_A | B_C | B_JSON | B_JSON_IN | B_STAGE | B_LOCK | B_VERIFY,
 	B_JSON,
-	B_JSON,
-	B_N | B_JSON | B_KEEP | B_NEWER,
-	B_JSON,
+	B_JSON | B_LOCK,
+	B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
+	B_JSON | B_LOCK,
 	B_COMMIT | B_C | B_STAGE,
 	B_DISCARD | B_STAGE
 };
@@ -339,6 +351,8 @@ leave(struct dpub *p, const struct rec *pub, const char *claim,
 
 	rec_set_str(t, "kind", "publish");
 	rec_set_str(t, "claim", claim);
+	if (p->o->lock != NULL)
+		rec_set_str(t, "lock", p->o->lock);
 	rec_set_map(t, "published", pub);
 	rv = ticket_leave(&p->f.stage, t, out_mode(&p->o->filter), e);
 	rec_set_str(prep, "t", "prepared");
@@ -354,6 +368,7 @@ static int
 unchanged(struct dpub *p, struct target *t, const struct target_commit *head,
     const struct rec_store *s, struct err *e)
 {
+	static const struct target_claim none = { NULL, 0, NULL, NULL };
 	struct target_upload	*u = NULL;
 	struct rec		*r;
 	char			 ptr[TARGET_VERSION_MAX];
@@ -377,7 +392,7 @@ unchanged(struct dpub *p, struct target *t, const struct target_commit *head,
 	if (r1 == -1)
 		goto done;
 	if (r1 != 1 || strcmp(ptr, head->version) != 0) {
-		u = target_begin(t, &p->f.stage, p->f.stage.run, NULL, 0, e);
+		u = target_begin(t, &p->f.stage, p->f.stage.run, &none, e);
 		if (u == NULL || target_advance(u, e) == -1)
 			goto done;
 		msg_info("%s: the pointer named %s and was mended",
@@ -392,6 +407,42 @@ done:
 	return rv;
 }
 
+/*
+ * Open what was uploaded: where it lies; or, where nothing can be opened,
+ * what it was uploaded from, as every byte of it has been proved to be
+ * there; with --verify=full a copy that is brought back from there.
+ */
+static int
+open_there(struct dpub *p, struct target *t, const char *version,
+    const struct manifest *m, const struct rec_store *s, struct err *e)
+{
+	const char	*path = target_version_path(t, version);
+	struct err	 f = { 0, "" };
+	struct buf	 b;
+	char		 name[64];
+	int		 rv;
+
+	if (path != NULL)
+		return dpub_open_store(path, m, &p->f.stage, e);
+	buf_init(&b, 16384);
+	if (!p->o->full) {
+		buf_printf(&b, "%s/%s", p->f.stage.path, s->path);
+		rv = dpub_open_store(buf_cstr(&b), m, &p->f.stage, e);
+		buf_free(&b);
+		return rv;
+	}
+	(void)snprintf(name, sizeof(name), "back.%ld", (long)getpid());
+	buf_printf(&b, "%s/%s", p->f.stage.path, name);
+	rv = target_fetch(t, version, p->f.stage.dirfd, name, e);
+	if (rv == 0) {
+		rv = dpub_open_store(buf_cstr(&b), m, &p->f.stage, e);
+		if (io_rmtree(p->f.stage.dirfd, name, &f) == -1)
+			msg_info("%s: %s", p->f.stage.path, f.text);
+	}
+	buf_free(&b);
+	return rv;
+}
+
 /* Everything up to the commit; then the commit, or a ticket for it. */
 static int
 upload(struct dpub *p, struct target *t, const struct target_commit *head,
@@ -400,9 +451,11 @@ upload(struct dpub *p, struct target *t, const struct target_commit *head,
 {
 	struct target_upload	 *u = NULL;
 	struct target_commit	  c;
+	struct target_claim	  claim = { NULL, 0, NULL, NULL };
 	struct err		  f = { 0, "" };
 	struct rec		 *r = NULL;
 	char			**have = NULL, id[TARGET_VERSION_MAX];
+	char			  hex[HASH_HEX];
 	const char		 *last;
 	size_t			  n;
 	int			  done = 0, rv = -1;
@@ -417,13 +470,20 @@ upload(struct dpub *p, struct target *t, const struct target_commit *head,
 		last = head->version;
 	if (target_version_id(id, last, e) == -1)
 		goto done;
-	fill_commit(&c, head, m, d, id, p->f.stage.run);
-	u = target_begin(t, &p->f.stage, p->f.stage.run, id, c.generation, e);
+	hash_hex(d, hex);
+	claim.version = id;
+	claim.generation = head->generation + 1;
+	claim.manifest = hex;
+	u = target_begin(t, &p->f.stage, p->f.stage.run, &claim, e);
 	if (u == NULL)
 		goto done;
+	fill_commit(&c, head, m, d, target_upload_version(u),
+	    p->f.stage.run);
+	if (strcmp(c.version, id) != 0)
+		msg_info("%s: going on with version %s, which a run that "
+		    "died began", target_url(t), c.version);
 	if (target_put(u, fd, m, d, 1, e) == -1 ||
-	    dpub_open_store(target_version_path(t, id), m, &p->f.stage, e) ==
-	    -1)
+	    open_there(p, t, c.version, m, s, e) == -1)
 		goto fail;
 	if (stream_reader_gone(p->f.out)) {
 		err_set(e, MSG_PROTOCOL, "%s", "");
@@ -488,8 +548,8 @@ publish(struct dpub *p)
 	if (read_store(p, &s, &m, d, &fd, &e) == -1)
 		goto done;
 	/* only who may publish a first version may make the directory */
-	t = target_open(p->target, no_base(p), &e);
-	if (t == NULL || target_collect(t, 0, NULL, &e) == -1 ||
+	t = dpub_open_target(p->target, no_base(p), p->o, &e);
+	if (t == NULL || target_collect(t, 0, 0, NULL, NULL, &e) == -1 ||
 	    target_head(t, &head, &e) == -1 ||
 	    prove_parent(p, t, &head, &e) == -1)
 		goto done;
@@ -681,6 +741,10 @@ main(int argc, char **argv)
 				return bad_number("--keep", optarg, why);
 			seen |= B_KEEP;
 			break;
+		case O_LOCK:
+			o.lock = optarg;
+			seen |= B_LOCK;
+			break;
 		case O_NEWER:
 			if (num_duration(optarg, &o.newer, &why) == -1)
 				return bad_number("--keep-newer-than", optarg,
@@ -691,6 +755,14 @@ main(int argc, char **argv)
 		case O_STAGE:
 			o.filter.stage = optarg;
 			seen |= B_STAGE;
+			break;
+		case O_VERIFY:
+			if (strcmp(optarg, "full") != 0 &&
+			    strcmp(optarg, "bytes") != 0)
+				return bad_number("--verify", optarg,
+				    "want bytes or full");
+			o.full = strcmp(optarg, "full") == 0;
+			seen |= B_VERIFY;
 			break;
 		default:
 			return usage();

@@ -32,6 +32,8 @@ struct dpub_opts {
 	uint64_t		 keep;
 	int			 has_newer;
 	uint64_t		 newer;		/* seconds */
+	const char		*lock;		/* --lock */
+	int			 full;		/* --verify=full */
 };
 
 struct dpub_src {
@@ -82,6 +84,10 @@ int	dpub_judge(const char *path, enum store_format fmt,
 	    const struct stage *s, struct err *e);
 
 /* bin/dpublish_commit.c */
+
+/* target_open with what o says. */
+struct target *dpub_open_target(const char *url, int create,
+	    const struct dpub_opts *o, struct err *e);
 
 /*
  * Commit what was uploaded under u: 0, or -1 with *e (73 names the winner,

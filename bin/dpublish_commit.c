@@ -17,6 +17,19 @@
 #include "ticket.h"
 #include "banned.h"
 
+struct target *
+dpub_open_target(const char *url, int create, const struct dpub_opts *o,
+    struct err *e)
+{
+	struct target_opts	to;
+
+	memset(&to, 0, sizeof(to));
+	to.create = create;
+	to.lock = o->lock;
+	to.ckpt = o->ckpt;
+	return target_open(url, &to, e);
+}
+
 struct rec *
 dpub_record(const char *type, const struct target *t,
     const struct target_commit *c)
@@ -116,7 +129,8 @@ dpub_commit(struct target *t, struct target_upload *u,
 		return -1;
 	}
 	/* what is left now is the next run's to sweep, and no failure */
-	if (target_finish(u, &f) == -1)
+	if (target_finish(u, &f) == -1 || (target_is_remote(t) &&
+	    target_collect(t, 0, 0, NULL, NULL, &f) == -1))
 		msg_warn("%s", f.text);
 	return 0;
 }
@@ -236,11 +250,23 @@ join(struct stage *s, const struct dpub_opts *o, struct err *e)
 	return stage_join(s, path, e);
 }
 
+/* The ticket's target, under the lock that it was prepared with. */
+static struct target *
+open_ticket(const struct rec *ticket, const char *url,
+    const struct dpub_opts *o, struct err *e)
+{
+	struct dpub_opts	with = *o;
+
+	(void)rec_get_str(ticket, "lock", &with.lock);
+	return dpub_open_target(url, 0, &with, e);
+}
+
 /* One "publish" ticket; *pub gets the record to show. */
 static int
 commit_ticket(const struct rec *ticket, const struct stage *s,
-    const char *ckpt, struct rec **pub, int *done, struct err *e)
+    const struct dpub_opts *o, struct rec **pub, int *done, struct err *e)
 {
+	static const struct target_claim none = { NULL, 0, NULL, NULL };
 	struct target_upload	*u = NULL;
 	struct target_commit	 c, head;
 	struct target		*t = NULL;
@@ -255,7 +281,7 @@ commit_ticket(const struct rec *ticket, const struct stage *s,
 		return err_set(e, MSG_SOFTWARE, "ticket: not one of ours");
 	if (commit_of(*pub, &c, e) == -1)
 		return -1;
-	t = target_open(url, 0, e);
+	t = open_ticket(ticket, url, o, e);
 	if (t == NULL)
 		goto done;
 	(void)rec_get_bool(*pub, "unchanged", &same);
@@ -266,7 +292,7 @@ commit_ticket(const struct rec *ticket, const struct stage *s,
 			dpub_moved(t, &head, e);
 			goto done;
 		}
-		u = target_begin(t, s, s->run, NULL, 0, e);
+		u = target_begin(t, s, s->run, &none, e);
 		if (u == NULL || target_advance(u, e) == -1 ||
 		    target_finish(u, e) == -1)
 			goto done;
@@ -277,7 +303,7 @@ commit_ticket(const struct rec *ticket, const struct stage *s,
 	if (u == NULL)
 		goto done;
 	rv = dpub_commit(t, u, &c, done, e);
-	dpub_note(ckpt, t, &c, *done ? 0 : e->code, e->text);
+	dpub_note(o->ckpt, t, &c, *done ? 0 : e->code, e->text);
 done:
 	target_upload_free(u);
 	target_close(t);
@@ -287,7 +313,8 @@ done:
 }
 
 static int
-discard_ticket(const struct rec *ticket, struct err *e)
+discard_ticket(const struct rec *ticket, const struct dpub_opts *o,
+    struct err *e)
 {
 	struct target_upload	*u;
 	struct target		*t;
@@ -303,7 +330,7 @@ discard_ticket(const struct rec *ticket, struct err *e)
 	    !rec_get_str(pub, "target", &url))
 		rv = err_set(e, MSG_SOFTWARE, "ticket: not one of ours");
 	else if (*claim != '\0') {
-		t = target_open(url, 0, e);
+		t = open_ticket(ticket, url, o, e);
 		u = t == NULL ? NULL : target_resume(t, claim, e);
 		rv = u == NULL ? -1 : target_abandon(u, e);
 		/* gone already is what was wanted */
@@ -319,7 +346,8 @@ discard_ticket(const struct rec *ticket, struct err *e)
 }
 
 static int
-discard_all(struct rec **v, size_t from, size_t n)
+discard_all(struct rec **v, size_t from, size_t n,
+    const struct dpub_opts *o)
 {
 	struct err	e;
 	size_t		i;
@@ -327,7 +355,7 @@ discard_all(struct rec **v, size_t from, size_t n)
 
 	for (i = from; i < n; i++) {
 		memset(&e, 0, sizeof(e));
-		if (discard_ticket(v[i], &e) == -1) {
+		if (discard_ticket(v[i], o, &e) == -1) {
 			msg_err(&e);
 			status = msg_worse(status, e.code);
 		}
@@ -358,8 +386,8 @@ any_publish(struct rec *const *v, size_t n)
 
 /* Do one ticket and write its record. */
 static int
-do_ticket(const struct rec *ticket, const struct stage *s, const char *ckpt,
-    struct stream_out *out, int *status)
+do_ticket(const struct rec *ticket, const struct stage *s,
+    const struct dpub_opts *o, struct stream_out *out, int *status)
 {
 	struct err	 e = { 0, "" };
 	struct rec	*pub = NULL;
@@ -371,12 +399,12 @@ do_ticket(const struct rec *ticket, const struct stage *s, const char *ckpt,
 		(void)rec_get_str(ticket, "to", &to);
 		rv = ticket_commit_place(ticket, &e);
 		if (rv == 0)
-			note_chunk(ckpt, to, s->run);
+			note_chunk(o->ckpt, to, s->run);
 		pub = rec_new("placed");
 		rec_set_str(pub, "path", to);
 		done = rv == 0;
 	} else if (strcmp(kind, "publish") == 0)
-		rv = commit_ticket(ticket, s, ckpt, &pub, &done, &e);
+		rv = commit_ticket(ticket, s, o, &pub, &done, &e);
 	else
 		rv = err_set(&e, MSG_SOFTWARE, "ticket: unknown kind %s",
 		    kind);
@@ -427,15 +455,15 @@ dpub_commit_tickets(const struct dpub_opts *o)
 		if (e.text[0] != '\0')
 			msg_err(&e);
 		rec_free(r);
-		(void)discard_all(v, 0, n);
+		(void)discard_all(v, 0, n, o);
 		goto done;
 	}
 	rec_free(r);
-	while (i < n && do_ticket(v[i], &s, o->ckpt, out, &status) == 0)
+	while (i < n && do_ticket(v[i], &s, o, out, &status) == 0)
 		i++;
 	/* the one that failed has cleaned up after itself; later ones go */
 	if (i < n)
-		status = msg_worse(status, discard_all(v, i, n));
+		status = msg_worse(status, discard_all(v, i, n, o));
 	memset(&e, 0, sizeof(e));
 	r = rec_new(status == 0 ? "end" : "fail");
 	if (status == 0) {
@@ -480,7 +508,7 @@ dpub_discard_tickets(const struct dpub_opts *o)
 		msg_err(&e);
 		status = e.code;
 	} else
-		status = discard_all(v, 0, n);
+		status = discard_all(v, 0, n, o);
 	ticket_free_all(v, n);
 	stage_clear(&s);
 	return status;

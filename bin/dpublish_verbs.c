@@ -164,7 +164,7 @@ int
 dpub_log(const char *target, const struct dpub_opts *o)
 {
 	struct err	 e = { 0, "" };
-	struct target	*t = target_open(target, 0, &e);
+	struct target	*t = dpub_open_target(target, 0, o, &e);
 	int		 rv = 0;
 
 	if (t == NULL || log_all(t, o, &e) == -1)
@@ -271,6 +271,7 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 {
 	struct target_upload	*u = NULL;
 	struct target_commit	 head, c;
+	struct target_claim	 claim = { NULL, 0, NULL, NULL };
 	char			 run[STAGE_RUN_MAX];
 	int			 done = 0, r, same, rv = -1;
 
@@ -278,7 +279,7 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 	if (version != NULL && !target_version_ok(version))
 		return err_set(e, MSG_USAGE, "%s: not a version id (see "
 		    "dpublish log)", version);
-	if (target_collect(t, 0, NULL, e) == -1)
+	if (target_collect(t, 0, 0, NULL, NULL, e) == -1)
 		return -1;
 	/* commits alone: a current version that is gone is to be mended */
 	r = target_newest(t, &head, e);
@@ -293,7 +294,8 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 	if (find_old(t, &head, version, &c, e) == -1 ||
 	    prove_old(t, &c, e) == -1 || stage_run_id(run, e) == -1)
 		goto done;
-	u = target_begin(t, NULL, run, NULL, 0, e);
+	claim.keeps = c.version;
+	u = target_begin(t, NULL, run, &claim, e);
 	if (u == NULL)
 		goto done;
 	same = strcmp(head.version, c.version) == 0;
@@ -335,7 +337,7 @@ dpub_rollback(const char *target, const char *version,
     const struct dpub_opts *o)
 {
 	struct err	 e = { 0, "" };
-	struct target	*t = target_open(target, 0, &e);
+	struct target	*t = dpub_open_target(target, 0, o, &e);
 	int		 rv = 0;
 
 	if (t == NULL || roll(t, version, o, &e) == -1)
@@ -345,6 +347,8 @@ dpub_rollback(const char *target, const char *version,
 }
 
 /* prune */
+
+static const struct target_claim none = { NULL, 0, NULL, NULL };
 
 /* What is known of a version that lies there. */
 struct life {
@@ -461,12 +465,47 @@ done:
 	return rv;
 }
 
+struct left_arg {
+	const struct target	*t;
+	const struct dpub_opts	*o;
+	struct err		*e;
+	int			 failed;
+};
+
+/* What a dead run left goes, too, and is told. */
+static void
+say_left(void *arg, const struct target_left *l)
+{
+	struct left_arg	*w = arg;
+	struct rec	*r;
+
+	if (w->o->filter.json) {
+		r = rec_new("leftover");
+		rec_set_str(r, "target", target_url(w->t));
+		rec_set_str(r, "claim", l->claim);
+		rec_set_str(r, "version", l->version);
+		rec_set_str(r, "host", l->host);
+		rec_set_bool(r, "dry_run", w->o->dry_run);
+		if (put_json(r, w->e) == -1)
+			w->failed = 1;
+		rec_free(r);
+	} else if (printf("%s %s/%s/%s%s%s (left by a dead run%s%s)\n",
+	    w->o->dry_run ? "would remove" : "removed", target_url(w->t),
+	    TARGET_STAGING, l->claim, l->version != NULL ? " with version " :
+	    "", l->version != NULL ? l->version : "", l->host != NULL ?
+	    " of " : "", l->host != NULL ? l->host : "") < 0) {
+		err_sys(w->e, errno, "stdout");
+		w->failed = 1;
+	}
+}
+
 static int
 prune(struct target *t, const struct dpub_opts *o, struct err *e)
 {
 	struct target_upload	*u = NULL;
 	struct target_commit	 head;
 	struct err		 f = { 0, "" };
+	struct left_arg		 w = { t, o, e, 0 };
 	char			 run[STAGE_RUN_MAX];
 	uint64_t		 age = o->newer;
 	int			 r, rv = -1;
@@ -475,20 +514,23 @@ prune(struct target *t, const struct dpub_opts *o, struct err *e)
 	r = target_head(t, &head, e);
 	if (r == -1)
 		return -1;
-	if (r == 0)
-		return err_set(e, MSG_NOINPUT, "%s: nothing was published "
-		    "here yet", target_url(t));
-	if (o->dry_run) {
-		rv = prune_all(t, NULL, &head, o, e);
-		target_commit_clear(&head);
-		return rv;
-	}
 	if (age < VERBS_FOREIGN)
 		age = VERBS_FOREIGN;
-	if (target_collect(t, age, NULL, e) == -1 ||
-	    stage_run_id(run, e) == -1)
+	if (target_collect(t, age, o->dry_run, say_left, &w, e) == -1 ||
+	    w.failed)
 		goto done;
-	u = target_begin(t, NULL, run, NULL, 0, e);
+	if (r == 0) {
+		err_set(e, MSG_NOINPUT, "%s: nothing was published here yet",
+		    target_url(t));
+		goto done;
+	}
+	if (o->dry_run) {
+		rv = prune_all(t, NULL, &head, o, e);
+		goto done;
+	}
+	if (stage_run_id(run, e) == -1)
+		goto done;
+	u = target_begin(t, NULL, run, &none, e);
 	if (u == NULL)
 		goto done;
 	if (target_advance(u, e) != -1)
@@ -505,7 +547,7 @@ int
 dpub_prune(const char *target, const struct dpub_opts *o)
 {
 	struct err	 e = { 0, "" };
-	struct target	*t = target_open(target, 0, &e);
+	struct target	*t = dpub_open_target(target, 0, o, &e);
 	int		 rv = 0;
 
 	if (t == NULL || prune(t, o, &e) == -1)
@@ -538,14 +580,14 @@ dpub_probe(const char *target, const struct dpub_opts *o)
 	struct dpub_opts	 copy = *o;
 	struct target_upload	*u = NULL;
 	struct err		 e = { 0, "" }, f = { 0, "" };
-	struct target		*t = target_open(target, 0, &e);
+	struct target		*t = dpub_open_target(target, 0, o, &e);
 	char			 run[STAGE_RUN_MAX];
 	int			 rv = 0;
 
-	if (t == NULL || target_collect(t, 0, NULL, &e) == -1 ||
+	if (t == NULL || target_collect(t, 0, 0, NULL, NULL, &e) == -1 ||
 	    stage_run_id(run, &e) == -1)
 		goto done;
-	u = target_begin(t, NULL, run, NULL, 0, &e);
+	u = target_begin(t, NULL, run, &none, &e);
 	if (u == NULL)
 		goto done;
 	if (target_probe(u, say_probe, &copy, &e) == 0)

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE /* copy_file_range */
 #include "io.h"
 
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -29,6 +30,8 @@
 
 #define IO_CHUNK ((size_t)256 * 1024)
 #define IO_DEPTH 64	/* directories deep that rmtree and fsync follow */
+
+#define IO_LOCK_NAP_NS	5000000L	/* between two looks at a lock */
 
 static volatile sig_atomic_t	got_signal;
 
@@ -520,6 +523,25 @@ static void
 on_signal(int sig)
 {
 	got_signal = sig;
+}
+
+int
+io_flock(int fd, unsigned int seconds, struct err *e)
+{
+	static const struct timespec	nap = { 0, IO_LOCK_NAP_NS };
+	double				end = io_now() + seconds;
+
+	while (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return err_sys(e, errno, "lock");
+		if (io_signal() != 0)
+			return err_set(e, MSG_TEMPFAIL, "stopped by a signal");
+		if (io_now() > end)
+			return err_set(e, MSG_TEMPFAIL, "held by another "
+			    "process for %u s: run again later", seconds);
+		(void)nanosleep(&nap, NULL);
+	}
+	return 0;
 }
 
 int

@@ -66,6 +66,12 @@ int	io_create_excl(int dirfd, const char *name, const char *tmp,
 /* rm -rf of name below dirfd, following no link.  Absent is fine. */
 int	io_rmtree(int dirfd, const char *name, struct err *e);
 
+/*
+ * Lock the whole file, exclusively, waiting at most so many seconds: 0, or
+ * -1: 75 who waited in vain, or was stopped by a signal.
+ */
+int	io_flock(int fd, unsigned int seconds, struct err *e);
+
 /* SIGINT, SIGTERM, SIGHUP: the signal that came, or 0. */
 int	io_signal(void);
 /* Catch those three; call once, early. */

@@ -424,28 +424,15 @@ get_member(struct json *j, const struct json_val *v, struct manifest *m,
 }
 
 int
-manifest_read(struct manifest *m, int dirfd, unsigned char d[HASH_LEN],
-    struct err *e)
+manifest_parse(struct manifest *m, const void *p, size_t n, struct err *e)
 {
-	struct buf	 b;
 	struct json	 j;
 	struct json_val	 v;
-	struct hash	*h;
 	size_t		 i;
 	int		 seen = 0, rv = -1;
 
 	memset(m, 0, sizeof(*m));
-	buf_init(&b, MANIFEST_MAX);
-	json_init(&j, "", 0);
-	if (io_slurp(dirfd, MANIFEST_NAME, &b, e) == -1)
-		goto done;
-	if (d != NULL) {
-		h = hash_new();
-		hash_add(h, b.p, b.len);
-		hash_final(h, d);
-		hash_free(h);
-	}
-	json_init(&j, (char *)b.p, b.len);
+	json_init(&j, p, n);
 	if (json_next(&j, &v) != JSON_OBJ) {
 		want(e, "not a JSON object");
 		goto done;
@@ -475,10 +462,33 @@ manifest_read(struct manifest *m, int dirfd, unsigned char d[HASH_LEN],
 		}
 	rv = 0;
 done:
-	json_clear(&j);
-	buf_free(&b);
 	if (rv == -1)
 		manifest_clear(m);
+	json_clear(&j);
+	return rv;
+}
+
+int
+manifest_read(struct manifest *m, int dirfd, unsigned char d[HASH_LEN],
+    struct err *e)
+{
+	struct buf	 b;
+	struct hash	*h;
+	int		 rv = -1;
+
+	memset(m, 0, sizeof(*m));
+	buf_init(&b, MANIFEST_MAX);
+	if (io_slurp(dirfd, MANIFEST_NAME, &b, e) == -1)
+		goto done;
+	if (d != NULL) {
+		h = hash_new();
+		hash_add(h, b.p, b.len);
+		hash_final(h, d);
+		hash_free(h);
+	}
+	rv = manifest_parse(m, buf_cstr(&b), b.len, e);
+done:
+	buf_free(&b);
 	return rv;
 }
 

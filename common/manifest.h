@@ -44,6 +44,9 @@ void	manifest_add_source(struct manifest *m, struct item_source *s);
 /* Write MANIFEST_NAME into the directory; digest of its bytes into d. */
 int	manifest_write(struct manifest *m, int dirfd,
 	    unsigned char d[HASH_LEN], struct err *e);
+/* Judge the bytes of one: malformed is 65, and *m is cleared. */
+int	manifest_parse(struct manifest *m, const void *p, size_t n,
+	    struct err *e);
 /* Read and judge one: absent 66, malformed 65.  d may be NULL. */
 int	manifest_read(struct manifest *m, int dirfd,
 	    unsigned char d[HASH_LEN], struct err *e);

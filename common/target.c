@@ -23,42 +23,11 @@
 #include "mem.h"
 #include "num.h"
 #include "path.h"
+#include "remote.h"
 #include "banned.h"
 
 #define TARGET_FORMAT	1	/* of commit records */
 #define TARGET_NAMES	1000000	/* names of one directory that we take */
-#define TARGET_TRIES	5	/* looks at a head that moves meanwhile */
-#define TARGET_KEY_MAX	(PATH_REL_MAX + 64)
-#define TARGET_DATA	"data"	/* in a claim: the files on their way */
-
-struct target {
-	const struct target_ops	*ops;
-	void			*impl;
-	char			*url;
-	char			*last_path;	/* of target_version_path */
-};
-
-struct target_upload {
-	struct target	*t;
-	char		 name[STAGE_RUN_MAX + 16];	/* of the claim */
-	char		 version[TARGET_VERSION_MAX];	/* "" none */
-	uint64_t	 generation;	/* that may commit it */
-	int		 held;
-	int		 over;		/* the claim is gone */
-};
-
-/* What an owner file says. */
-struct owner {
-	char	*host, *staging;
-	char	 version[TARGET_VERSION_MAX];
-	uint64_t generation;
-	int64_t	 created;
-};
-
-struct names {
-	char	**v;
-	size_t	  n, cap;
-};
 
 void
 target_commit_clear(struct target_commit *c)
@@ -166,28 +135,58 @@ target_version_id(char out[TARGET_VERSION_MAX], const char *after,
 	return 0;
 }
 
-struct target *
-target_open(const char *url, int create, struct err *e)
+int
+target_is_url(const char *url)
 {
-	struct target	*t = NULL;
-	char		*abs;
+	return path_is_local(url) || remote_is_s3(url) || remote_is_http(url);
+}
 
-	if (!path_is_local(url)) {
-		err_set(e, MSG_USAGE, "%s: only local targets (a path or "
-		    "file://) are supported", url);
-		return NULL;
-	}
-	abs = path_from_url(url, e);
-	if (abs == NULL)
-		return NULL;
-	t = mem_zero(1, sizeof(*t));
-	if (target_local_open(abs, create, &t->ops, &t->impl, e) == -1) {
+int
+target_is_remote(const struct target *t)
+{
+	return t->ops->rename == NULL;
+}
+
+/* Without the slashes at its end: one name for one place. */
+static char *
+remote_name(const char *url)
+{
+	size_t	n = strlen(url);
+
+	while (n > 0 && url[n - 1] == '/')
+		n--;
+	return mem_ndup(url, n);
+}
+
+struct target *
+target_open(const char *url, const struct target_opts *o, struct err *e)
+{
+	struct target	*t = mem_zero(1, sizeof(*t));
+	char		*abs = NULL;
+	int		 r;
+
+	if (path_is_local(url)) {
+		abs = path_from_url(url, e);
+		r = abs == NULL ? -1 : target_local_open(abs, o->create,
+		    &t->ops, &t->impl, e);
+		if (r == 0)
+			t->url = path_to_url(abs);
 		free(abs);
+	} else {
+		t->url = remote_name(url);
+		if (remote_is_s3(url))
+			r = target_s3_open(t->url, o, &t->ops, &t->impl, e);
+		else if (remote_is_http(url))
+			r = target_dav_open(t->url, o, &t->ops, &t->impl, e);
+		else
+			r = err_set(e, MSG_USAGE, "%s: not a target: want a "
+			    "path, file://, s3:// or https://", url);
+	}
+	if (r == -1) {
+		free(t->url);
 		free(t);
 		return NULL;
 	}
-	t->url = path_to_url(abs);
-	free(abs);
 	return t;
 }
 
@@ -208,8 +207,8 @@ target_url(const struct target *t)
 	return t->url;
 }
 
-static void
-names_clear(struct names *w)
+void
+target_names_clear(struct target_names *w)
 {
 	size_t	i;
 
@@ -219,8 +218,8 @@ names_clear(struct names *w)
 	memset(w, 0, sizeof(*w));
 }
 
-static void
-names_add(struct names *w, const char *s)
+void
+target_names_add(struct target_names *w, const char *s)
 {
 	w->v = mem_grow(w->v, &w->cap, w->n + 1, sizeof(*w->v));
 	w->v[w->n++] = mem_dup(s);
@@ -229,10 +228,10 @@ names_add(struct names *w, const char *s)
 static int
 collect_name(const char *name, void *arg)
 {
-	struct names	*w = arg;
+	struct target_names	*w = arg;
 
 	if (w->n < TARGET_NAMES)
-		names_add(w, name);
+		target_names_add(w, name);
 	return 0;
 }
 
@@ -242,16 +241,17 @@ cmp_str(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int
-list(struct target *t, const char *key, struct names *w, struct err *e)
+int
+target_list(struct target *t, const char *key, struct target_names *w,
+    struct err *e)
 {
 	memset(w, 0, sizeof(*w));
 	if (t->ops->list(t->impl, key, collect_name, w, e) == -1) {
-		names_clear(w);
+		target_names_clear(w);
 		return -1;
 	}
 	if (w->n >= TARGET_NAMES) {
-		names_clear(w);
+		target_names_clear(w);
 		return err_set(e, MSG_IOERR, "%s/%s: more than %d names",
 		    t->url, key, TARGET_NAMES);
 	}
@@ -263,15 +263,15 @@ list(struct target *t, const char *key, struct names *w, struct err *e)
 int
 target_versions(struct target *t, char ***v, size_t *n, struct err *e)
 {
-	struct names	w, good = { NULL, 0, 0 };
+	struct target_names	w, good = { NULL, 0, 0 };
 	size_t		i;
 
-	if (list(t, TARGET_VERSIONS, &w, e) == -1)
+	if (target_list(t, TARGET_VERSIONS, &w, e) == -1)
 		return -1;
 	for (i = 0; i < w.n; i++)
 		if (target_version_ok(w.v[i]))
-			names_add(&good, w.v[i]);
-	names_clear(&w);
+			target_names_add(&good, w.v[i]);
+	target_names_clear(&w);
 	good.v = mem_grow(good.v, &good.cap, good.n + 1, sizeof(*good.v));
 	good.v[good.n] = NULL;
 	*v = good.v;
@@ -293,15 +293,15 @@ target_names_free(char **v)
 
 /* Commits. */
 
-static void
-commit_key(char out[64], uint64_t g)
+void
+target_commit_key(char out[64], uint64_t g)
 {
 	(void)snprintf(out, 64, TARGET_COMMITS "/%llu.json",
 	    (unsigned long long)g);
 }
 
-static void
-commit_text(const struct target_commit *c, struct buf *b)
+void
+target_commit_text(const struct target_commit *c, struct buf *b)
 {
 	char	when[40];
 
@@ -449,7 +449,7 @@ target_commit_get(struct target *t, uint64_t g, struct target_commit *c,
 	int		 r;
 
 	memset(c, 0, sizeof(*c));
-	commit_key(key, g);
+	target_commit_key(key, g);
 	buf_init(&b, TARGET_COMMIT_MAX);
 	r = t->ops->get(t->impl, key, &b, e);
 	if (r == 1) {
@@ -491,8 +491,8 @@ bad:
 }
 
 /* The greatest generation, 0 when there is no commit. */
-static int
-newest_generation(struct target *t, uint64_t *g, struct err *e)
+int
+target_newest_generation(struct target *t, uint64_t *g, struct err *e)
 {
 	struct newest	w = { 0, NULL };
 	int		r;
@@ -516,7 +516,7 @@ target_newest(struct target *t, struct target_commit *c, struct err *e)
 	int		r;
 
 	memset(c, 0, sizeof(*c));
-	if (newest_generation(t, &g, e) == -1)
+	if (target_newest_generation(t, &g, e) == -1)
 		return -1;
 	if (g == 0)
 		return 0;
@@ -556,8 +556,8 @@ target_pointer(struct target *t, char out[TARGET_VERSION_MAX],
 	return r;
 }
 
-static int
-version_key(struct target *t, char out[TARGET_KEY_MAX], const char *version,
+int
+target_version_key(struct target *t, char out[TARGET_KEY_MAX], const char *version,
     const char *name, struct err *e)
 {
 	if (!target_version_ok(version))
@@ -573,7 +573,7 @@ target_has(struct target *t, const char *version, struct err *e)
 {
 	char	key[TARGET_KEY_MAX];
 
-	if (version_key(t, key, version, MANIFEST_NAME, e) == -1)
+	if (target_version_key(t, key, version, MANIFEST_NAME, e) == -1)
 		return -1;
 	return t->ops->has(t->impl, key, e);
 }
@@ -600,113 +600,11 @@ is_committed(struct target *t, uint64_t g, const char *version,
 	return 0;
 }
 
-/* Owners of claims. */
-
-static void
-owner_clear(struct owner *o)
-{
-	free(o->host);
-	free(o->staging);
-	memset(o, 0, sizeof(*o));
-}
-
-/* 1 read, 0 gone or not to be understood, -1. */
-static int
-owner_get(struct target *t, const char *claim, struct owner *o,
-    struct err *e)
-{
-	struct json	 j;
-	struct json_val	 v;
-	struct buf	 b;
-	char		 key[TARGET_KEY_MAX];
-	int		 r;
-
-	memset(o, 0, sizeof(*o));
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/owner", claim);
-	buf_init(&b, TARGET_COMMIT_MAX);
-	r = t->ops->get(t->impl, key, &b, e);
-	if (r != 1) {
-		buf_free(&b);
-		return r;
-	}
-	json_init(&j, buf_cstr(&b), b.len);
-	if (json_next(&j, &v) != JSON_OBJ)
-		goto bad;
-	while (json_next(&j, &v) != JSON_CLOSE) {
-		if (v.type == JSON_BAD || v.type == JSON_EOF)
-			goto bad;
-		if (v.type == JSON_ARR || v.type == JSON_OBJ) {
-			if (json_skip(&j) == -1)
-				goto bad;
-		} else if (is_key(&v, "host"))
-			take_str(&o->host, &v);
-		else if (is_key(&v, "staging"))
-			take_str(&o->staging, &v);
-		else if (is_key(&v, "version"))
-			take_fixed(o->version, sizeof(o->version), &v);
-		else if (is_key(&v, "generation"))
-			take_u64(&o->generation, &v);
-		else if (is_key(&v, "created_ns") && v.type == JSON_INT)
-			o->created = v.i;
-	}
-	goto done;
-bad:
-	owner_clear(o);
-	r = 0;
-done:
-	json_clear(&j);
-	buf_free(&b);
-	return r;
-}
-
-/* Was what a claim claims committed, by the one that could? 1, 0, -1. */
-static int
-claim_committed(struct target *t, const char *version, uint64_t generation,
-    struct err *e)
-{
-	struct target_commit	c;
-	int			r;
-
-	r = target_commit_get(t, generation, &c, e);
-	if (r == 1) {
-		r = strcmp(c.version, version) == 0;
-		target_commit_clear(&c);
-	}
-	return r;
-}
-
-/* Version ids that claims name, living or dead. */
-static int
-claimed_versions(struct target *t, struct names *out, struct err *e)
-{
-	struct names	w;
-	struct owner	o;
-	size_t		i;
-	int		r;
-
-	memset(out, 0, sizeof(*out));
-	if (list(t, TARGET_STAGING, &w, e) == -1)
-		return -1;
-	for (i = 0; i < w.n; i++) {
-		r = owner_get(t, w.v[i], &o, e);
-		if (r == -1) {
-			names_clear(&w);
-			names_clear(out);
-			return -1;
-		}
-		if (o.version[0] != '\0')
-			names_add(out, o.version);
-		owner_clear(&o);
-	}
-	names_clear(&w);
-	return 0;
-}
-
 /* No commit: is there truly nothing? 0, or -1. */
 static int
 prove_empty(struct target *t, int have_pointer, struct err *e)
 {
-	struct names	w, claims;
+	struct target_names	w, claims;
 	size_t		i, k;
 	int		rv = 0;
 
@@ -715,12 +613,12 @@ prove_empty(struct target *t, int have_pointer, struct err *e)
 		    "is: commits were lost; restore %s/ or move the rest away",
 		    t->url, TARGET_POINTER, TARGET_COMMITS);
 	/* versions first: a claim goes only after its version */
-	if (list(t, TARGET_VERSIONS, &w, e) == -1)
+	if (target_list(t, TARGET_VERSIONS, &w, e) == -1)
 		return -1;
 	if (w.n == 0)
 		return 0;
-	if (claimed_versions(t, &claims, e) == -1) {
-		names_clear(&w);
+	if (target_claimed(t, &claims, e) == -1) {
+		target_names_clear(&w);
 		return -1;
 	}
 	for (i = 0; i < w.n; i++) {
@@ -735,8 +633,8 @@ prove_empty(struct target *t, int have_pointer, struct err *e)
 			break;
 		}
 	}
-	names_clear(&claims);
-	names_clear(&w);
+	target_names_clear(&claims);
+	target_names_clear(&w);
 	return rv;
 }
 
@@ -751,7 +649,7 @@ prove_manifest(struct target *t, const struct target_commit *c,
 	char		 key[TARGET_KEY_MAX], hex[HASH_HEX];
 	int		 r;
 
-	if (version_key(t, key, c->version, MANIFEST_NAME, e) == -1)
+	if (target_version_key(t, key, c->version, MANIFEST_NAME, e) == -1)
 		return -1;
 	buf_init(&b, MANIFEST_MAX);
 	r = t->ops->get(t->impl, key, &b, e);
@@ -796,7 +694,7 @@ target_head(struct target *t, struct target_commit *c, struct err *e)
 			if (r == 0)
 				return 0;
 			/* a first commit may have come in between */
-			if (newest_generation(t, &g, e) == -1 || g == 0 ||
+			if (target_newest_generation(t, &g, e) == -1 || g == 0 ||
 			    tries >= TARGET_TRIES)
 				return -1;
 			e->code = 0;
@@ -808,7 +706,7 @@ target_head(struct target *t, struct target_commit *c, struct err *e)
 		if (r == 0)
 			break;
 		/* gone: pruned, perhaps, since a newer one came */
-		if (newest_generation(t, &g, e) == -1)
+		if (target_newest_generation(t, &g, e) == -1)
 			goto fail;
 		if (g == c->generation || tries >= TARGET_TRIES) {
 			err_set(e, MSG_NOINPUT, "%s: commit %llu names version"
@@ -847,22 +745,33 @@ target_manifest(struct target *t, const char *version, struct manifest *m,
     unsigned char d[HASH_LEN], struct err *e)
 {
 	struct err	 f = { 0, "" };
-	const char	*p;
-	int		 fd, rv;
+	struct hash	*h;
+	struct buf	 b;
+	char		 key[TARGET_KEY_MAX];
+	int		 r;
 
 	memset(m, 0, sizeof(*m));
-	p = target_version_path(t, version);
-	if (p == NULL)
-		return err_set(e, MSG_USAGE, "%s: %s: not a version id",
-		    t->url, version);
-	fd = open(p, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1)
-		return err_sys(e, errno, "%s", p);
-	rv = manifest_read(m, fd, d, &f);
-	if (rv == -1)
-		err_set(e, f.code, "%.200s: %s", p, f.text);
-	(void)close(fd);
-	return rv;
+	if (target_version_key(t, key, version, MANIFEST_NAME, e) == -1)
+		return -1;
+	buf_init(&b, MANIFEST_MAX);
+	r = t->ops->get(t->impl, key, &b, e);
+	if (r == 0)
+		r = err_set(e, MSG_NOINPUT, "%s/%s: it is not there", t->url,
+		    key);
+	else if (r == 1) {
+		if (d != NULL) {
+			h = hash_new();
+			hash_add(h, b.p, b.len);
+			hash_final(h, d);
+			hash_free(h);
+		}
+		r = manifest_parse(m, buf_cstr(&b), b.len, &f);
+		if (r == -1)
+			err_set(e, f.code, "%s/" TARGET_VERSIONS "/%s/%s",
+			    t->url, version, f.text);
+	}
+	buf_free(&b);
+	return r;
 }
 
 const char *
@@ -871,7 +780,7 @@ target_version_path(struct target *t, const char *version)
 	struct err	e = { 0, "" };
 	char		key[TARGET_KEY_MAX];
 
-	if (version_key(t, key, version, NULL, &e) == -1)
+	if (target_version_key(t, key, version, NULL, &e) == -1)
 		return NULL;
 	free(t->last_path);
 	t->last_path = t->ops->path(t->impl, key);
@@ -890,7 +799,7 @@ target_fetch(struct target *t, const char *version, int dirfd,
 
 	if (target_manifest(t, version, &m, want, e) == -1)
 		return -1;
-	if (version_key(t, key, version, NULL, e) == -1)
+	if (target_version_key(t, key, version, NULL, e) == -1)
 		goto done;
 	if (mkdirat(dirfd, name, 0777) == -1) {
 		err_sys(e, errno, "%s", name);
@@ -936,553 +845,8 @@ target_verify(struct target *t, const char *version, struct err *e)
 
 	if (target_manifest(t, version, &m, NULL, e) == -1)
 		return -1;
-	if (version_key(t, key, version, NULL, e) == 0)
+	if (target_version_key(t, key, version, NULL, e) == 0)
 		rv = t->ops->verify(t->impl, key, &m, e);
 	manifest_clear(&m);
-	return rv;
-}
-
-/* Claims and uploads. */
-
-static void
-owner_text(struct buf *b, const struct stage *s, const char *run,
-    const char *version, uint64_t generation)
-{
-	char	host[256] = "";
-
-	if (gethostname(host, sizeof(host) - 1) == -1)
-		host[0] = '\0';
-	buf_addc(b, '{');
-	json_put_kstr(b, "host", host);
-	json_put_kstr(b, "run", run);
-	if (s != NULL)
-		json_put_kstr(b, "staging", s->path);
-	if (version != NULL) {
-		json_put_kstr(b, "version", version);
-		json_put_kint(b, "generation", (int64_t)generation);
-	}
-	json_put_kint(b, "pid", (int64_t)getpid());
-	json_put_kint(b, "created_ns", io_wall_ns());
-	buf_str(b, "}\n");
-}
-
-static struct target_upload *
-upload_new(struct target *t, const char *name, const char *version,
-    uint64_t generation)
-{
-	struct target_upload	*u = mem_zero(1, sizeof(*u));
-
-	u->t = t;
-	u->held = -1;
-	u->generation = generation;
-	(void)snprintf(u->name, sizeof(u->name), "%s", name);
-	(void)snprintf(u->version, sizeof(u->version), "%s",
-	    version != NULL ? version : "");
-	return u;
-}
-
-struct target_upload *
-target_begin(struct target *t, const struct stage *s, const char *run,
-    const char *version, uint64_t generation, struct err *e)
-{
-	struct target_upload	*u;
-	struct buf		 b;
-	char			 key[TARGET_KEY_MAX], hex[9];
-	int			 r = -1, tries;
-
-	if (version != NULL && !target_version_ok(version)) {
-		err_set(e, MSG_SOFTWARE, "%s: version id %s", t->url, version);
-		return NULL;
-	}
-	u = upload_new(t, run, version, generation);
-	buf_init(&b, TARGET_COMMIT_MAX);
-	owner_text(&b, s, run, version, generation);
-	if (t->ops->lock(t->impl, e) == -1)
-		goto done;
-	for (tries = 0; tries < TARGET_TRIES; tries++) {
-		(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s",
-		    u->name);
-		r = t->ops->claim(t->impl, key, b.p, b.len, &u->held, e);
-		if (r != 1)
-			break;
-		/* a second publisher of the same run */
-		if (io_random_hex(hex, 4, e) == -1) {
-			r = -1;
-			break;
-		}
-		(void)snprintf(u->name, sizeof(u->name), "%.*s.%s",
-		    STAGE_RUN_MAX, run, hex);
-	}
-	t->ops->unlock(t->impl);
-	if (r == 1)
-		err_set(e, MSG_SOFTWARE, "%s/%s: taken, again and again",
-		    t->url, key);
-done:
-	buf_free(&b);
-	if (r != 0) {
-		free(u);
-		return NULL;
-	}
-	return u;
-}
-
-const char *
-target_upload_name(const struct target_upload *u)
-{
-	return u->name;
-}
-
-struct target_upload *
-target_resume(struct target *t, const char *name, struct err *e)
-{
-	struct target_upload	*u = NULL;
-	struct owner		 o;
-	char			 key[TARGET_KEY_MAX];
-	int			 held = -1, r;
-
-	if (!path_is_name(name) || strlen(name) >= sizeof(u->name)) {
-		err_set(e, MSG_USAGE, "%s: not the name of a claim", name);
-		return NULL;
-	}
-	if (t->ops->lock(t->impl, e) == -1)
-		return NULL;
-	r = owner_get(t, name, &o, e);
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
-	if (r == 0)
-		err_set(e, MSG_NOINPUT, "%s/%s: the prepared upload is gone",
-		    t->url, key);
-	else if (r == 1) {
-		r = t->ops->hold(t->impl, key, &held, e);
-		if (r == 1)
-			err_set(e, MSG_TEMPFAIL, "%s/%s: another process is "
-			    "at work on it", t->url, key);
-		else if (r == 0) {
-			u = upload_new(t, name, o.version, o.generation);
-			u->held = held;
-		}
-	}
-	t->ops->unlock(t->impl);
-	owner_clear(&o);
-	return u;
-}
-
-void
-target_upload_free(struct target_upload *u)
-{
-	if (u == NULL)
-		return;
-	u->t->ops->release(u->t->impl, u->held);
-	free(u);
-}
-
-int
-target_put(struct target_upload *u, int dirfd, const struct manifest *m,
-    const unsigned char d[HASH_LEN], int share, struct err *e)
-{
-	const struct target_ops	*ops = u->t->ops;
-	void			*impl = u->t->impl;
-	struct manifest		 seen;
-	unsigned char		 got[HASH_LEN];
-	char			 key[TARGET_KEY_MAX], to[TARGET_KEY_MAX];
-
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/" TARGET_DATA,
-	    u->name);
-	if (version_key(u->t, to, u->version, NULL, e) == -1)
-		return -1;
-	if (ops->put(impl, key, dirfd, m, share, e) == -1 ||
-	    ops->verify(impl, key, m, e) == -1 ||
-	    ops->rename(impl, key, to, e) == -1)
-		return -1;
-	if (target_manifest(u->t, u->version, &seen, got, e) == -1)
-		return -1;
-	manifest_clear(&seen);
-	if (memcmp(d, got, HASH_LEN) != 0)
-		return err_set(e, MSG_IOERR, "%s/%s/%s: not what was written",
-		    u->t->url, to, MANIFEST_NAME);
-	return 0;
-}
-
-static int
-settle(struct target *t, const char *key, struct err *e)
-{
-	return t->ops->settle == NULL ? 0 : t->ops->settle(t->impl, key, e);
-}
-
-/* The claim goes; with version set, what it claims goes before it. */
-static int
-claim_remove(struct target *t, const char *name, const char *version,
-    struct err *e)
-{
-	char	key[TARGET_KEY_MAX];
-	int	r;
-
-	if (version != NULL && version[0] != '\0') {
-		if (version_key(t, key, version, NULL, e) == -1)
-			return -1;
-		if (t->ops->remove(t->impl, key, e) == -1)
-			return -1;
-		/* or a crash could bring it back without its claim */
-		r = t->ops->has(t->impl, TARGET_VERSIONS, e);
-		if (r == -1 || (r == 1 && settle(t, TARGET_VERSIONS, e) == -1))
-			return -1;
-	}
-	/* the owner last: without it nobody knows whose the rest is */
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/" TARGET_DATA,
-	    name);
-	if (t->ops->remove(t->impl, key, e) == -1)
-		return -1;
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
-	return t->ops->remove(t->impl, key, e);
-}
-
-/* The claim is ours and whole, and what is to be committed lies there. */
-static int
-prove_ready(struct target_upload *u, const struct target_commit *c,
-    struct err *e)
-{
-	char	key[TARGET_KEY_MAX];
-	int	r;
-
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/owner", u->name);
-	r = u->t->ops->has(u->t->impl, key, e);
-	if (r == 1)
-		r = target_has(u->t, c->version, e);
-	if (r == 0)
-		return err_set(e, MSG_TEMPFAIL, "%s: the upload of version %s "
-		    "was taken for a dead one's and removed: run again",
-		    u->t->url, c->version);
-	return r == 1 ? 0 : -1;
-}
-
-/* Is generation g ours?  1, 0 (then *won is filled), -1 unknown. */
-static int
-read_back(struct target_upload *u, const struct target_commit *c,
-    struct target_commit *won, int *there, struct err *e)
-{
-	struct target_commit	got;
-	int			r, ours;
-
-	r = target_commit_get(u->t, c->generation, &got, e);
-	*there = r == 1;
-	if (r != 1)
-		return r;
-	ours = strcmp(got.run, c->run) == 0 &&
-	    strcmp(got.version, c->version) == 0 &&
-	    strcmp(got.kind, c->kind) == 0;
-	if (!ours && won != NULL)
-		*won = got;
-	else
-		target_commit_clear(&got);
-	return ours;
-}
-
-int
-target_commit(struct target_upload *u, const struct target_commit *c,
-    struct target_commit *won, struct err *e)
-{
-	struct target	*t = u->t;
-	struct err	 first = { 0, "" }, back = { 0, "" };
-	struct buf	 b;
-	uint64_t	 g;
-	char		 key[TARGET_KEY_MAX], claim[TARGET_KEY_MAX];
-	int		 r, ours, there, rv = -1;
-
-	if (won != NULL)
-		memset(won, 0, sizeof(*won));
-	commit_key(key, c->generation);
-	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", u->name);
-	buf_init(&b, TARGET_COMMIT_MAX);
-	commit_text(c, &b);
-	if (t->ops->lock(t->impl, e) == -1) {
-		buf_free(&b);
-		return -1;
-	}
-	if (newest_generation(t, &g, e) == -1)
-		goto done;
-	if (g < c->generation) {
-		if (g != c->generation - 1) {
-			err_set(e, MSG_NOINPUT, "%s: the newest commit is "
-			    "%llu, and %llu was merged onto: commits were "
-			    "lost", t->url, (unsigned long long)g,
-			    (unsigned long long)(c->generation - 1));
-			goto done;
-		}
-		if (prove_ready(u, c, e) == -1)
-			goto done;
-		r = t->ops->create(t->impl, claim, key, b.p, b.len, &first);
-		if (r == 0) {
-			rv = 0;
-			goto done;
-		}
-	} else
-		r = 1;
-	/* taken, or not known: what lies there decides */
-	ours = read_back(u, c, won, &there, &back);
-	if (ours == 1 && r == -1) {
-		/* it is there; whether the disk has it is another matter */
-		err_set(e, first.code, "%s (published as generation %llu, but "
-		    "it may not survive a crash of the machine)", first.text,
-		    (unsigned long long)c->generation);
-		goto done;
-	}
-	if (ours == 1)
-		rv = 0;
-	else if (ours == -1)
-		err_set(e, back.code, "%s (whether generation %llu was "
-		    "published is not known; nothing was removed)",
-		    back.text, (unsigned long long)c->generation);
-	else if (there)
-		rv = 1;
-	else if (r == -1)
-		err_set(e, first.code, "%s", first.text);
-	else {
-		/* a later one is there: this generation was taken and lost */
-		rv = 1;
-		if (won != NULL)
-			(void)target_newest(t, won, &back);
-	}
-done:
-	t->ops->unlock(t->impl);
-	buf_free(&b);
-	return rv;
-}
-
-int
-target_finish(struct target_upload *u, struct err *e)
-{
-	int	rv;
-
-	if (u->over)
-		return 0;
-	if (u->t->ops->lock(u->t->impl, e) == -1)
-		return -1;
-	rv = claim_remove(u->t, u->name, NULL, e);
-	u->t->ops->unlock(u->t->impl);
-	if (rv == 0)
-		u->over = 1;
-	return rv;
-}
-
-int
-target_abandon(struct target_upload *u, struct err *e)
-{
-	int	r, rv = -1;
-
-	if (u->over)
-		return 0;
-	if (u->version[0] == '\0')
-		return target_finish(u, e);
-	if (u->t->ops->lock(u->t->impl, e) == -1)
-		return -1;
-	r = claim_committed(u->t, u->version, u->generation, e);
-	if (r != -1)
-		rv = claim_remove(u->t, u->name, r ? NULL : u->version, e);
-	u->t->ops->unlock(u->t->impl);
-	if (rv == 0)
-		u->over = 1;
-	return rv;
-}
-
-int
-target_advance(struct target_upload *u, struct err *e)
-{
-	struct target		*t = u->t;
-	struct target_commit	 c;
-	char			 ptr[TARGET_VERSION_MAX];
-	char			 claim[TARGET_KEY_MAX];
-	struct buf		 b;
-	int			 r, rv = -1;
-
-	memset(&c, 0, sizeof(c));
-	buf_init(&b, 4096);
-	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", u->name);
-	if (t->ops->lock(t->impl, e) == -1)
-		return -1;
-	r = target_newest(t, &c, e);
-	if (r != 1) {
-		rv = r;
-		goto done;
-	}
-	/* bytes, not meaning: what it holds must be the id and no more */
-	r = t->ops->get(t->impl, TARGET_POINTER, &b, e);
-	if (r == 1 && b.len == strlen(c.version) &&
-	    memcmp(b.p, c.version, b.len) == 0) {
-		rv = 0;
-		goto done;
-	}
-	if (r == -1 && e->code != MSG_DATAERR)
-		goto done;
-	e->code = 0;
-	(void)snprintf(ptr, sizeof(ptr), "%s", c.version);
-	/* its committer may have been killed before it was durable */
-	if (settle(t, TARGET_COMMITS, e) == -1)
-		goto done;
-	if (t->ops->replace(t->impl, claim, TARGET_POINTER, ptr, strlen(ptr),
-	    e) == 0)
-		rv = 1;
-done:
-	t->ops->unlock(t->impl);
-	target_commit_clear(&c);
-	buf_free(&b);
-	return rv;
-}
-
-/* Is the holder of this claim dead, as far as this host can tell? */
-static int
-claim_is_dead(struct target *t, const char *name, const struct owner *o,
-    uint64_t age)
-{
-	struct err	f = { 0, "" };
-	char		key[TARGET_KEY_MAX], host[256] = "";
-	int		held = -1;
-
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
-	if (t->ops->hold(t->impl, key, &held, &f) == 1)
-		return 0;
-	t->ops->release(t->impl, held);
-	if (o->host == NULL)	/* died before it could say who it is */
-		return 1;
-	if (gethostname(host, sizeof(host) - 1) == -1)
-		return 0;
-	if (strcmp(host, o->host) != 0)
-		return age != 0 && (io_wall_ns() - o->created) / 1000000000 >
-		    (int64_t)age;
-	return o->staging == NULL || !stage_alive(o->staging);
-}
-
-int
-target_collect(struct target *t, uint64_t age, unsigned int *n,
-    struct err *e)
-{
-	struct names	w;
-	struct owner	o;
-	size_t		i;
-	int		r, rv = -1;
-
-	if (n != NULL)
-		*n = 0;
-	if (list(t, TARGET_STAGING, &w, e) == -1)
-		return -1;
-	if (w.n == 0) {
-		names_clear(&w);
-		return 0;
-	}
-	if (t->ops->lock(t->impl, e) == -1)
-		goto out;
-	for (i = 0; i < w.n; i++) {
-		r = owner_get(t, w.v[i], &o, e);
-		if (r == -1)
-			goto done;
-		if (!claim_is_dead(t, w.v[i], &o, age)) {
-			owner_clear(&o);
-			continue;
-		}
-		r = 1;
-		if (target_version_ok(o.version))
-			r = claim_committed(t, o.version, o.generation, e);
-		if (r != -1)
-			r = claim_remove(t, w.v[i], r ? NULL : o.version, e);
-		owner_clear(&o);
-		if (r == -1)
-			goto done;
-		if (n != NULL)
-			(*n)++;
-	}
-	rv = 0;
-done:
-	t->ops->unlock(t->impl);
-out:
-	names_clear(&w);
-	return rv;
-}
-
-int
-target_remove(struct target_upload *u, const char *version, struct err *e)
-{
-	struct target		*t = u->t;
-	struct target_commit	 c;
-	char			 from[TARGET_KEY_MAX], to[TARGET_KEY_MAX];
-	int			 r, rv = -1;
-
-	memset(&c, 0, sizeof(c));
-	if (version_key(t, from, version, NULL, e) == -1)
-		return -1;
-	(void)snprintf(to, sizeof(to), TARGET_STAGING "/%s/" TARGET_DATA,
-	    u->name);
-	if (t->ops->lock(t->impl, e) == -1)
-		return -1;
-	r = target_newest(t, &c, e);
-	if (r == 1 && strcmp(c.version, version) == 0)
-		/* a rollback came between the look and the removal */
-		err_set(e, MSG_TEMPFAIL, "%s: %s has become the current "
-		    "version: run again", t->url, version);
-	else if (r != -1)
-		rv = t->ops->rename(t->impl, from, to, e);
-	t->ops->unlock(t->impl);
-	target_commit_clear(&c);
-	if (rv == 0)
-		rv = t->ops->remove(t->impl, to, e);
-	return rv;
-}
-
-int
-target_probe(struct target_upload *u, void (*say)(const char *, void *),
-    void *arg, struct err *e)
-{
-	const struct target_ops	*ops = u->t->ops;
-	void			*impl = u->t->impl;
-	struct buf		 b;
-	char			 claim[TARGET_KEY_MAX], a[TARGET_KEY_MAX];
-	char			 d1[TARGET_KEY_MAX], d2[TARGET_KEY_MAX];
-	int			 r, held = -1, rv = -1;
-
-	buf_init(&b, 64);
-	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", u->name);
-	(void)snprintf(a, sizeof(a), "%.200s/" TARGET_DATA "/probe", claim);
-	(void)snprintf(d1, sizeof(d1), "%.200s/" TARGET_DATA, claim);
-	(void)snprintf(d2, sizeof(d2), "%.200s/moved", claim);
-	if (ops->create(impl, claim, a, "first", 5, e) != 0) {
-		err_set(e, MSG_SOFTWARE, "%s: a name that was free was taken",
-		    u->t->url);
-		goto done;
-	}
-	say("exclusive create: the first succeeds", arg);
-	r = ops->create(impl, claim, a, "second", 6, e);
-	if (r == -1)
-		goto done;
-	if (r == 0 || ops->get(impl, a, &b, e) != 1 || b.len != 5 ||
-	    memcmp(b.p, "first", 5) != 0) {
-		err_set(e, MSG_CANTCREAT, "%s: this place does not exclude: a "
-		    "second create of one name was not refused; two "
-		    "publishers could overwrite each other", u->t->url);
-		goto done;
-	}
-	say("exclusive create: the second is refused, the first stays", arg);
-	if (ops->replace(impl, claim, a, "third", 5, e) == -1)
-		goto done;
-	buf_reset(&b);
-	if (ops->get(impl, a, &b, e) != 1 || b.len != 5 ||
-	    memcmp(b.p, "third", 5) != 0) {
-		err_set(e, MSG_IOERR, "%s: a replaced object is not what was "
-		    "written", u->t->url);
-		goto done;
-	}
-	say("replacement: what was written is read back", arg);
-	if (ops->rename(impl, d1, d2, e) == -1)
-		goto done;
-	say("rename of a directory, and its sync", arg);
-	(void)snprintf(a, sizeof(a), "%.200s", claim);
-	r = ops->hold(impl, a, &held, e);
-	if (r == 0)
-		err_set(e, MSG_CANTCREAT, "%s: locks do not exclude here: the "
-		    "claim of a living run could be taken for a dead one's",
-		    u->t->url);
-	if (r != 1)
-		goto done;
-	say("locks: a second holder is refused", arg);
-	rv = 0;
-done:
-	ops->release(impl, held);
-	buf_free(&b);
 	return rv;
 }

@@ -36,10 +36,26 @@
 #define TARGET_STAGING		"staging"
 #define TARGET_QUARANTINE	"quarantine"
 
+#define TARGET_CLAIM_LIFE	86400	/* s; claims of other machines that are
+					   older are dead */
+#define TARGET_CLAIM_USE	43200	/* s; an older claim is not committed */
+
 struct buf;
 struct manifest;
 struct target;
 struct target_upload;
+
+/* How a target is opened. Zeroed is fine; strings are copied. */
+struct target_opts {
+	int		 create;	/* make it when it is absent */
+	/*
+	 * A local file whose lock keeps publishers apart, where the store
+	 * itself cannot: all publishers to it must name the same.
+	 */
+	const char	*lock;
+	const char	*ckpt;		/* for the breakers; NULL: DCKPT_DB */
+	unsigned int	 parallel;	/* transfers at once; 0: the default */
+};
 
 /* One commit. Strings are owned; free with target_commit_clear. */
 struct target_commit {
@@ -57,10 +73,17 @@ struct target_commit {
 void	target_commit_clear(struct target_commit *c);
 
 /*
- * url: a local path or file:// URL.  With create, the directory is made
- * when absent; without, absent is 66.  Opening writes nothing else.
+ * url: a local path or file:// URL, s3://bucket/prefix, or http(s):// of a
+ * WebDAV collection.  With create, the directory is made when absent;
+ * without, absent is 66 (of a store of objects: there is no absent).
+ * Opening writes nothing else.
  */
-struct target *target_open(const char *url, int create, struct err *e);
+struct target *target_open(const char *url, const struct target_opts *o,
+	    struct err *e);
+/* 1 when url can be a target here. */
+int	 target_is_url(const char *url);
+/* 1 when it is not of this machine's file systems. */
+int	 target_is_remote(const struct target *t);
 void	 target_close(struct target *t);	/* NULL is fine */
 const char *target_url(const struct target *t);	/* canonical */
 
@@ -116,18 +139,28 @@ int	target_version_id(char out[TARGET_VERSION_MAX], const char *after,
 	    struct err *e);
 int	target_version_ok(const char *s);
 
+/* What is claimed. Zeroed: nothing but the right to repair. */
+struct target_claim {
+	const char	*version;	/* that is to be uploaded, or NULL */
+	uint64_t	 generation;	/* the one that may commit it */
+	const char	*manifest;	/* hex, the digest of its manifest */
+	const char	*keeps;		/* a version that lies there, and will
+					   be committed again; or NULL */
+};
 /*
- * Uploads.  begin claims staging/<run>/ and the version id in it, durably
- * and before anything else, so that whatever is left behind names its
- * owner, and the one generation that may commit it; without a version
- * (NULL, 0) the claim is for a commit or repair alone.
+ * Uploads.  begin claims staging/<run>/ and what c says, durably and before
+ * anything else, so that whatever is left behind names its owner, and the
+ * one generation that may commit it.
  * The claim lives as long as the handle, or as the staging directory
- * s (NULL: none) does.
+ * s (NULL: none) does.  A remote target is first asked whether it excludes.
+ * Where a dead run of this machine left an upload of the same manifest for
+ * the same generation there, it is taken up, with its version.
  */
 struct target_upload *target_begin(struct target *t, const struct stage *s,
-	    const char *run, const char *version, uint64_t generation,
-	    struct err *e);
+	    const char *run, const struct target_claim *c, struct err *e);
 const char *target_upload_name(const struct target_upload *u);
+/* The version that is claimed, "" none: c's, or that of a dead run. */
+const char *target_upload_version(const struct target_upload *u);
 /*
  * Upload the store directory open at dirfd, verify every byte where it
  * lies, make it durable and put it under its version's name.  d is the
@@ -144,8 +177,8 @@ struct target_upload *target_resume(struct target *t, const char *name,
 /*
  * Take generation c->generation: 0 it is ours (created now, or earlier by
  * this very run), 1 another has it (*won is filled when not NULL), -1.
- * After an error whose outcome is not known, *e says so and the claim is
- * kept: nothing may be deleted.
+ * After an error whose outcome is not known, *e says so, the claim is kept,
+ * and target_abandon removes nothing.
  */
 int	target_commit(struct target_upload *u, const struct target_commit *c,
 	    struct target_commit *won, struct err *e);
@@ -164,19 +197,29 @@ void	target_upload_free(struct target_upload *u);
  * was right, -1.  Forward only, as it always takes the newest.
  */
 int	target_advance(struct target_upload *u, struct err *e);
+/* What a dead run left, for whoever lists it. Views. */
+struct target_left {
+	const char	*claim;
+	const char	*version;	/* NULL: none */
+	const char	*host;		/* or NULL */
+	int64_t		 created;	/* ns, by its own clock; 0 unknown */
+};
 /*
  * Remove what dead runs left here: claims, and versions that only they
  * claim.  Runs of other hosts are dead when older than age seconds
- * (0: never).  *n (may be NULL) counts.
+ * (0: never; of a remote target at least TARGET_CLAIM_LIFE).  say (or
+ * NULL) is told of each; with dry set nothing is removed.
  */
-int	target_collect(struct target *t, uint64_t age, unsigned int *n,
+int	target_collect(struct target *t, uint64_t age, int dry,
+	    void (*say)(void *arg, const struct target_left *l), void *arg,
 	    struct err *e);
 /* Remove a version for good: hidden from its name first, then removed. */
 int	target_remove(struct target_upload *u, const char *version,
 	    struct err *e);
 
 /*
- * Does this place exclude?  Two exclusive creates of one name, of which
+ * Does this place exclude?  -1 with 64 and the reason when it does not.
+ * Two exclusive creates of one name, of which
  * the second must fail, and the rename and the sync of a directory.  Each
  * step is told to say(what, arg); 0, or -1 with the one that failed.
  */
@@ -188,9 +231,17 @@ int	target_probe(struct target_upload *u,
  * What a place to publish to must be able to do; keys are relative names
  * such as "commits/7.json".  target.c knows the layout and the laws, an
  * implementation knows its store and nothing else.
+ *
+ * There are two kinds.  Local: directories that are renamed, locks that
+ * end with their holder.  Remote (rename NULL): objects, each whole at
+ * once, no locks but the operator's, and no way to know who lives; there
+ * a claim is known dead by its machine, or by its age.
  */
 struct target_ops {
-	/* Names directly below the directory key; absent: none. */
+	/*
+	 * Names directly below the directory key, in any order; absent:
+	 * none.  Complete: what was written before is in it.
+	 */
 	int	(*list)(void *impl, const char *key,
 		    int (*name)(const char *name, void *arg), void *arg,
 		    struct err *e);
@@ -201,23 +252,34 @@ struct target_ops {
 	int	(*has)(void *impl, const char *key, struct err *e);
 	/*
 	 * Create an object that must not exist, durably, whole at once: 0,
-	 * 1 it exists, -1 (the outcome may be unknown).  claim is where
-	 * bytes may be put aside.
+	 * 1 something is there, -1.  claim is where bytes may be put aside.
+	 * Remote: sent once; *unsure (never NULL) is set when it may have
+	 * been done all the same, or may yet be.
 	 */
 	int	(*create)(void *impl, const char *claim, const char *key,
-		    const void *p, size_t n, struct err *e);
-	/* Replace an object, whole at once and durably. */
+		    const void *p, size_t n, int *unsure, struct err *e);
+	/*
+	 * Replace an object, whole at once and durably: 0, -1.  Remote:
+	 * only if it is still what the last get of this key saw (absent
+	 * included), where the store can do that: 1 it is not.
+	 */
 	int	(*replace)(void *impl, const char *claim, const char *key,
 		    const void *p, size_t n, struct err *e);
-	/* Remove a tree; absent is fine. */
+	/* Remove a tree, its manifest first; absent is fine. */
 	int	(*remove)(void *impl, const char *key, struct err *e);
 	/* Turn the tree at key `from` into `to`, whole at once, durably. */
 	int	(*rename)(void *impl, const char *from, const char *to,
 		    struct err *e);
-	/* Upload files of m (and the manifest) from dirfd to key, durably. */
+	/*
+	 * Upload files of m (and the manifest, last; d is the digest of its
+	 * bytes) from dirfd to key, durably.  Remote: what is there already
+	 * and is the same stays.
+	 */
 	int	(*put)(void *impl, const char *key, int dirfd,
-		    const struct manifest *m, int share, struct err *e);
-	/* Bring them to dirfd. */
+		    const struct manifest *m,
+		    const unsigned char d[HASH_LEN], int share,
+		    struct err *e);
+	/* Bring them, and the manifest, to dirfd, digests checked. */
 	int	(*fetch)(void *impl, const char *key, int dirfd,
 		    const struct manifest *m, struct err *e);
 	/* Every byte of m at key; 65 names what differs. */
@@ -227,17 +289,20 @@ struct target_ops {
 	 * Make the claim at key with these bytes as "owner", durably, and
 	 * hold it: *held is the hold, given back with release; 1 when the
 	 * name is taken.  hold: the same for one that exists (1: somebody
-	 * holds it).  Called under the lock.
+	 * holds it; remote: always 0).  Called under the lock.
 	 */
 	int	(*claim)(void *impl, const char *key, const void *p,
 		    size_t n, int *held, struct err *e);
 	int	(*hold)(void *impl, const char *key, int *held,
 		    struct err *e);
 	void	(*release)(void *impl, int held);
-	/* One writer of pointer and claims at a time. -1: 75. */
+	/*
+	 * One writer of pointer and claims at a time. -1: 75.  Remote: only
+	 * with the operator's lock, else nothing.
+	 */
 	int	(*lock)(void *impl, struct err *e);
 	void	(*unlock)(void *impl);
-	/* A local path of key, or NULL; owned by the caller. */
+	/* A local path of key, or NULL (remote); owned by the caller. */
 	char	*(*path)(void *impl, const char *key);
 	void	(*close)(void *impl);
 	/*
@@ -245,10 +310,94 @@ struct target_ops {
 	 * or took it away, stays so from now on.  NULL: it always does.
 	 */
 	int	(*settle)(void *impl, const char *key, struct err *e);
+	/*
+	 * Remote: seconds since the object was written, by the store's own
+	 * clock: 1 with *age, 0 absent, -1.
+	 */
+	int	(*age)(void *impl, const char *key, int64_t *age,
+		    struct err *e);
+	/*
+	 * Remote: does the store exclude?  Writes below claim only and
+	 * removes it again; each step that it proves is told to say (NULL:
+	 * nobody).  -1: 64 with the reason, or what else went wrong.
+	 */
+	int	(*probe)(void *impl, const char *claim,
+		    void (*say)(const char *what, void *arg), void *arg,
+		    struct err *e);
 };
+
+/*
+ * What the files of target share, and nobody else uses: target.c reads,
+ * target_claim.c claims and collects, target_upload.c writes.
+ */
+#define TARGET_KEY_MAX	(1024 + 64)	/* PATH_REL_MAX and what is before */
+#define TARGET_TRIES	5	/* looks at what moves meanwhile */
+#define TARGET_DATA	"data"	/* in a claim: the files on their way */
+#define TARGET_OWNER	"owner"	/* in a claim: who holds it */
+
+struct target {
+	const struct target_ops	*ops;
+	void			*impl;
+	char			*url;
+	char			*last_path;	/* of target_version_path */
+};
+
+struct target_upload {
+	struct target	*t;
+	char		 name[STAGE_RUN_MAX + 16];	/* of the claim */
+	char		 run[STAGE_RUN_MAX];
+	char		 after[STAGE_RUN_MAX];	/* the dead run that began it */
+	char		*staging;	/* or NULL */
+	char		 version[TARGET_VERSION_MAX];	/* "" none */
+	uint64_t	 generation;	/* that may commit it */
+	int		 held;
+	int		 over;		/* the claim is gone */
+	int		 unsure;	/* it may be committed yet */
+};
+
+struct target_names {
+	char	**v;
+	size_t	  n, cap;
+};
+void	target_names_clear(struct target_names *w);
+void	target_names_add(struct target_names *w, const char *s);
+/* Names directly below key, sorted; for target_names_clear. */
+int	target_list(struct target *t, const char *key,
+	    struct target_names *w, struct err *e);
+void	target_commit_key(char out[64], uint64_t g);
+void	target_commit_text(const struct target_commit *c, struct buf *b);
+/* timestamped/<version>[/<name>]; -1: 64. */
+int	target_version_key(struct target *t, char out[TARGET_KEY_MAX],
+	    const char *version, const char *name, struct err *e);
+/* The greatest generation, 0 when there is no commit. */
+int	target_newest_generation(struct target *t, uint64_t *g,
+	    struct err *e);
+/* settle, where the target has it. */
+int	target_settle(struct target *t, const char *key, struct err *e);
+/* Versions that claims name as their upload, living or dead. */
+int	target_claimed(struct target *t, struct target_names *out,
+	    struct err *e);
+/* 1 when some claim keeps (or with removes: removes) the version. */
+int	target_is_wanted(struct target *t, const char *version, int removes,
+	    struct err *e);
+/* Write the owner of u's claim anew; removes: a version, or NULL. */
+int	target_own(struct target_upload *u, const char *removes,
+	    struct err *e);
+/*
+ * Remove a version that lies there, whose removal a claim has announced,
+ * unless it is current or wanted: 0, 1 it stays, -1.
+ */
+int	target_remove_announced(struct target *t, const char *version,
+	    struct err *e);
 
 /* The directory at the absolute path abs. */
 int	target_local_open(const char *abs, int create,
+	    const struct target_ops **ops, void **impl, struct err *e);
+/* s3://bucket/prefix (no slash at its end); o as in target_open. */
+int	target_s3_open(const char *url, const struct target_opts *o,
+	    const struct target_ops **ops, void **impl, struct err *e);
+/* http(s)://host/path (no slash at its end). */
+int	target_dav_open(const char *url, const struct target_opts *o,
 	    const struct target_ops **ops, void **impl, struct err *e);
 
 #endif

@@ -35,7 +35,6 @@
 #define LOCAL_LOCK	TARGET_STAGING "/.lock"
 #define LOCAL_OWNER	"owner"
 #define LOCAL_ASIDE	"aside"		/* in a claim: written, then linked */
-#define LOCAL_WAIT_NS	5000000L	/* between two looks at the lock */
 
 struct local {
 	char	*abs;
@@ -231,7 +230,7 @@ aside_of(struct local *l, const char *claim, const char *key, int *dirfd,
 
 static int
 local_create(void *impl, const char *claim, const char *key, const void *p,
-    size_t n, struct err *e)
+    size_t n, int *unsure, struct err *e)
 {
 	struct local	*l = impl;
 	struct err	 f = { 0, "" };
@@ -239,6 +238,7 @@ local_create(void *impl, const char *claim, const char *key, const void *p,
 	char		 tmp[LOCAL_KEY_MAX], up[LOCAL_KEY_MAX];
 	int		 fd, r;
 
+	(void)unsure;	/* what is there can be seen */
 	if (make_parent(l, key, e) == -1 ||
 	    aside_of(l, claim, key, &fd, &name, tmp, e) == -1)
 		return -1;
@@ -454,12 +454,13 @@ bring_all(int from, int to, const struct manifest *m, int share,
 
 static int
 local_put(void *impl, const char *key, int dirfd, const struct manifest *m,
-    int share, struct err *e)
+    const unsigned char d[HASH_LEN], int share, struct err *e)
 {
 	struct local	*l = impl;
 	struct err	 f = { 0, "" };
 	int		 fd, rv = -1;
 
+	(void)d;	/* target_put reads the manifest back */
 	if (make_dirs(l, key, e) == -1)
 		return -1;
 	fd = openat(l->fd, key, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -589,10 +590,9 @@ local_release(void *impl, int held)
 static int
 local_lock(void *impl, struct err *e)
 {
-	static const struct timespec	 nap = { 0, LOCAL_WAIT_NS };
-	struct local			*l = impl;
-	double				 end = io_now() + TARGET_LOCK_WAIT;
-	int				 fd;
+	struct local	*l = impl;
+	struct err	 f = { 0, "" };
+	int		 fd;
 
 	if (make_dirs(l, TARGET_STAGING, e) == -1)
 		return -1;
@@ -600,30 +600,13 @@ local_lock(void *impl, struct err *e)
 	    O_CLOEXEC, 0666);
 	if (fd == -1)
 		return at_sys(l, e, errno, LOCAL_LOCK);
-	for (;;) {
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-			break;
-		if (errno != EWOULDBLOCK && errno != EINTR) {
-			at_sys(l, e, errno, LOCAL_LOCK);
-			goto fail;
-		}
-		if (io_signal() != 0) {
-			err_set(e, MSG_TEMPFAIL, "stopped by a signal");
-			goto fail;
-		}
-		if (io_now() > end) {
-			err_set(e, MSG_TEMPFAIL, "%.300s/%s: held by another "
-			    "process for %d s: run again later", l->abs,
-			    LOCAL_LOCK, TARGET_LOCK_WAIT);
-			goto fail;
-		}
-		(void)nanosleep(&nap, NULL);
+	if (io_flock(fd, TARGET_LOCK_WAIT, &f) == -1) {
+		(void)close(fd);
+		return err_set(e, f.code, "%.300s/%s: %.100s",
+		    l->abs, LOCAL_LOCK, f.text);
 	}
 	l->lockfd = fd;
 	return 0;
-fail:
-	(void)close(fd);
-	return -1;
 }
 
 static void
@@ -668,7 +651,7 @@ static const struct target_ops local_ops = {
 	local_list, local_get, local_has, local_create, local_replace,
 	local_remove, local_rename, local_put, local_fetch, local_verify,
 	local_claim, local_hold, local_release, local_lock, local_unlock,
-	local_path, local_close, local_settle
+	local_path, local_close, local_settle, NULL, NULL
 };
 
 int

@@ -120,7 +120,7 @@ status 64 "prune without an age" dpublish prune A
 status 64 "a bad age" dpublish prune --keep-newer-than soon A
 status 64 "a bad number" dpublish --allow-shrink -3 A
 status 64 "a plan on stdin" dpublish -p - A
-status 64 "s3 is not spoken yet" pub s3://bucket/x
+status 64 "nothing is published there" pub ftp://host/x
 head -n 1 "$ST.json" >hello
 status 64 "no staging" sh -c "dpublish --json-in A <hello"
 

@@ -207,6 +207,7 @@ main(int argc, char **argv)
 	struct target		*t;
 	struct manifest		 m, base;
 	struct stat		 st;
+	struct target_opts	 how = { 0, NULL, NULL, 0 };
 	unsigned char		 d[HASH_LEN];
 	char			 dir[1024], hex[HASH_HEX], content[HASH_HEX];
 	const char		*omit = NULL, *extra = NULL, *skip = NULL;
@@ -250,8 +251,8 @@ main(int argc, char **argv)
 	fd = open(dir, O_WRONLY | O_CREAT, 0600);
 	(void)close(fd);
 
-	if (stat(argv[0], &st) == 0) {
-		t = target_open(argv[0], 0, &e);
+	if (!path_is_local(argv[0]) || stat(argv[0], &st) == 0) {
+		t = target_open(argv[0], &how, &e);
 		have = t == NULL ? -1 : target_head(t, &head, &e);
 		if (have == -1)
 			die(&e);
@@ -278,7 +279,8 @@ main(int argc, char **argv)
 	rec_set_str(r, "run", run);
 	put(r);
 	if (!no_base) {
-		char	*abs = path_from_url(argv[0], &e);
+		char	*abs = path_is_local(argv[0]) ?
+			    path_from_url(argv[0], &e) : mem_dup(argv[0]);
 
 		r = rec_new("base");
 		rec_set_str(r, "target", abs);

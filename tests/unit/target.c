@@ -107,6 +107,20 @@ fill(struct target_commit *c, uint64_t g, const char *version,
 	c->created = (int64_t)1700000000123456 * 1000;
 }
 
+static void
+count(void *arg, const struct target_left *l)
+{
+	(void)l;
+	(*(unsigned int *)arg)++;
+}
+
+static int
+sweep(struct target *t, uint64_t age, unsigned int *n, struct err *e)
+{
+	*n = 0;
+	return target_collect(t, age, 0, count, n, e);
+}
+
 static int
 exists(int fd, const char *name)
 {
@@ -143,13 +157,18 @@ life(const char *dir, int top)
 	char			 v1[TARGET_VERSION_MAX], path[2048];
 	char			 ptr[TARGET_VERSION_MAX];
 	unsigned int		 n;
+	struct target_opts	 is = { 0, NULL, NULL, 0 };
+	struct target_opts	 make = { 1, NULL, NULL, 0 };
+	struct target_claim	 first = { NULL, 1, NULL, NULL };
+	struct target_claim	 none = { NULL, 0, NULL, NULL };
 	int			 sfd, fd;
 
+	first.version = v1;
 	(void)snprintf(path, sizeof(path), "%s/T", dir);
-	tap_ok(target_open(path, 0, &e) == NULL && e.code == MSG_NOINPUT,
+	tap_ok(target_open(path, &is, &e) == NULL && e.code == MSG_NOINPUT,
 	    "a target that is not there is 66");
 	e.code = 0;
-	t = target_open(path, 1, &e);
+	t = target_open(path, &make, &e);
 	fd = openat(top, "T", O_RDONLY | O_DIRECTORY);
 	sfd = store(top, &m, d, &e);
 	tap_ok(t != NULL && fd != -1 && sfd != -1 &&
@@ -157,22 +176,22 @@ life(const char *dir, int top)
 
 	/* a first publisher that dies between its upload and its commit */
 	(void)target_version_id(v1, NULL, &e);
-	u = target_begin(t, NULL, "dead", v1, 1, &e);
+	u = target_begin(t, NULL, "dead", &first, &e);
 	tap_ok(u != NULL && target_put(u, sfd, &m, d, 1, &e) == 0 &&
 	    target_has(t, v1, &e) == 1, "an upload comes to lie there");
 	tap_ok(target_head(t, &got, &e) == 0,
 	    "and without a commit it is no version");
-	tap_ok(target_collect(t, 0, &n, &e) == 0 && n == 0 &&
+	tap_ok(sweep(t, 0, &n, &e) == 0 && n == 0 &&
 	    target_has(t, v1, &e) == 1, "the living are not swept");
 	target_upload_free(u);
 	tap_ok(target_head(t, &got, &e) == 0,
 	    "what a dead first publisher left is no version either");
-	tap_ok(target_collect(t, 0, &n, &e) == 0 && n == 1 &&
+	tap_ok(sweep(t, 0, &n, &e) == 0 && n == 1 &&
 	    target_has(t, v1, &e) == 0 && !exists(fd, "staging/dead"),
 	    "and is swept");
 
-	u = target_begin(t, NULL, "one", v1, 1, &e);
-	w = target_begin(t, NULL, "one", NULL, 0, &e);
+	u = target_begin(t, NULL, "one", &first, &e);
+	w = target_begin(t, NULL, "one", &none, &e);
 	tap_ok(u != NULL && w != NULL && strcmp(target_upload_name(u),
 	    target_upload_name(w)) != 0, "two claims of one run");
 	(void)target_finish(w, &e);
@@ -205,7 +224,7 @@ life(const char *dir, int top)
 	    e.code == MSG_NOINPUT, "nor one that leaves a generation out");
 	e.code = 0;
 	target_upload_free(u);
-	tap_ok(target_collect(t, 0, &n, &e) == 0 && n == 1 &&
+	tap_ok(sweep(t, 0, &n, &e) == 0 && n == 1 &&
 	    target_has(t, v1, &e) == 1,
 	    "who died after its commit leaves its version");
 	target_commit_clear(&c);
@@ -213,11 +232,11 @@ life(const char *dir, int top)
 	owner(fd, "far", "elsewhere.invalid", io_wall_ns() -
 	    (int64_t)7200 * 1000000000);
 	(void)mkdirat(fd, "staging/bare", 0777);
-	tap_ok(target_collect(t, 0, &n, &e) == 0 && n == 1 &&
+	tap_ok(sweep(t, 0, &n, &e) == 0 && n == 1 &&
 	    exists(fd, "staging/far") && !exists(fd, "staging/bare"),
 	    "another host's claim stays, one without an owner goes");
-	tap_ok(target_collect(t, 10000, &n, &e) == 0 && n == 0 &&
-	    target_collect(t, 3600, &n, &e) == 0 && n == 1 &&
+	tap_ok(sweep(t, 10000, &n, &e) == 0 && n == 0 &&
+	    sweep(t, 3600, &n, &e) == 0 && n == 1 &&
 	    !exists(fd, "staging/far"), "until it is old");
 	tap_ok(target_resume(t, "gone", &e) == NULL &&
 	    e.code == MSG_NOINPUT, "a claim that is gone is 66");
