@@ -131,9 +131,11 @@ hash_md5_new(void)
 void
 hash_md5_final(struct hash *h, unsigned char out[HASH_MD5])
 {
+	unsigned char	d[EVP_MAX_MD_SIZE];
 	unsigned int	n = 0;
 
-	check(EVP_DigestFinal_ex(h->ctx, out, &n));
+	check(EVP_DigestFinal_ex(h->ctx, d, &n));
+	memcpy(out, d, HASH_MD5);
 	hash_reset(h);
 }
 

@@ -532,10 +532,9 @@ open_parent(int dirfd, const char *file, const char *name, struct err *e)
 		if (mkdirat(fd, one, 0777) == 0 || errno == EEXIST)
 			next = openat(fd, one, O_RDONLY | O_DIRECTORY |
 			    O_NOFOLLOW | O_CLOEXEC);
-		free(one);
-		one = NULL;
 		if (next == -1)
 			err_sys(e, errno, "%s: %s", name, file);
+		free(one);
 		(void)close(fd);
 		fd = next;
 	}
