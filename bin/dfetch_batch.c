@@ -497,7 +497,7 @@ download(struct task *t, struct err *e)
 			r = err_set(e, d[k].e.code, "%s", d[k].e.text);
 	}
 	if (r == 0 && !t->have[INPUT])
-		msg_warn("%s: warning: the provider has no input file of it "
+		msg_warn("warning: %s: the provider has no input file of it "
 		    "any more: no documents, and requests without an answer "
 		    "cannot be named", t->url);
 	return r;
@@ -527,7 +527,7 @@ compare_counts(const struct task *t)
 	const struct batch_joined	*g = &t->got;
 
 	if (t->obj.has_counts && t->obj.completed != g->ok)
-		msg_warn("%s: warning: request_counts.completed is %llu, "
+		msg_warn("warning: %s: request_counts.completed is %llu, "
 		    "and %llu have a result", t->url,
 		    (unsigned long long)t->obj.completed,
 		    (unsigned long long)g->ok);
@@ -553,7 +553,7 @@ verdict(struct task *t, struct err *e)
 		return err_set(e, MSG_DATAERR, "%s: want at least one%s%s",
 		    text.text, g->text[0] != '\0' ? "; " : "", g->text);
 	if (is_allowed(t, lost)) {
-		msg_warn("%s: warning: %s, which is accepted%s%s",
+		msg_warn("warning: %s: %s, which is accepted%s%s",
 		    t->url, text.text + strlen(t->url) + 2,
 		    g->text[0] != '\0' ? "; " : "", g->text);
 		return 0;
@@ -624,7 +624,7 @@ requeue_all(struct task *t)
 		return;
 	if (bring(t, &e) == -1) {
 		batch_api_mask(&t->api, e.text);
-		msg_warn("%s: warning: nothing was written to be sent "
+		msg_warn("warning: %s: nothing was written to be sent "
 		    "again", e.text);
 	}
 }

@@ -87,7 +87,7 @@ int	batch_api_open(struct batch_api *a, struct remote *r,
 void	batch_api_clear(struct batch_api *a);
 /* In a child that is to read what strangers sent: it has no key. */
 void	batch_api_forget(struct batch_api *a);
-/* The key, should it be in a text, becomes asterisks. */
+/* In a text: the key becomes asterisks, what is not printable '?'. */
 void	batch_api_mask(const struct batch_api *a, char *text);
 /* "BASE/kind/ID" with tail behind it; the caller frees it. */
 char	*batch_api_url(const struct batch_api *a, const char *kind,

@@ -187,12 +187,16 @@ void
 batch_api_mask(const struct batch_api *a, char *text)
 {
 	size_t	n = a->key != NULL ? strlen(a->key) : 0;
-	char	*p = text;
+	char	*p;
+
+	for (p = text; *p != '\0'; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			*p = '?';
 
 	/* one of a few bytes is no secret, and would spoil every text */
 	if (n < 8)
 		return;
-	while ((p = strstr(p, a->key)) != NULL)
+	for (p = text; (p = strstr(p, a->key)) != NULL; p += n)
 		memset(p, '*', n);
 }
 
