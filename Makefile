@@ -63,10 +63,12 @@ $(LIB): $(OBJS)
 	$(AR) rcs $@ $(OBJS)
 
 # The plan of the house: which program needs which library.
-$(B)/bin/dfetch: $(B)/bin/dfetch.o $(B)/bin/dfetch_local.o \
-    $(B)/bin/dfetch_work.o $(LIB)
-	$(LINK) -o $@ $(B)/bin/dfetch*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
-	    $(CRYPTO_L)
+DFETCH = dfetch dfetch_plan dfetch_base dfetch_tell dfetch_progress \
+	dfetch_src dfetch_local dfetch_s3 dfetch_http dfetch_batch \
+	dfetch_batch_api dfetch_batch_read dfetch_remote dfetch_work
+$(B)/bin/dfetch: $(DFETCH:%=$(B)/bin/%.o) $(LIB)
+	$(LINK) -o $@ $(DFETCH:%=$(B)/bin/%.o) $(LIB) $(CURL_L) \
+	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
 $(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
     $(B)/bin/dcheck_answer.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dcheck*.o $(LIB) $(ARCHIVE_L) $(MSGPACK_L) \
@@ -76,7 +78,7 @@ $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 	    $(CRYPTO_L) -lm
 $(B)/bin/dpublish: $(B)/bin/dpublish.o $(B)/bin/dpublish_prove.o \
     $(B)/bin/dpublish_commit.o $(B)/bin/dpublish_verbs.o \
-    $(B)/bin/dpublish_artifact.o $(LIB)
+    $(B)/bin/dpublish_artifact.o $(B)/bin/dpublish_object.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dpublish*.o $(LIB) $(MSGPACK_L) $(CURL_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm
 $(B)/bin/dckpt: $(B)/bin/dckpt.o $(LIB)
@@ -116,7 +118,14 @@ $(B)/gen/s3tree: tests/gen/s3tree.c $(LIB)
 	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CURL_L) $(SQLITE_L) \
 	    $(CRYPTO_L)
 
-gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree
+# and those of a WebDAV target
+$(B)/gen/davdo: tests/gen/davdo.c $(LIB)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CURL_L) $(SQLITE_L) \
+	    $(CRYPTO_L)
+
+gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree \
+	$(B)/gen/davdo
 
 # What is missing is installed first (or the line that would is printed).
 # One result line: N passed, N failed.  T= names tests, else all are run.

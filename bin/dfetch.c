@@ -4,7 +4,7 @@
  * they mean it does not know.
  * SPDX-License-Identifier: ISC
  */
-#include "dfetch.h"
+#include "dfetch_run.h"
 
 #include <sys/stat.h>
 
@@ -17,80 +17,53 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ckpt.h"
-#include "filter.h"
 #include "io.h"
 #include "mem.h"
 #include "num.h"
-#include "path.h"
-#include "target.h"
+#include "remote.h"
+#include "xfer.h"
 #include "banned.h"
 
-#define FETCH_P_MAX	64	/* processes */
-#define FETCH_P_DEFAULT	4	/* at most, without -P */
-#define FETCH_WINDOW	256	/* answers that wait for their turn */
-#define FETCH_BASE	"base"	/* below staging */
+#define FETCH_P_DEFAULT	4	/* processes at most, without -P */
 
 static const char	usage_text[] =
 "usage: dfetch [-lv] [-b target | -B target] [-c db] [-f plan] [-P n]\n"
-"              [--json] [--sha256] [--stage dir] [input ...]\n";
+"              [--cache dir] [--json] [--max-failed n]\n"
+"              [--max-size size] [--max-time duration] [--requeue file]\n"
+"              [--sha256] [--stage dir] [input ...]\n";
 
 static const char	help_text[] =
 "examples:\n"
 "  drun 'dfetch -B target deltas/ | dcheck | dmerge | dpublish target'\n"
-"  dfetch -l deltas/ > plan; split -l 25 plan chunk.\n"
+"  drun 'dfetch -b s3://b/lines s3://b/deltas/ | dcheck | dmerge |\n"
+"      dpublish s3://b/lines'\n"
+"  dfetch -l s3://b/deltas/ > plan; split -l 25 plan chunk.\n"
 "  drun 'dfetch -f chunk.aa | dcheck | dmerge -o out/aa'\n"
 "\n"
 "%s"
 "\n"
 "An input is a ChromaDB directory, a store, an archive or a batch result, a\n"
-"directory of them, or - for a plan on stdin.\n"
+"directory of them, or - for a plan on stdin.  It is a path, file://PATH,\n"
+"s3://BUCKET/KEY, s3://BUCKET/PREFIX/, http(s)://HOST/FILE, or\n"
+"openai-batch:ID.\n"
 "\n"
 "  -b, --base=TARGET         bring the current snapshot, skip what it holds\n"
 "  -B, --base-if-any=TARGET  the same, if there is one\n"
 "  -c, --checkpoints=DB      keep the checkpoint database DB\n"
 "  -f, --plan=FILE           read a plan\n"
 "  -l, --list                print the inputs as a plan, copy nothing\n"
-"  -P, --parallel=N          copy with N processes\n"
+"  -P, --parallel=N          copy with N processes, download N at once\n"
 "  -v, --verbose             say what is passed over\n"
+"      --cache=DIR           where downloads lie while they come\n"
 "      --json                write JSON lines\n"
+"      --max-failed=N, N%%    of a batch, as many may have failed\n"
+"      --max-size=SIZE       refuse an input that is larger (1T)\n"
+"      --max-time=DURATION   for one input from elsewhere (no end)\n"
+"      --requeue=FILE        the requests of a batch to send again\n"
 "      --sha256              with -l: digests, too\n"
 "      --stage=DIR           the staging directory\n"
 "  -h, --help                this text\n"
 "  -V, --version             the version\n";
-
-struct opts {
-	struct filter_opts	 filter;
-	const char		*base;
-	int			 base_if_any;
-	const char		*ckpt;
-	unsigned int		 parallel;
-	int			 list, sha256;
-	int			 no_stdin;	/* no plan comes there */
-};
-
-/* What is kept of each line until the run ends. */
-struct fetched {
-	enum fetch_what		 what;
-	struct fetch_info	 info;
-	char			 sha256[HASH_HEX];
-};
-
-struct fetch {
-	struct opts		 o;
-	struct plan		 plan;
-	struct manifest		 base;
-	struct fetch_work	 work;
-	struct fetch_pool	*pool;
-	struct fetched		*done;	/* by line; -l, checkpoints */
-	struct ckpt		*ckpt;
-	struct filter		 f;	/* not with -l */
-	int			 status; /* with -l */
-	uint64_t		 dirs;	/* last number used below in/ */
-	struct fetch_job	 job;	/* ready, and not taken yet */
-	int			 has_job;
-	uint64_t		 told;	/* lines */
-};
 
 static volatile sig_atomic_t	want_status;
 
@@ -108,10 +81,10 @@ usage(void)
 	exit(MSG_USAGE);
 }
 
-/* One line, the status, and a reason in FAIL where there is a stream. */
-static void
-fail(struct fetch *x, const struct err *e)
+void
+fetch_fail(struct fetch *x, const struct err *e)
 {
+	fetch_progress_hide(&x->progress);
 	if (!x->o.list) {
 		filter_fail_err(&x->f, e);
 		return;
@@ -121,334 +94,19 @@ fail(struct fetch *x, const struct err *e)
 	x->status = msg_worse(x->status, e->code);
 }
 
-static int
-good(const struct fetch *x)
+int
+fetch_good(const struct fetch *x)
 {
 	return x->o.list ? x->status == 0 && io_signal() == 0 :
 	    filter_ok(&x->f);
 }
 
-static const char *
-run_id(const struct fetch *x)
+const char *
+fetch_run_id(const struct fetch *x)
 {
 	const char	*s = getenv("DRUN_ID");
 
 	return s != NULL && *s != '\0' ? s : x->f.stage.run;
-}
-
-/*
- * The plan: files of lines, and what operands stand for.
- */
-
-static int
-add_url(const char *url, void *arg, struct err *e)
-{
-	struct fetch	*x = arg;
-
-	/* whatever else a plan says of it, it is the same input */
-	if (plan_find(&x->plan, url) != NULL)
-		return 0;
-	return plan_add_line(&x->plan, url, "operand", 0, e);
-}
-
-static int
-only_local(const char *url, struct err *e)
-{
-	if (path_is_local(url))
-		return 0;
-	return err_set(e, MSG_USAGE, "%s: this dfetch reads local inputs "
-	    "only: a path or a file:// URL", url);
-}
-
-static int
-add_plan(struct fetch *x, const char *name, struct err *e)
-{
-	if (strcmp(name, "-") == 0 && isatty(STDIN_FILENO))
-		return err_set(e, MSG_USAGE, "stdin is a terminal: want a "
-		    "plan, as in: dfetch -l DIR | dfetch -");
-	return plan_read(&x->plan, name, e);
-}
-
-/* Each operand that fails is named. */
-static int
-add_operands(struct fetch *x, char **v, int n)
-{
-	struct err	e;
-	int		i, rv = 0;
-	size_t		k;
-
-	for (i = 0; i < n; i++) {
-		memset(&e, 0, sizeof(e));
-		if (strcmp(v[i], "-") == 0)
-			(void)add_plan(x, v[i], &e);
-		else if (only_local(v[i], &e) == 0)
-			(void)fetch_local.list(v[i], add_url, x, &e);
-		if (e.code != 0) {
-			fail(x, &e);
-			rv = -1;
-		}
-	}
-	for (k = 0; k < x->plan.n; k++) {
-		memset(&e, 0, sizeof(e));
-		if (only_local(x->plan.v[k].url, &e) == -1) {
-			fail(x, &e);
-			rv = -1;
-		}
-	}
-	return rv;
-}
-
-/* Every input that is not there is named before anything is copied. */
-static int
-all_there(struct fetch *x)
-{
-	struct err	e, e2;
-	size_t		i;
-	int		rv = 0;
-
-	for (i = 0; i < x->plan.n && io_signal() == 0; i++) {
-		memset(&e, 0, sizeof(e));
-		memset(&e2, 0, sizeof(e2));
-		if (fetch_local.exists(x->plan.v[i].url, &e) == 0)
-			continue;
-		fail(x, &e);
-		rv = -1;
-		if (ckpt_fail(x->ckpt, CKPT_INPUT, x->plan.v[i].url,
-		    run_id(x), e.code, NULL, e.text, &e2) == -1) {
-			fail(x, &e2);
-			break;
-		}
-	}
-	return rv;
-}
-
-/*
- * The base.
- */
-
-static int
-no_base(struct fetch *x, const char *url)
-{
-	struct rec_base	 b;
-	struct rec	*r;
-	int		 rv = 0;
-
-	memset(&b, 0, sizeof(b));
-	b.target = url;
-	b.none = 1;
-	msg_info("%s: holds no snapshot: there is no base", url);
-	if (!x->o.list) {
-		r = rec_new("base");
-		rec_base_put(r, &b);
-		rv = filter_put(&x->f, r);
-		rec_free(r);
-	}
-	return rv;
-}
-
-/* The version into staging; x->base and the record from what came. */
-static int
-bring_base(struct fetch *x, struct target *t, const struct target_commit *c,
-    struct err *e)
-{
-	unsigned char	 d[HASH_LEN];
-	char		 hex[HASH_HEX];
-	struct rec_base	 b;
-	struct rec	*r;
-	int		 fd, rv;
-
-	if (target_fetch(t, c->version, x->f.stage.dirfd, FETCH_BASE,
-	    e) == -1)
-		return -1;
-	fd = openat(x->f.stage.dirfd, FETCH_BASE, O_RDONLY | O_DIRECTORY |
-	    O_NOFOLLOW | O_CLOEXEC);
-	if (fd == -1)
-		return err_sys(e, errno, "%s/%s", x->f.stage.path,
-		    FETCH_BASE);
-	rv = manifest_read(&x->base, fd, d, e);
-	(void)close(fd);
-	if (rv == -1)
-		return -1;
-	hash_hex(d, hex);
-	if (strcmp(hex, c->manifest_sha256) != 0)
-		return err_set(e, MSG_DATAERR, "%s: version %s: manifest: "
-		    "want sha256 %s (commit %llu), got %s", target_url(t),
-		    c->version, c->manifest_sha256,
-		    (unsigned long long)c->generation, hex);
-	memset(&b, 0, sizeof(b));
-	b.target = target_url(t);
-	b.version = c->version;
-	b.generation = c->generation;
-	b.path = FETCH_BASE;
-	b.sha256 = hex;
-	b.format = x->base.format;
-	b.records = x->base.records;
-	b.content_digest = x->base.content_digest;
-	r = rec_new("base");
-	rec_base_put(r, &b);
-	rv = filter_put(&x->f, r);
-	rec_free(r);
-	return rv;
-}
-
-/* A target that is not there at all, which -B takes for none. */
-static int
-absent(const char *url, char **canon, struct err *e)
-{
-	struct stat	 st;
-	char		*path = path_from_url(url, e);
-	int		 rv = 0;
-
-	*canon = NULL;
-	if (path == NULL)
-		return -1;
-	if (lstat(path, &st) == -1 && errno == ENOENT) {
-		*canon = path_to_url(path);
-		rv = 1;
-	}
-	free(path);
-	return rv;
-}
-
-static int
-base(struct fetch *x)
-{
-	struct target_commit	 c;
-	struct target		*t = NULL;
-	struct err		 e = { 0, "" };
-	char			*canon = NULL;
-	int			 r, rv = -1;
-
-	memset(&c, 0, sizeof(c));
-	if (only_local(x->o.base, &e) == -1)
-		goto done;
-	if (x->o.base_if_any) {
-		r = absent(x->o.base, &canon, &e);
-		if (r != 0) {
-			rv = r == 1 ? no_base(x, canon) : -1;
-			goto done;
-		}
-	}
-	t = target_open(x->o.base, 0, &e);
-	r = t != NULL ? target_head(t, &c, &e) : -1;
-	if (r == -1)
-		goto done;
-	if (r == 0) {
-		rv = x->o.base_if_any ? no_base(x, target_url(t)) :
-		    err_set(&e, MSG_NOINPUT, "%s: holds no snapshot: want "
-		    "one (-B takes none for an answer)", target_url(t));
-		goto done;
-	}
-	if (x->o.list)
-		rv = target_manifest(t, c.version, &x->base, NULL, &e);
-	else
-		rv = bring_base(x, t, &c, &e);
-	if (rv == 0) {
-		fetch_index(&x->base, &x->work.by_url);
-		x->work.base = &x->base;
-	}
-done:
-	if (e.code != 0)
-		fail(x, &e);
-	target_commit_clear(&c);
-	target_close(t);
-	free(canon);
-	return rv;
-}
-
-/*
- * Answers, in the order of the plan.
- */
-
-static int
-put_skip(struct fetch *x, const struct fetch_answer *a, const char *why)
-{
-	struct rec_skip	 s;
-	struct rec	*r = rec_new("skip");
-	int		 rv;
-
-	memset(&s, 0, sizeof(s));
-	s.url = x->plan.v[a->line].url;
-	s.sha256 = a->held;
-	s.why = why;
-	rec_skip_put(r, &s);
-	rv = filter_put(&x->f, r);
-	rec_free(r);
-	filter_count(&x->f, "skipped", 1);
-	msg_info("%s: skipped, the base holds it (%s)", s.url, why);
-	return rv;
-}
-
-static int
-put_delta(struct fetch *x, const struct fetch_answer *a)
-{
-	const struct plan_line	*l = &x->plan.v[a->line];
-	struct rec_delta	 d;
-	struct rec		*r = rec_new("delta");
-	char			 path[64 + FETCH_NAME_MAX];
-	int			 n, rv;
-
-	n = snprintf(path, sizeof(path), FETCH_DIR_FMT,
-	    (unsigned long long)a->n);
-	if (!a->info.dir)
-		(void)snprintf(path + n, sizeof(path) - (size_t)n, "/%s",
-		    a->name);
-	memset(&d, 0, sizeof(d));
-	d.url = l->url;
-	d.sha256 = a->sha256;
-	d.kind = a->info.dir ? "dir" : "file";
-	d.path = path;
-	d.size = a->info.size;
-	d.seq = l->has_seq ? l->seq : a->info.mtime;
-	d.guessed = !l->has_seq;
-	d.mtime = a->info.mtime;
-	d.want_records = l->records;
-	d.has_want_records = l->has_records;
-	rec_delta_put(r, &d);
-	rv = filter_put(&x->f, r);
-	rec_free(r);
-	filter_count(&x->f, "fetched", 1);
-	filter_count(&x->f, "bytes", a->info.size);
-	return rv;
-}
-
-static int
-put(struct fetch *x, const struct fetch_answer *a)
-{
-	x->told++;
-	if (x->done != NULL) {
-		x->done[a->line].what = a->what;
-		x->done[a->line].info = a->info;
-		memcpy(x->done[a->line].sha256, a->sha256,
-		    sizeof(a->sha256));
-	}
-	if (x->o.list)
-		return 0;
-	switch (a->what) {
-	case FETCH_DONE:
-		return put_delta(x, a);
-	case FETCH_UNCHANGED:
-		return put_skip(x, a, "unchanged");
-	case FETCH_HELD:
-		return put_skip(x, a, "digest");
-	case FETCH_SOURCES:
-		return put_skip(x, a, "sources");
-	case FETCH_FAILED:
-		break;
-	}
-	return -1;
-}
-
-/* One input is lost, and with it the run. */
-static void
-lose(struct fetch *x, const struct fetch_answer *a)
-{
-	struct err	e = { 0, "" };
-
-	fail(x, &a->e);
-	if (ckpt_fail(x->ckpt, CKPT_INPUT, x->plan.v[a->line].url,
-	    run_id(x), a->e.code, NULL, a->e.text, &e) == -1)
-		fail(x, &e);
 }
 
 /* An empty directory of its own for the next input. */
@@ -486,7 +144,8 @@ give(struct fetch *x, size_t *next, struct err *e)
 				return -1;
 			x->has_job = 1;
 		}
-		r = fetch_pool_give(x->pool, &x->job, e);
+		r = fetch_pool_give(x->pool, &x->job,
+		    x->seen[*next] != NULL, e);
 		if (r != 1)
 			return r;
 		x->has_job = 0;
@@ -498,11 +157,22 @@ give(struct fetch *x, size_t *next, struct err *e)
 static void
 tell_status(struct fetch *x)
 {
+	char	bytes[32];
+
+	fetch_progress_show(&x->progress, x->told, x->plan.n);
 	if (!want_status)
 		return;
 	want_status = 0;
-	msg_warn("%llu of %llu inputs", (unsigned long long)x->told,
-	    (unsigned long long)x->plan.n);
+	fetch_progress_hide(&x->progress);
+	fetch_bytes_text(bytes, (double)x->progress.bytes);
+	if (x->n_remote == 0)
+		msg_warn("%llu of %llu inputs", (unsigned long long)x->told,
+		    (unsigned long long)x->plan.n);
+	else
+		msg_warn("%llu of %llu inputs, %s came, %llu at once",
+		    (unsigned long long)x->told,
+		    (unsigned long long)x->plan.n, bytes,
+		    (unsigned long long)x->progress.running);
 }
 
 static int
@@ -524,17 +194,22 @@ fetch_all(struct fetch *x)
 	int			 r;
 
 	ring = mem_zero(FETCH_WINDOW, sizeof(*ring));
-	while (x->told < x->plan.n && good(x) && !reader_gone(x)) {
+	while (x->told < x->plan.n && fetch_good(x) && !reader_gone(x)) {
 		tell_status(x);
 		if (give(x, &next, &e) == -1)
 			break;
-		r = fetch_pool_wait(x->pool, &a, &e);
+		r = fetch_pool_wait(x->pool, x->progress.on ? 1000 : -1, &a,
+		    &e);
 		if (r == -1)
 			break;
 		if (r == 0)
 			continue;
+		if (a.what == FETCH_NEWS) {
+			fetch_progress_news(&x->progress, &a);
+			continue;
+		}
 		if (a.what == FETCH_FAILED) {
-			lose(x, &a);
+			(void)fetch_lose(x, a.line, &a.e);
 			break;
 		}
 		ring[a.line % FETCH_WINDOW] = a;
@@ -545,14 +220,15 @@ fetch_all(struct fetch *x)
 			if (w->what == FETCH_FAILED || w->line != x->told ||
 			    x->told >= x->plan.n)
 				break;
-			if (put(x, w) == -1)
+			if (fetch_tell(x, w) == -1)
 				goto done;
 			w->what = FETCH_FAILED;
 		}
 	}
 done:
+	fetch_progress_hide(&x->progress);
 	if (e.code != 0)
-		fail(x, &e);
+		fetch_fail(x, &e);
 	free(ring);
 }
 
@@ -570,103 +246,42 @@ look_all(struct fetch *x)
 		j.line = i;
 		fetch_one(&x->work, &j, &a);
 		if (a.what == FETCH_FAILED)
-			fail(x, &a.e);
+			fetch_fail(x, &a.e);
 		else
-			(void)put(x, &a);
+			(void)fetch_tell(x, &a);
 	}
 }
 
+static unsigned int
+processors(void)
+{
+	long	n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (n < 1)
+		return 1;
+	return n > FETCH_P_DEFAULT ? FETCH_P_DEFAULT : (unsigned int)n;
+}
+
+/* As many processes as there is work here, and one for all elsewhere. */
 static void
 start_pool(struct fetch *x)
 {
 	struct err	e = { 0, "" };
-	unsigned int	n = x->o.parallel;
+	unsigned int	n = x->o.parallel != 0 ? x->o.parallel : processors();
 
-	if (n > x->plan.n)
-		n = (unsigned int)x->plan.n;
-	x->pool = fetch_pool_new(&x->work, n, &e);
+	if (n > x->plan.n - x->n_remote)
+		n = (unsigned int)(x->plan.n - x->n_remote);
+	fetch_unlink(x);
+	fetch_ckpt_close(x);
+	x->pool = fetch_pool_new(&x->work, n, x->n_remote != 0, &e);
 	if (x->pool == NULL)
-		fail(x, &e);
-}
-
-/*
- * Checkpoints: all inputs in progress before the first record leaves, so
- * that nothing a later stage says is undone; the facts at the end.
- */
-
-static void
-ckpt_first(struct fetch *x)
-{
-	struct err	e = { 0, "" };
-	size_t		i;
-
-	x->ckpt = ckpt_open(x->o.ckpt, CKPT_CREATE, &e);
-	if (x->ckpt == NULL) {
-		if (e.code != 0)
-			fail(x, &e);
-		return;
-	}
-	x->done = mem_zero(x->plan.n, sizeof(*x->done));
-	if (ckpt_begin(x->ckpt, &e) == -1)
-		goto fail;
-	for (i = 0; i < x->plan.n; i++)
-		if (ckpt_start(x->ckpt, CKPT_INPUT, x->plan.v[i].url, NULL,
-		    run_id(x), &e) == -1)
-			goto fail;
-	if (ckpt_commit(x->ckpt, &e) == 0)
-		return;
-fail:
-	ckpt_rollback(x->ckpt);
-	fail(x, &e);
+		fetch_fail(x, &e);
+	if (!x->o.list)
+		fetch_ckpt_open(x);
 }
 
 static void
-ckpt_last(struct fetch *x)
-{
-	struct ckpt_facts	 facts;
-	struct err		 e = { 0, "" };
-	const struct fetched	*d;
-	size_t			 i;
-
-	if (x->ckpt == NULL || !good(x))
-		return;
-	if (ckpt_begin(x->ckpt, &e) == -1)
-		goto fail;
-	for (i = 0; i < x->plan.n; i++) {
-		d = &x->done[i];
-		memset(&facts, 0, sizeof(facts));
-		facts.size = d->info.size;
-		facts.mtime = d->info.mtime;
-		facts.inode = d->info.inode;
-		if (d->what != FETCH_DONE && ckpt_done(x->ckpt, CKPT_INPUT,
-		    x->plan.v[i].url, d->sha256, run_id(x), &e) == -1)
-			goto fail;
-		if (ckpt_note(x->ckpt, CKPT_INPUT, x->plan.v[i].url, &facts,
-		    &e) == -1)
-			goto fail;
-	}
-	if (ckpt_commit(x->ckpt, &e) == 0)
-		return;
-fail:
-	ckpt_rollback(x->ckpt);
-	fail(x, &e);
-}
-
-/* The run has failed: what it was at is anybody's again. */
-static void
-ckpt_give_back(struct fetch *x)
-{
-	struct err	e = { 0, "" };
-
-	if (!good(x) && ckpt_release(x->ckpt, run_id(x), x->f.status, NULL,
-	    &e) == -1)
-		fail(x, &e);
-	ckpt_close(x->ckpt);
-	x->ckpt = NULL;
-}
-
-static void
-fill_work(struct fetch *x)
+fill_work(struct fetch *x, const char *cache)
 {
 	x->work.plan = &x->plan;
 	x->work.list = x->o.list;
@@ -674,33 +289,13 @@ fill_work(struct fetch *x)
 	x->work.stage = x->o.list ? NULL : x->f.stage.path;
 	x->work.stagefd = x->o.list ? -1 : x->f.stage.dirfd;
 	x->work.lockfd = x->o.list ? -1 : x->f.stage.lockfd;
-}
-
-/* -l: the lines, once everything is known. */
-static void
-print_plan(const struct fetch *x)
-{
-	const struct plan_line	*l;
-	const struct fetched	*d;
-	size_t			 i;
-
-	for (i = 0; i < x->plan.n; i++) {
-		l = &x->plan.v[i];
-		d = &x->done[i];
-		if (d->what != FETCH_DONE)
-			continue;
-		(void)printf("%s\tseq=%lld\tsize=%llu", l->url,
-		    (long long)(l->has_seq ? l->seq : d->info.mtime),
-		    (unsigned long long)d->info.size);
-		if (d->sha256[0] != '\0' || l->sha256[0] != '\0')
-			(void)printf("\tsha256=%s", d->sha256[0] != '\0' ?
-			    d->sha256 : l->sha256);
-		if (l->has_records)
-			(void)printf("\trecords=%llu",
-			    (unsigned long long)l->records);
-		if (putchar('\n') == EOF)
-			return;
-	}
+	x->work.seen = x->seen;
+	x->work.max_size = x->o.max_size;
+	x->work.max_time = x->o.max_time;
+	x->work.parallel = x->o.parallel != 0 ? x->o.parallel : XFER_PARALLEL;
+	x->work.cache = cache;
+	x->work.ckpt = x->o.ckpt;
+	x->work.batch = &x->o.batch;
 }
 
 /* What another dfetch wrote for us while we were at work is not lost. */
@@ -709,30 +304,44 @@ unread(struct fetch *x)
 {
 	struct err	e = { 0, "" };
 
-	if (good(x) && x->o.no_stdin && stream_unread(1, &e) == -1)
-		fail(x, &e);
+	if (fetch_good(x) && x->o.no_stdin && stream_unread(1, &e) == -1)
+		fetch_fail(x, &e);
+}
+
+static void
+copy_all(struct fetch *x)
+{
+	if (!fetch_good(x) || x->plan.n == 0)
+		return;
+	start_pool(x);
+	if (x->pool != NULL && fetch_good(x))
+		fetch_all(x);
+	fetch_pool_free(x->pool);
+	x->pool = NULL;
+	if (fetch_good(x) && x->n_remote != 0)
+		fetch_still_there(x);
 }
 
 static int
-run_list(struct fetch *x)
+run_list(struct fetch *x, const char *cache)
 {
 	int	bad, saved;
 
-	if (good(x) && x->o.base != NULL)
-		(void)base(x);
-	fill_work(x);
 	x->done = mem_zero(x->plan.n, sizeof(*x->done));
-	if (good(x) && !x->o.sha256)
+	if (fetch_good(x) && x->o.sha256)
+		(void)fetch_all_there(x);
+	else if (fetch_good(x))
+		(void)fetch_see_remote(x);
+	if ((fetch_good(x) || !x->o.sha256) && x->o.base != NULL)
+		(void)fetch_base(x);
+	fill_work(x, cache);
+	if (x->o.sha256)
+		copy_all(x);
+	else if (fetch_good(x))
 		look_all(x);
-	else if (good(x) && all_there(x) == 0 && x->plan.n > 0) {
-		start_pool(x);
-		if (x->pool != NULL)
-			fetch_all(x);
-		fetch_pool_free(x->pool);
-	}
 	unread(x);
-	if (good(x)) {
-		print_plan(x);
+	if (fetch_good(x)) {
+		fetch_print_plan(x);
 		bad = ferror(stdout);
 		saved = errno;
 		if (fclose(stdout) == EOF) {
@@ -750,7 +359,7 @@ run_list(struct fetch *x)
 }
 
 static int
-run_stream(struct fetch *x)
+run_stream(struct fetch *x, const char *cache)
 {
 	struct err	e = { 0, "" };
 
@@ -761,42 +370,30 @@ run_stream(struct fetch *x)
 	if (mkdirat(x->f.stage.dirfd, FETCH_IN, 0700) == -1 &&
 	    errno != EEXIST) {
 		err_sys(&e, errno, "%s/%s", x->f.stage.path, FETCH_IN);
-		fail(x, &e);
+		fetch_fail(x, &e);
 	}
-	if (good(x))
-		ckpt_first(x);
-	if (good(x))
-		(void)all_there(x);
-	if (good(x) && x->o.base != NULL)
-		(void)base(x);
-	fill_work(x);
-	if (good(x) && x->plan.n > 0)
-		start_pool(x);
-	if (x->pool != NULL)
-		fetch_all(x);
-	fetch_pool_free(x->pool);
-	ckpt_last(x);
-	if (good(x) && filter_total(&x->f, "planned") !=
+	if (fetch_good(x))
+		fetch_ckpt_first(x);
+	if (x->ckpt != NULL || x->n_remote != 0)
+		x->done = mem_zero(x->plan.n, sizeof(*x->done));
+	if (fetch_good(x))
+		(void)fetch_all_there(x);
+	if (fetch_good(x) && x->o.base != NULL)
+		(void)fetch_base(x);
+	fill_work(x, cache);
+	copy_all(x);
+	fetch_ckpt_last(x);
+	if (fetch_good(x) && filter_total(&x->f, "planned") !=
 	    filter_total(&x->f, "fetched") + filter_total(&x->f, "skipped"))
 		filter_fail(&x->f, MSG_SOFTWARE, "totals do not add up");
 	unread(x);
-	ckpt_give_back(x);
+	fetch_ckpt_give_back(x);
 	/* nobody reads records from a terminal, nor what they name */
 	return filter_finish(&x->f, isatty(STDOUT_FILENO));
 }
 
-static unsigned int
-processors(void)
-{
-	long	n = sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (n < 1)
-		return 1;
-	return n > FETCH_P_DEFAULT ? FETCH_P_DEFAULT : (unsigned int)n;
-}
-
 static void
-one_base(struct opts *o, const char *target, int if_any)
+one_base(struct fetch_opts *o, const char *target, int if_any)
 {
 	if (o->base != NULL) {
 		msg_warn("-b, -B: want one of them, once");
@@ -804,6 +401,29 @@ one_base(struct opts *o, const char *target, int if_any)
 	}
 	o->base = target;
 	o->base_if_any = if_any;
+}
+
+static void
+bad_value(const char *option, const char *value, const char *why)
+{
+	msg_warn("%s: %s: %s", option, value, why);
+	usage();
+}
+
+/* N or N%. */
+static void
+max_failed(struct fetch_batch_opts *b, const char *s)
+{
+	size_t		 n = strlen(s);
+	const char	*why;
+	char		*copy;
+
+	b->percent = n != 0 && s[n - 1] == '%';
+	copy = mem_ndup(s, n - (b->percent ? 1 : 0));
+	if (num_u64(copy, 0, b->percent ? 100 : INT64_MAX, &b->max_failed,
+	    &why) == -1)
+		bad_value("--max-failed", s, why);
+	free(copy);
 }
 
 /* The index of the first operand. */
@@ -823,9 +443,14 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 		{ "json",	 no_argument, NULL, 1 },
 		{ "sha256",	 no_argument, NULL, 2 },
 		{ "stage",	 required_argument, NULL, 3 },
+		{ "cache",	 required_argument, NULL, 4 },
+		{ "max-failed",	 required_argument, NULL, 5 },
+		{ "max-size",	 required_argument, NULL, 6 },
+		{ "max-time",	 required_argument, NULL, 7 },
+		{ "requeue",	 required_argument, NULL, 8 },
 		{ NULL, 0, NULL, 0 }
 	};
-	struct opts	*o = &x->o;
+	struct fetch_opts	*o = &x->o;
 	const char	*why;
 	uint64_t	 v;
 	size_t		 cap = 0;
@@ -877,6 +502,23 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 		case 3:
 			o->filter.stage = optarg;
 			break;
+		case 4:
+			o->cache = optarg;
+			break;
+		case 5:
+			max_failed(&o->batch, optarg);
+			break;
+		case 6:
+			if (num_size(optarg, &o->max_size, &why) == -1)
+				bad_value("--max-size", optarg, why);
+			break;
+		case 7:
+			if (num_duration(optarg, &o->max_time, &why) == -1)
+				bad_value("--max-time", optarg, why);
+			break;
+		case 8:
+			o->batch.requeue = optarg;
+			break;
 		default:
 			usage();
 		}
@@ -907,13 +549,13 @@ main(int argc, char **argv)
 	struct sigaction	 sa;
 	struct fetch		 x;
 	struct err		 e = { 0, "" };
-	char			**plans = NULL;
+	char			**plans = NULL, *cache;
 	size_t			 i, n = 0;
 	int			 first, rv;
 
 	msg_init("dfetch");
 	memset(&x, 0, sizeof(x));
-	x.o.parallel = processors();
+	x.o.max_size = FETCH_SIZE_MAX;
 	x.o.filter.source = 1;
 	first = options(&x, argc, argv, &plans, &n);
 	if (first == argc && n == 0 && (x.o.base == NULL || x.o.list))
@@ -940,18 +582,25 @@ main(int argc, char **argv)
 		goto done;
 	for (i = 0; i < n; i++) {
 		memset(&e, 0, sizeof(e));
-		if (add_plan(&x, plans[i], &e) == -1)
-			fail(&x, &e);
+		if (fetch_add_plan(&x, plans[i], &e) == -1)
+			fetch_fail(&x, &e);
 	}
-	(void)add_operands(&x, argv + first, argc - first);
+	(void)fetch_add_operands(&x, argv + first, argc - first);
 done:
 	free(plans);
+	cache = remote_cache_dir(x.o.cache);
+	fetch_progress_init(&x.progress);
 	if (x.o.list)
-		rv = run_list(&x);
-	else if (good(&x))
-		rv = run_stream(&x);
+		rv = run_list(&x, cache);
+	else if (fetch_good(&x))
+		rv = run_stream(&x, cache);
 	else
 		rv = filter_finish(&x.f, 0);
+	free(cache);
+	fetch_unlink(&x);
+	for (i = 0; i < x.n_seen; i++)
+		fetch_seen_free(x.seen[i]);
+	free(x.seen);
 	plan_clear(&x.plan);
 	manifest_clear(&x.base);
 	free(x.work.by_url);

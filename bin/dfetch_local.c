@@ -31,7 +31,6 @@
 #include "path.h"
 #include "banned.h"
 
-#define LOCAL_DEPTH	8		/* directories, as hash_dir */
 #define LOCAL_TICK	20000000L	/* ns; clocks tick every 1 to 10 ms */
 
 struct ent {
@@ -176,10 +175,10 @@ list_dir(struct list *l, int fd, const char *prefix, int depth,
 			goto done;
 		if (!S_ISDIR(st.st_mode))
 			continue;
-		if (depth >= LOCAL_DEPTH) {
+		if (depth >= FETCH_DEPTH) {
 			err_set(e, MSG_DATAERR,
 			    "%s/%s: deeper than %d directories", l->url,
-			    name, LOCAL_DEPTH);
+			    name, FETCH_DEPTH);
 			goto done;
 		}
 		sub = openat(fd, de->d_name, O_RDONLY | O_DIRECTORY |
@@ -439,7 +438,6 @@ local_fetch(const char *url, int dirfd, char name[FETCH_NAME_MAX],
 {
 	static const struct timespec	tick = { 0, LOCAL_TICK };
 	struct list			l;
-	const char			*base;
 	char				*path;
 	int				 fd = -1, rv = -1;
 
@@ -448,10 +446,7 @@ local_fetch(const char *url, int dirfd, char name[FETCH_NAME_MAX],
 	path = path_from_url(url, e);
 	if (path == NULL)
 		return -1;
-	base = path_base(path);
-	(void)snprintf(name, FETCH_NAME_MAX, "%s",
-	    strlen(base) < FETCH_NAME_MAX && path_is_name(base) ? base :
-	    "input");
+	fetch_name(name, path_base(path));
 	if (list_input(&l, path, &fd, e) == -1 ||
 	    list_info(&l, info, e) == -1)
 		goto done;
@@ -511,8 +506,8 @@ local_exists(const char *url, struct err *e)
 }
 
 /* A name that only the directory of one delta would hold. */
-static int
-marks_delta(const char *name)
+int
+fetch_marks_delta(const char *name)
 {
 	static const char *const	end[] = { ".sqlite3", ".bin",
 		".pickle" };
@@ -553,7 +548,7 @@ names(const char *url, DIR *d, char ***v, size_t *n, int *delta,
 		if (strcmp(de->d_name, ".") == 0 ||
 		    strcmp(de->d_name, "..") == 0)
 			continue;
-		if (marks_delta(de->d_name)) {
+		if (fetch_marks_delta(de->d_name)) {
 			*delta = 1;
 			return 0;
 		}
@@ -568,9 +563,8 @@ names(const char *url, DIR *d, char ***v, size_t *n, int *delta,
 }
 
 static int
-list_entry(const char *path, int dirfd, const char *name,
-    int (*add)(const char *url, void *arg, struct err *e), void *arg,
-    struct err *e)
+list_entry(struct fetch_list *l, const char *path, int dirfd,
+    const char *name, struct err *e)
 {
 	struct stat	 st;
 	struct buf	 b;
@@ -591,15 +585,13 @@ list_entry(const char *path, int dirfd, const char *name,
 		err_set(e, MSG_DATAERR,
 		    "%s: neither a regular file nor a directory", url);
 	else
-		rv = add(url, arg, e);
+		rv = l->add(l->arg, url, NULL, e);
 	free(url);
 	return rv;
 }
 
 static int
-local_list(const char *url,
-    int (*add)(const char *url, void *arg, struct err *e), void *arg,
-    struct err *e)
+local_list(struct fetch_list *l, const char *url, struct err *e)
 {
 	DIR	*d = NULL;
 	char	*path, *self = NULL, **v = NULL;
@@ -614,7 +606,7 @@ local_list(const char *url,
 	if (d == NULL) {
 		/* a file, or something that fails when it is looked at */
 		if (errno == ENOTDIR && local_exists(self, e) == 0)
-			rv = add(self, arg, e);
+			rv = l->add(l->arg, self, NULL, e);
 		else
 			err_sys(e, errno, "%s", self);
 		goto done;
@@ -622,7 +614,7 @@ local_list(const char *url,
 	if (names(self, d, &v, &n, &delta, e) == -1)
 		goto done;
 	if (delta) {
-		rv = add(self, arg, e);
+		rv = l->add(l->arg, self, NULL, e);
 		goto done;
 	}
 	for (i = 0; i < n; i++) {
@@ -631,7 +623,7 @@ local_list(const char *url,
 			continue;
 		}
 		used++;
-		if (list_entry(path, dirfd(d), v[i], add, arg, e) == -1)
+		if (list_entry(l, path, dirfd(d), v[i], e) == -1)
 			goto done;
 	}
 	if (used == 0)
@@ -650,6 +642,15 @@ done:
 	return rv;
 }
 
+static int
+local_check(const char *url, struct err *e)
+{
+	(void)url;
+	(void)e;
+	return 0;
+}
+
 const struct fetch_src	fetch_local = {
-	local_list, local_exists, local_look, local_fetch
+	0, local_check, local_list, local_exists, local_look, local_fetch,
+	NULL, NULL, NULL
 };

@@ -27,13 +27,14 @@
 #define WORK_JUDGE_MEM	((uint64_t)2 << 30)	/* bytes */
 
 struct worker {
-	pid_t	 pid;
-	int	 fd;
-	int	 busy;
+	pid_t		 pid;
+	int		 fd;
+	int		 remote;	/* takes any number of jobs */
+	unsigned int	 busy;		/* jobs it has */
 };
 
 struct fetch_pool {
-	struct worker	*v;
+	struct worker	*v;	/* the remote one, if any, is the last */
 	struct pollfd	*p;
 	unsigned int	 n;
 	int		 out;	/* stdout, or -1: no use watching it */
@@ -58,10 +59,21 @@ fetch_index(const struct manifest *m, const struct item_source ***by_url)
 		qsort(*by_url, m->n_sources, sizeof(**by_url), url_cmp);
 }
 
+/* The same thing as then: by ETag, or by time where one has none. */
+static int
+as_then(const struct item_source *s, const struct fetch_info *info)
+{
+	if (s->size != info->size)
+		return 0;
+	if (s->etag != NULL && info->etag[0] != '\0')
+		return strcmp(s->etag, info->etag) == 0;
+	return s->mtime == info->mtime;
+}
+
 /*
- * A source of the base with this URL, size and time, and the digest where
- * the plan has one; or NULL.  A URL may be there several times: what lies
- * under a name changes.
+ * A source of the base with this URL, size and ETag or time, and the digest
+ * where the plan has one; or NULL.  A URL may be there several times: what
+ * lies under a name changes.
  */
 static const struct item_source *
 unchanged(const struct fetch_work *w, const struct plan_line *l,
@@ -70,7 +82,7 @@ unchanged(const struct fetch_work *w, const struct plan_line *l,
 	const struct item_source	*s;
 	size_t				 lo = 0, hi, mid;
 
-	if (w->base == NULL)
+	if (w->base == NULL || (info->unsized && info->etag[0] == '\0'))
 		return NULL;
 	for (hi = w->base->n_sources; lo < hi;) {
 		mid = lo + (hi - lo) / 2;
@@ -83,8 +95,7 @@ unchanged(const struct fetch_work *w, const struct plan_line *l,
 		s = w->by_url[lo];
 		if (strcmp(s->url, l->url) != 0)
 			break;
-		if (s->size == info->size && s->mtime == info->mtime &&
-		    (l->sha256[0] == '\0' ||
+		if (as_then(s, info) && (l->sha256[0] == '\0' ||
 		    strcmp(l->sha256, s->sha256) == 0))
 			return s;
 	}
@@ -183,86 +194,146 @@ sources_held(const struct fetch_work *w, const char *dir, int fd,
 	return 0;
 }
 
-/* Digest, and copy unless it is a list, and ask whether it is held. */
-static int
-bring(const struct fetch_work *w, const struct plan_line *l,
-    const char *dir, struct fetch_answer *a)
+int
+fetch_open_dir(const struct fetch_work *w, uint64_t n, struct err *e)
 {
-	unsigned char	d[HASH_LEN];
-	int		fd = -1, rv;
+	char	dir[64];
+	int	fd;
 
-	if (!w->list) {
-		fd = openat(w->stagefd, dir, O_RDONLY | O_DIRECTORY |
-		    O_NOFOLLOW | O_CLOEXEC);
-		if (fd == -1)
-			return err_sys(&a->e, errno, "%s/%s", w->stage, dir);
-	}
-	rv = fetch_local.fetch(l->url, fd, a->name, &a->info, d, &a->e);
-	if (rv == 0) {
-		hash_hex(d, a->sha256);
-		if (l->sha256[0] != '\0' &&
-		    strcmp(l->sha256, a->sha256) != 0)
-			rv = err_set(&a->e, MSG_DATAERR,
-			    "%s: sha256: want %s (plan), got %s", l->url,
-			    l->sha256, a->sha256);
-	}
-	a->what = FETCH_DONE;
-	if (rv == 0 && w->base != NULL) {
-		if (manifest_source(w->base, a->sha256) != NULL) {
-			memcpy(a->held, a->sha256, sizeof(a->held));
-			a->what = FETCH_HELD;
-		} else if (fd != -1 && a->info.dir &&
-		    sources_held(w, dir, fd, a->held))
-			a->what = FETCH_SOURCES;
-	}
-	if (fd != -1)
-		(void)close(fd);
-	return rv;
+	if (w->list)
+		return -1;
+	(void)snprintf(dir, sizeof(dir), FETCH_DIR_FMT,
+	    (unsigned long long)n);
+	fd = openat(w->stagefd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC);
+	if (fd == -1)
+		err_sys(e, errno, "%s/%s", w->stage, dir);
+	return fd;
 }
 
 static int
-check_size(const struct plan_line *l, const struct fetch_info *info,
+check_size(const struct fetch_work *w, const struct plan_line *l,
+    const struct fetch_info *info, struct err *e)
+{
+	if (info->unsized)
+		return 0;
+	if (l->has_size && l->size != info->size)
+		return err_set(e, MSG_DATAERR,
+		    "%s: size: want %llu (plan), got %llu", l->url,
+		    (unsigned long long)l->size,
+		    (unsigned long long)info->size);
+	if (info->size > w->max_size)
+		return err_set(e, MSG_DATAERR,
+		    "%s: size: want at most %llu (--max-size), got %llu",
+		    l->url, (unsigned long long)w->max_size,
+		    (unsigned long long)info->size);
+	return 0;
+}
+
+int
+fetch_timed(const struct plan_line *l, const struct fetch_info *info,
     struct err *e)
 {
-	if (!l->has_size || l->size == info->size)
+	if (info->mtime != 0 || l->has_seq)
 		return 0;
-	return err_set(e, MSG_DATAERR,
-	    "%s: size: want %llu (plan), got %llu", l->url,
-	    (unsigned long long)l->size, (unsigned long long)info->size);
+	return err_set(e, MSG_DATAERR, "%s: no Last-Modified: nobody knows "
+	    "which of two records is the newer: want seq= in a plan",
+	    l->url);
 }
 
-void
-fetch_one(const struct fetch_work *w, const struct fetch_job *j,
+/* Whatever failed, and however it was told. */
+static void
+judged(const struct fetch_work *w, struct fetch_answer *a)
+{
+	char	dir[64];
+
+	(void)snprintf(dir, sizeof(dir), FETCH_DIR_FMT,
+	    (unsigned long long)a->n);
+	if (a->what != FETCH_DONE && !w->list)
+		(void)io_rmtree(w->stagefd, dir, &a->e);
+	if (a->e.code != 0)
+		a->what = FETCH_FAILED;
+}
+
+int
+fetch_before(const struct fetch_work *w, const struct fetch_job *j,
     struct fetch_answer *a)
 {
 	const struct plan_line		*l = &w->plan->v[j->line];
 	const struct item_source	*s;
-	char				 dir[64];
 
 	memset(a, 0, sizeof(*a));
 	a->line = j->line;
 	a->n = j->n;
-	if (fetch_local.look(l->url, &a->info, &a->e) == -1 ||
-	    check_size(l, &a->info, &a->e) == -1)
-		return;
-	(void)snprintf(dir, sizeof(dir), FETCH_DIR_FMT,
-	    (unsigned long long)j->n);
+	if (w->seen != NULL && w->seen[j->line] != NULL) {
+		a->info = w->seen[j->line]->info;
+		(void)fetch_timed(l, &a->info, &a->e);
+	} else
+		(void)fetch_local.look(l->url, &a->info, &a->e);
+	if (a->e.code != 0 || check_size(w, l, &a->info, &a->e) == -1)
+		return 0;
 	s = unchanged(w, l, &a->info);
 	a->what = FETCH_DONE;
 	if (s != NULL) {
 		memcpy(a->sha256, s->sha256, sizeof(a->sha256));
 		memcpy(a->held, s->sha256, sizeof(a->held));
 		a->what = FETCH_UNCHANGED;
-	} else if (!w->list || w->digest) {
-		/* it may have grown since it was looked at, and be quiet now */
-		if (bring(w, l, dir, a) == 0)
-			(void)check_size(l, &a->info, &a->e);
+		judged(w, a);
+		return 0;
 	}
-	if (a->what != FETCH_DONE && !w->list)
-		(void)io_rmtree(w->stagefd, dir, &a->e);
-	/* whatever failed above, and however it was told */
+	return !w->list || w->digest;
+}
+
+void
+fetch_after(const struct fetch_work *w, int dirfd,
+    const unsigned char d[HASH_LEN], struct fetch_answer *a)
+{
+	const struct plan_line	*l = &w->plan->v[a->line];
+	char			 dir[64];
+
+	a->what = FETCH_DONE;
 	if (a->e.code != 0)
-		a->what = FETCH_FAILED;
+		goto done;
+	(void)snprintf(dir, sizeof(dir), FETCH_DIR_FMT,
+	    (unsigned long long)a->n);
+	hash_hex(d, a->sha256);
+	if (l->sha256[0] != '\0' && strcmp(l->sha256, a->sha256) != 0) {
+		err_set(&a->e, MSG_DATAERR,
+		    "%s: sha256: want %s (plan), got %s", l->url, l->sha256,
+		    a->sha256);
+		goto done;
+	}
+	/* it may have grown since it was looked at, and be quiet now */
+	if (check_size(w, l, &a->info, &a->e) == -1 ||
+	    fetch_timed(l, &a->info, &a->e) == -1 || w->base == NULL)
+		goto done;
+	if (manifest_source(w->base, a->sha256) != NULL) {
+		memcpy(a->held, a->sha256, sizeof(a->held));
+		a->what = FETCH_HELD;
+	} else if (dirfd != -1 && a->info.dir &&
+	    sources_held(w, dir, dirfd, a->held))
+		a->what = FETCH_SOURCES;
+done:
+	judged(w, a);
+}
+
+void
+fetch_one(const struct fetch_work *w, const struct fetch_job *j,
+    struct fetch_answer *a)
+{
+	const struct plan_line	*l = &w->plan->v[j->line];
+	unsigned char		 d[HASH_LEN];
+	int			 fd;
+
+	if (!fetch_before(w, j, a))
+		return;
+	fd = fetch_open_dir(w, j->n, &a->e);
+	if (a->e.code == 0)
+		(void)fetch_local.fetch(l->url, fd, a->name, &a->info, d,
+		    &a->e);
+	fetch_after(w, fd, d, a);
+	if (fd != -1)
+		(void)close(fd);
 }
 
 /* A worker: jobs in, answers out, until there are no more. */
@@ -277,11 +348,11 @@ work(const struct fetch_work *w, int fd)
 		if (io_write(fd, &a, sizeof(a)) == -1)
 			break;
 	}
-	_exit(0);
 }
 
 static int
-start(struct fetch_pool *p, const struct fetch_work *w, struct err *e)
+start(struct fetch_pool *p, const struct fetch_work *w, int remote,
+    struct err *e)
 {
 	struct worker	*k = &p->v[p->n];
 	struct err	 e2 = { 0, "" };
@@ -310,27 +381,33 @@ start(struct fetch_pool *p, const struct fetch_work *w, struct err *e)
 		   stay behind when that one is gone */
 		(void)close(STDOUT_FILENO);
 		(void)signal(SIGPIPE, SIG_IGN);
-		work(w, sv[1]);
+		if (remote)
+			fetch_remote_work(w, sv[1]);
+		else
+			work(w, sv[1]);
+		_exit(0);
 	}
 	(void)close(sv[1]);
 	(void)fcntl(sv[0], F_SETFD, FD_CLOEXEC);
 	k->fd = sv[0];
+	k->remote = remote;
 	k->busy = 0;
 	p->n++;
 	return 0;
 }
 
 struct fetch_pool *
-fetch_pool_new(const struct fetch_work *w, unsigned int n, struct err *e)
+fetch_pool_new(const struct fetch_work *w, unsigned int n, int remote,
+    struct err *e)
 {
 	struct fetch_pool	*p = mem_zero(1, sizeof(*p));
 	unsigned int		 i;
 
-	p->v = mem_zero(n, sizeof(*p->v));
-	p->p = mem_zero((size_t)n + 1, sizeof(*p->p));
+	p->v = mem_zero((size_t)n + 1, sizeof(*p->v));
+	p->p = mem_zero((size_t)n + 2, sizeof(*p->p));
 	p->out = STDOUT_FILENO;
-	for (i = 0; i < n; i++)
-		if (start(p, w, e) == -1) {
+	for (i = 0; i < n + (remote != 0); i++)
+		if (start(p, w, i == n, e) == -1) {
 			fetch_pool_free(p);
 			return NULL;
 		}
@@ -338,17 +415,18 @@ fetch_pool_new(const struct fetch_work *w, unsigned int n, struct err *e)
 }
 
 int
-fetch_pool_give(struct fetch_pool *p, const struct fetch_job *j,
+fetch_pool_give(struct fetch_pool *p, const struct fetch_job *j, int remote,
     struct err *e)
 {
 	unsigned int	i;
 
 	for (i = 0; i < p->n; i++) {
-		if (p->v[i].busy)
+		if (p->v[i].remote != remote ||
+		    (p->v[i].busy != 0 && !remote))
 			continue;
 		if (io_write(p->v[i].fd, j, sizeof(*j)) == -1)
 			return err_sys(e, errno, "worker");
-		p->v[i].busy = 1;
+		p->v[i].busy++;
 		return 1;
 	}
 	return 0;
@@ -373,12 +451,13 @@ died(struct worker *k, struct err *e)
 }
 
 int
-fetch_pool_wait(struct fetch_pool *p, struct fetch_answer *a, struct err *e)
+fetch_pool_wait(struct fetch_pool *p, int ms, struct fetch_answer *a,
+    struct err *e)
 {
 	unsigned int	i;
 
 	for (i = 0; i < p->n; i++) {
-		p->p[i].fd = p->v[i].busy ? p->v[i].fd : -1;
+		p->p[i].fd = p->v[i].busy != 0 ? p->v[i].fd : -1;
 		p->p[i].events = POLLIN;
 		p->p[i].revents = 0;
 	}
@@ -386,14 +465,15 @@ fetch_pool_wait(struct fetch_pool *p, struct fetch_answer *a, struct err *e)
 	p->p[p->n].fd = p->out;
 	p->p[p->n].events = 0;
 	p->p[p->n].revents = 0;
-	if (poll(p->p, p->n + 1, -1) == -1)
+	if (poll(p->p, p->n + 1, ms) == -1)
 		return errno == EINTR ? 0 : err_sys(e, errno, "poll");
 	for (i = 0; i < p->n; i++) {
 		if (p->p[i].revents == 0)
 			continue;
 		if (io_read(p->v[i].fd, a, sizeof(*a)) != (ssize_t)sizeof(*a))
 			return died(&p->v[i], e);
-		p->v[i].busy = 0;
+		if (a->what != FETCH_NEWS)
+			p->v[i].busy--;
 		return 1;
 	}
 	/* closed, or a terminal that hung up: it would be told for ever */

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "buf.h"
@@ -46,8 +47,10 @@ plan_clear(struct plan *p)
 	struct index	*x = p->index;
 	size_t		 i;
 
-	for (i = 0; i < p->n; i++)
+	for (i = 0; i < p->n; i++) {
 		free(p->v[i].url);
+		free(p->v[i].ask);
+	}
 	free(p->v);
 	if (x != NULL)
 		free(x->slot);
@@ -143,13 +146,56 @@ same(const struct plan_line *a, const struct plan_line *b)
 	    a->has_records == b->has_records && a->records == b->records;
 }
 
+/* Does the query (behind its '?') hold what lets its bearer in? */
+static int
+is_signed(const char *q)
+{
+	static const char *const	names[] = { "x-amz-signature",
+		"x-amz-security-token", "x-goog-signature", "signature",
+		"sig", "token", "access_token", "awsaccesskeyid" };
+	size_t				i, n;
+
+	for (; *q != '\0'; q += strcspn(q, "&;"), q += *q != '\0') {
+		n = strcspn(q, "=&;");
+		for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			if (strlen(names[i]) == n &&
+			    strncasecmp(q, names[i], n) == 0)
+				return 1;
+	}
+	return 0;
+}
+
+char *
+plan_url(const char *url, char **ask, struct err *e)
+{
+	const char	*q;
+	char		*abs, *rv;
+
+	if (ask != NULL)
+		*ask = NULL;
+	if (path_is_local(url)) {
+		abs = path_from_url(url, e);
+		if (abs == NULL)
+			return NULL;
+		rv = path_to_url(abs);
+		free(abs);
+		return rv;
+	}
+	q = strncmp(url, "http", 4) == 0 ? strchr(url, '?') : NULL;
+	if (q == NULL || !is_signed(q + 1))
+		return mem_dup(url);
+	if (ask != NULL)
+		*ask = mem_dup(url);
+	return mem_ndup(url, (size_t)(q - url));
+}
+
 int
 plan_add_line(struct plan *p, const char *line, const char *name,
     unsigned long number, struct err *e)
 {
 	struct plan_line	 l, *old;
 	const char		*why;
-	char			*copy, *tab, *next, *abs;
+	char			*copy, *tab, *next;
 	int			 rv = -1;
 
 	memset(&l, 0, sizeof(l));
@@ -174,14 +220,9 @@ plan_add_line(struct plan *p, const char *line, const char *name,
 		    number);
 		goto done;
 	}
-	if (path_is_local(copy)) {
-		abs = path_from_url(copy, e);
-		if (abs == NULL)
-			goto done;
-		l.url = path_to_url(abs);
-		free(abs);
-	} else
-		l.url = mem_dup(copy);
+	l.url = plan_url(copy, &l.ask, e);
+	if (l.url == NULL)
+		goto done;
 	rehash(p);
 	old = plan_find(p, l.url);
 	if (old != NULL) {
@@ -201,10 +242,11 @@ plan_add_line(struct plan *p, const char *line, const char *name,
 	p->v = mem_grow(p->v, &p->cap, p->n + 1, sizeof(*p->v));
 	*slot(p, l.url) = p->n + 1;
 	p->v[p->n++] = l;
-	l.url = NULL;
+	l.url = l.ask = NULL;
 	rv = 0;
 done:
 	free(l.url);
+	free(l.ask);
 	free(copy);
 	return rv;
 }

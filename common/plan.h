@@ -18,6 +18,8 @@
 
 struct plan_line {
 	char		*url;		/* canonical; owned */
+	char		*ask;		/* what to ask for, with its signed
+					   query; NULL: url; owned */
 	char		 sha256[HASH_HEX];	/* "" unknown */
 	int64_t		 seq;
 	uint64_t	 size;
@@ -45,6 +47,14 @@ int	plan_add_line(struct plan *p, const char *line, const char *name,
 	    unsigned long number, struct err *e);
 /* A whole file, or stdin when name is "-". An empty plan is an error. */
 int	plan_read(struct plan *p, const char *name, struct err *e);
+/*
+ * The URL that names an input in plans and records, which the caller
+ * frees: of a local one its canonical form; of an http one whose query is
+ * signed, or holds a token, what stands before the query (which is another
+ * each time it is signed, and nobody's business): then *ask (or NULL) is
+ * all of it.  NULL: *e.
+ */
+char	*plan_url(const char *url, char **ask, struct err *e);
 struct plan_line *plan_find(struct plan *p, const char *url);
 
 #endif

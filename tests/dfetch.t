@@ -2,7 +2,7 @@
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 174
+plan 177
 
 S=$DATA/samples
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
@@ -126,12 +126,15 @@ status 64 "one input, two sequence numbers" dfetch --json -f plan
 status 66 "an empty plan" dfetch --json -f /dev/null
 status 66 "an empty plan on stdin" dfetch --json -
 status 66 "no plan file" dfetch --json -f nosuch
-status 64 "a plan with a network input" sh -c \
-    'echo s3://b/k | dfetch --json -'
-like err "s3://b/k: this dfetch reads local inputs only" "says so"
-for u in s3://b/p/ http://h/x https://h/x openai-batch:b1; do
+status 64 "a plan with an input of no known kind" sh -c \
+    'echo ftp://h/k | dfetch --json -'
+like err "ftp://h/k: want a path, file://, s3://" "says so"
+for u in gopher://h/x http://user:secret@h/x http://h/ https://h; do
 	status 64 "$u is not read here" dfetch --json "$u"
 done
+ok "and no password is told" sh -c '! grep -q secret err out'
+status 65 "an input larger than --max-size" dfetch --json --max-size=10K a.tar
+like err "a.tar: size: want at most 10240 \\(--max-size\\), got" "says so"
 
 # --- absent is an error
 fresh

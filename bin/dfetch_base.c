@@ -1,0 +1,151 @@
+/*
+ * dfetch_base: the current snapshot of a target, into staging.  What it
+ * holds is read from its manifest, never from its records.
+ * SPDX-License-Identifier: ISC
+ */
+#include "dfetch_run.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "path.h"
+#include "target.h"
+#include "banned.h"
+
+static int
+no_base(struct fetch *x, const char *url)
+{
+	struct rec_base	 b;
+	struct rec	*r;
+	int		 rv = 0;
+
+	memset(&b, 0, sizeof(b));
+	b.target = url;
+	b.none = 1;
+	msg_info("%s: holds no snapshot: there is no base", url);
+	if (!x->o.list) {
+		r = rec_new("base");
+		rec_base_put(r, &b);
+		rv = filter_put(&x->f, r);
+		rec_free(r);
+	}
+	return rv;
+}
+
+/* The version into staging; x->base and the record from what came. */
+static int
+bring_base(struct fetch *x, struct target *t, const struct target_commit *c,
+    struct err *e)
+{
+	unsigned char	 d[HASH_LEN];
+	char		 hex[HASH_HEX];
+	struct rec_base	 b;
+	struct rec	*r;
+	int		 fd, rv;
+
+	if (target_fetch(t, c->version, x->f.stage.dirfd, FETCH_BASE,
+	    e) == -1)
+		return -1;
+	fd = openat(x->f.stage.dirfd, FETCH_BASE, O_RDONLY | O_DIRECTORY |
+	    O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -1)
+		return err_sys(e, errno, "%s/%s", x->f.stage.path,
+		    FETCH_BASE);
+	rv = manifest_read(&x->base, fd, d, e);
+	(void)close(fd);
+	if (rv == -1)
+		return -1;
+	hash_hex(d, hex);
+	if (strcmp(hex, c->manifest_sha256) != 0)
+		return err_set(e, MSG_DATAERR, "%s: version %s: manifest: "
+		    "want sha256 %s (commit %llu), got %s", target_url(t),
+		    c->version, c->manifest_sha256,
+		    (unsigned long long)c->generation, hex);
+	memset(&b, 0, sizeof(b));
+	b.target = target_url(t);
+	b.version = c->version;
+	b.generation = c->generation;
+	b.path = FETCH_BASE;
+	b.sha256 = hex;
+	b.format = x->base.format;
+	b.records = x->base.records;
+	b.content_digest = x->base.content_digest;
+	r = rec_new("base");
+	rec_base_put(r, &b);
+	rv = filter_put(&x->f, r);
+	rec_free(r);
+	return rv;
+}
+
+/* A target that is not there at all, which -B takes for none. */
+static int
+absent(const char *url, char **canon, struct err *e)
+{
+	struct stat	 st;
+	char		*path = path_from_url(url, e);
+	int		 rv = 0;
+
+	*canon = NULL;
+	if (path == NULL)
+		return -1;
+	if (lstat(path, &st) == -1 && errno == ENOENT) {
+		*canon = path_to_url(path);
+		rv = 1;
+	}
+	free(path);
+	return rv;
+}
+
+int
+fetch_base(struct fetch *x)
+{
+	struct target_opts	 o;
+	struct target_commit	 c;
+	struct target		*t = NULL;
+	struct err		 e = { 0, "" };
+	char			*canon = NULL;
+	int			 r, rv = -1;
+
+	memset(&c, 0, sizeof(c));
+	memset(&o, 0, sizeof(o));
+	o.ckpt = x->o.ckpt;
+	o.parallel = x->o.parallel;
+	if (x->o.base_if_any && path_is_local(x->o.base)) {
+		r = absent(x->o.base, &canon, &e);
+		if (r != 0) {
+			rv = r == 1 ? no_base(x, canon) : -1;
+			goto done;
+		}
+	}
+	t = target_open(x->o.base, &o, &e);
+	r = t != NULL ? target_head(t, &c, &e) : -1;
+	if (r == -1)
+		goto done;
+	if (r == 0) {
+		rv = x->o.base_if_any ? no_base(x, target_url(t)) :
+		    err_set(&e, MSG_NOINPUT, "%s: holds no snapshot: want "
+		    "one (-B takes none for an answer)", target_url(t));
+		goto done;
+	}
+	if (x->o.list)
+		rv = target_manifest(t, c.version, &x->base, NULL, &e);
+	else
+		rv = bring_base(x, t, &c, &e);
+	if (rv == 0) {
+		fetch_index(&x->base, &x->work.by_url);
+		x->work.base = &x->base;
+	}
+done:
+	if (e.code != 0)
+		fetch_fail(x, &e);
+	target_commit_clear(&c);
+	target_close(t);
+	free(canon);
+	return rv;
+}
+

@@ -1,0 +1,118 @@
+/*
+ * dfetch: one run as its own files see it: what was asked for, what is
+ * planned, known and told so far.
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef D_DFETCH_RUN_H
+#define D_DFETCH_RUN_H
+
+#include "ckpt.h"
+#include "dfetch.h"
+#include "dfetch_batch.h"
+#include "filter.h"
+
+#define FETCH_BASE	"base"	/* below staging */
+
+struct fetch_opts {
+	struct filter_opts	 filter;
+	const char		*base;
+	int			 base_if_any;
+	const char		*ckpt;
+	const char		*cache;		/* NULL: not given */
+	unsigned int		 parallel;	/* 0: not given */
+	uint64_t		 max_size, max_time;
+	struct fetch_batch_opts	 batch;
+	int			 list, sha256;
+	int			 no_stdin;	/* no plan comes there */
+};
+
+/* What is kept of each line until the run ends. */
+struct fetched {
+	enum fetch_what		 what;
+	struct fetch_info	 info;
+	char			 sha256[HASH_HEX];
+};
+
+/* The line on a terminal; all zero: nothing is shown. */
+struct progress {
+	int	 on, shown;
+	double	 last;		/* shown then */
+	double	 first;		/* bytes are counted from then */
+	uint64_t bytes, running; /* as the last news said */
+};
+
+struct fetch {
+	struct fetch_opts	 o;
+	struct plan		 plan;
+	struct fetch_seen	**seen;	/* by line; NULL here */
+	size_t			 n_seen, cap_seen;
+	struct fetch_list	 list;	/* what is elsewhere is listed */
+	size_t			 n_remote;
+	struct manifest		 base;
+	struct fetch_work	 work;
+	struct fetch_pool	*pool;
+	struct fetched		*done;	/* by line; -l, checkpoints, remote */
+	struct ckpt		*ckpt;
+	struct filter		 f;	/* not with -l */
+	int			 status; /* with -l */
+	uint64_t		 dirs;	/* last number used below in/ */
+	struct fetch_job	 job;	/* ready, and not taken yet */
+	int			 has_job;
+	uint64_t		 told;	/* lines */
+	struct progress		 progress;
+};
+
+/* One line, the status, and a reason in FAIL where there is a stream. */
+void	fetch_fail(struct fetch *x, const struct err *e);
+/* 1 while nothing has gone wrong and no signal came. */
+int	fetch_good(const struct fetch *x);
+const char *fetch_run_id(const struct fetch *x);
+
+/*
+ * The plan.
+ */
+int	fetch_add_plan(struct fetch *x, const char *name, struct err *e);
+/* Each operand, and each line, that is no good is named: -1. */
+int	fetch_add_operands(struct fetch *x, char **v, int n);
+/* Every input that is not there is named before anything is copied: -1. */
+int	fetch_all_there(struct fetch *x);
+/* The same for what is elsewhere alone. */
+int	fetch_see_remote(struct fetch *x);
+/* No process of ours needs the connections and keys of the lists now. */
+void	fetch_unlink(struct fetch *x);
+/* What was fetched from prefixes is still what they hold; else said. */
+void	fetch_still_there(struct fetch *x);
+/* -l: the lines, once everything is known. */
+void	fetch_print_plan(const struct fetch *x);
+
+/* -b, -B: 0, or -1 when it was said what went wrong. */
+int	fetch_base(struct fetch *x);
+
+/* An answer as a record.  -1: the run is over. */
+int	fetch_tell(struct fetch *x, const struct fetch_answer *a);
+/* One input is lost, and with it the run.  -1: no use to name more. */
+int	fetch_lose(struct fetch *x, uint64_t line, const struct err *e);
+
+/*
+ * Checkpoints: all inputs in progress before the first record leaves, so
+ * that nothing a later stage says is undone; the facts at the end.
+ */
+void	fetch_ckpt_first(struct fetch *x);
+/* Around a fork: SQLite does not bear one. */
+void	fetch_ckpt_close(struct fetch *x);
+void	fetch_ckpt_open(struct fetch *x);
+void	fetch_ckpt_last(struct fetch *x);
+/* The run has failed: what it was at is anybody's again. */
+void	fetch_ckpt_give_back(struct fetch *x);
+
+/* Is there a terminal to show it on? */
+void	fetch_progress_init(struct progress *p);
+void	fetch_progress_news(struct progress *p, const struct fetch_answer *a);
+/* At most once a second. */
+void	fetch_progress_show(struct progress *p, uint64_t told, uint64_t all);
+/* Before anything else is written there, and at the end. */
+void	fetch_progress_hide(struct progress *p);
+/* "1.5 GiB" */
+void	fetch_bytes_text(char out[32], double bytes);
+
+#endif

@@ -1,0 +1,195 @@
+/*
+ * dfetch_tell: what became of inputs, as records and as checkpoints.  It
+ * decides nothing.
+ * SPDX-License-Identifier: ISC
+ */
+#include "dfetch_run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "mem.h"
+#include "banned.h"
+
+static int
+put_skip(struct fetch *x, const struct fetch_answer *a, const char *why)
+{
+	struct rec_skip	 s;
+	struct rec	*r = rec_new("skip");
+	int		 rv;
+
+	memset(&s, 0, sizeof(s));
+	s.url = x->plan.v[a->line].url;
+	s.sha256 = a->held;
+	s.why = why;
+	rec_skip_put(r, &s);
+	rv = filter_put(&x->f, r);
+	rec_free(r);
+	filter_count(&x->f, "skipped", 1);
+	fetch_progress_hide(&x->progress);
+	msg_info("%s: skipped, the base holds it (%s)", s.url, why);
+	return rv;
+}
+
+static int
+put_delta(struct fetch *x, const struct fetch_answer *a)
+{
+	const struct plan_line	*l = &x->plan.v[a->line];
+	struct rec_delta	 d;
+	struct rec		*r = rec_new("delta");
+	char			 path[64 + FETCH_NAME_MAX];
+	int			 n, rv;
+
+	n = snprintf(path, sizeof(path), FETCH_DIR_FMT,
+	    (unsigned long long)a->n);
+	if (!a->info.dir)
+		(void)snprintf(path + n, sizeof(path) - (size_t)n, "/%s",
+		    a->name);
+	memset(&d, 0, sizeof(d));
+	d.url = l->url;
+	d.sha256 = a->sha256;
+	d.kind = a->info.dir ? "dir" : "file";
+	d.path = path;
+	d.size = a->info.size;
+	d.seq = l->has_seq ? l->seq : a->info.mtime;
+	d.guessed = !l->has_seq;
+	d.mtime = a->info.mtime;
+	d.etag = a->info.etag[0] != '\0' ? a->info.etag : NULL;
+	d.want_records = l->records;
+	d.has_want_records = l->has_records;
+	rec_delta_put(r, &d);
+	rv = filter_put(&x->f, r);
+	rec_free(r);
+	filter_count(&x->f, "fetched", 1);
+	filter_count(&x->f, "bytes", a->info.size);
+	return rv;
+}
+
+int
+fetch_tell(struct fetch *x, const struct fetch_answer *a)
+{
+	x->told++;
+	if (x->done != NULL) {
+		x->done[a->line].what = a->what;
+		x->done[a->line].info = a->info;
+		memcpy(x->done[a->line].sha256, a->sha256,
+		    sizeof(a->sha256));
+	}
+	if (x->o.list)
+		return 0;
+	switch (a->what) {
+	case FETCH_DONE:
+		return put_delta(x, a);
+	case FETCH_UNCHANGED:
+		return put_skip(x, a, "unchanged");
+	case FETCH_HELD:
+		return put_skip(x, a, "digest");
+	case FETCH_SOURCES:
+		return put_skip(x, a, "sources");
+	case FETCH_FAILED:
+	case FETCH_NEWS:
+		break;
+	}
+	return -1;
+}
+
+int
+fetch_lose(struct fetch *x, uint64_t line, const struct err *e)
+{
+	struct err	e2 = { 0, "" };
+
+	fetch_fail(x, e);
+	if (ckpt_fail(x->ckpt, CKPT_INPUT, x->plan.v[line].url,
+	    fetch_run_id(x), e->code, NULL, e->text, &e2) == 0)
+		return 0;
+	fetch_fail(x, &e2);
+	return -1;
+}
+
+/*
+ * Checkpoints.
+ */
+
+void
+fetch_ckpt_open(struct fetch *x)
+{
+	struct err	e = { 0, "" };
+
+	if (x->ckpt == NULL)
+		x->ckpt = ckpt_open(x->o.ckpt, CKPT_CREATE, &e);
+	if (e.code != 0)
+		fetch_fail(x, &e);
+}
+
+void
+fetch_ckpt_close(struct fetch *x)
+{
+	ckpt_close(x->ckpt);
+	x->ckpt = NULL;
+}
+
+void
+fetch_ckpt_first(struct fetch *x)
+{
+	struct err	e = { 0, "" };
+	size_t		i;
+
+	fetch_ckpt_open(x);
+	if (x->ckpt == NULL)
+		return;
+	if (ckpt_begin(x->ckpt, &e) == -1)
+		goto fail;
+	for (i = 0; i < x->plan.n; i++)
+		if (ckpt_start(x->ckpt, CKPT_INPUT, x->plan.v[i].url, NULL,
+		    fetch_run_id(x), &e) == -1)
+			goto fail;
+	if (ckpt_commit(x->ckpt, &e) == 0)
+		return;
+fail:
+	ckpt_rollback(x->ckpt);
+	fetch_fail(x, &e);
+}
+
+void
+fetch_ckpt_last(struct fetch *x)
+{
+	struct ckpt_facts	 facts;
+	struct err		 e = { 0, "" };
+	const struct fetched	*d;
+	size_t			 i;
+
+	if (x->ckpt == NULL || !fetch_good(x))
+		return;
+	if (ckpt_begin(x->ckpt, &e) == -1)
+		goto fail;
+	for (i = 0; i < x->plan.n; i++) {
+		d = &x->done[i];
+		memset(&facts, 0, sizeof(facts));
+		facts.size = d->info.size;
+		facts.mtime = d->info.mtime;
+		facts.inode = d->info.inode;
+		if (d->what != FETCH_DONE && ckpt_done(x->ckpt, CKPT_INPUT,
+		    x->plan.v[i].url, d->sha256, fetch_run_id(x), &e) == -1)
+			goto fail;
+		if (ckpt_note(x->ckpt, CKPT_INPUT, x->plan.v[i].url, &facts,
+		    &e) == -1)
+			goto fail;
+	}
+	if (ckpt_commit(x->ckpt, &e) == 0)
+		return;
+fail:
+	ckpt_rollback(x->ckpt);
+	fetch_fail(x, &e);
+}
+
+void
+fetch_ckpt_give_back(struct fetch *x)
+{
+	struct err	e = { 0, "" };
+
+	if (!fetch_good(x) && ckpt_release(x->ckpt, fetch_run_id(x), x->f.status, NULL,
+	    &e) == -1)
+		fetch_fail(x, &e);
+	fetch_ckpt_close(x);
+}
+
