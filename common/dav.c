@@ -508,6 +508,7 @@ send_op(struct op *o, struct err *e)
 	nq.body = o->q.body;
 	nq.fd = o->q.fd;
 	nq.n = o->q.n;
+	nq.hold = o->q.hold;
 	/* an error's text may be larger than what is wanted */
 	nq.max = o->q.max > NET_BODY_MAX ? o->q.max : NET_BODY_MAX;
 	nq.stall = is_read(&o->q) ? 0 : DAV_WRITE_S;

@@ -84,6 +84,7 @@ struct dav_req {
 	int		 fd;
 	uint64_t	 n;
 	size_t		 max;		/* bytes of answer; 0: thrown away */
+	const int	*hold;		/* as in struct net_req */
 	unsigned int	 flags;
 };
 

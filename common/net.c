@@ -57,6 +57,7 @@ struct xfer {
 	int		 follow;	/* a redirect that we go after */
 	int		 issued;	/* times this hop was to be sent */
 	int		 plain;		/* no Expect: it was refused */
+	int		 held;		/* the last byte waits for q.hold */
 	void		(*done)(void *, const struct net_res *,
 			    const struct err *);
 	void		*arg;
@@ -375,6 +376,10 @@ on_read(char *p, size_t one, size_t n, void *arg)
 		n = (size_t)left;
 	if (n == 0)
 		return 0;
+	if (x->q.hold != NULL && *x->q.hold != 0 && n == left && --n == 0) {
+		x->held = 1;
+		return CURL_READFUNC_PAUSE;
+	}
 	if (x->q.body != NULL) {
 		memcpy(p, (const unsigned char *)x->q.body + x->pos, n);
 		x->pos += n;
@@ -713,7 +718,7 @@ hop(struct xfer *x, struct err *e)
 	memset(&x->r, 0, sizeof(x->r));
 	x->r.length = x->r.retry_after = -1;
 	buf_reset(&x->head);
-	x->status = x->follow = x->issued = 0;
+	x->status = x->follow = x->issued = x->held = 0;
 	x->pos = x->seen = 0;
 	x->in = 0;
 	x->errbuf[0] = '\0';
@@ -1010,6 +1015,19 @@ collect(struct net *n)
 	return ended;
 }
 
+/* Those whose last byte was held and may go now. */
+static void
+release(struct net *n)
+{
+	struct xfer	*x;
+
+	for (x = n->list; x != NULL; x = x->next)
+		if (x->held && *x->q.hold == 0) {
+			x->held = 0;
+			(void)curl_easy_pause(x->easy, CURLPAUSE_CONT);
+		}
+}
+
 int
 net_wait(struct net *n, unsigned int ms, struct err *e)
 {
@@ -1018,6 +1036,7 @@ net_wait(struct net *n, unsigned int ms, struct err *e)
 	int		running, wait;
 
 	for (;;) {
+		release(n);
 		rc = curl_multi_perform(n->multi, &running);
 		if (rc != CURLM_OK)
 			return err_set(e, rc == CURLM_OUT_OF_MEMORY ?

@@ -73,6 +73,11 @@ struct net_req {
 	unsigned int	 stall;		/* without a byte; 0 NET_STALL_S */
 	unsigned int	 flags;		/* NET_... */
 	/*
+	 * While *hold is not 0, the last byte of the body is not sent; looked
+	 * at in net_wait.  Or NULL.
+	 */
+	const int	*hold;
+	/*
 	 * Takes the answer's body as it arrives: 0, or -1 to give up, which
 	 * net_do hands on.  Only called for the final answer, not for
 	 * redirects.  NULL: the body is counted and thrown away.

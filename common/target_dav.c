@@ -36,7 +36,8 @@
 #define STRONG_S	3.0	/* s that a weak ETag is waited for */
 #define STRONG_TICK	0.2	/* s between two looks at it */
 #define RACERS		8	/* creates at once, in the probe */
-#define RACES		4	/* times that is done */
+#define RACES		3	/* times that is done */
+#define HOLD_S		0.1	/* s that all of them are let begin, at least */
 
 /* What the last get of a key saw. */
 struct seen {
@@ -718,6 +719,7 @@ davt_close(void *impl)
 struct probing {
 	struct davt	*t;
 	char		*dir;
+	double		 took;	/* s, the first PUT */
 	void		(*say)(const char *what, void *arg);
 	void		*arg;
 };
@@ -769,9 +771,11 @@ must_hold(struct probing *p, const char *key, const char *body,
 static int
 probe_create(struct probing *p, const char *key, struct err *e)
 {
+	double	begun = io_now();
 	int	r;
 
 	r = try_put(p, key, "first", DAV_IF_NONE, NULL, DAV_DONE, e);
+	p->took = io_now() - begun;
 	if (r == 1)
 		r = no_exclusion(p->t, "a name that was free was taken", e);
 	if (r == -1)
@@ -835,9 +839,27 @@ on_racer(void *arg, const struct dav_res *r, const struct err *e)
 		c->e = *e;
 }
 
-/* RACERS creates of one name at once. */
+/* Let seconds pass, while what is under way goes on. */
 static int
-race(struct probing *p, const char *key, struct race *c, struct err *e)
+pass(struct probing *p, double seconds, struct err *e)
+{
+	double	end = io_now() + seconds, left;
+
+	while ((left = end - io_now()) > 0 && net_running(p->t->many.n) > 0)
+		if (net_wait(p->t->many.n, (unsigned int)(left * 1000) + 1,
+		    e) == -1)
+			return -1;
+	return 0;
+}
+
+/*
+ * RACERS creates of one name at once.  With hold, no one's last byte is
+ * sent before all have begun: a server that looks whether the name is free
+ * and only then waits for the bytes lets all of them win.
+ */
+static int
+race(struct probing *p, const char *key, int hold, struct race *c,
+    struct err *e)
 {
 	struct dav_req	q;
 	char		body[RACERS][16];
@@ -852,9 +874,14 @@ race(struct probing *p, const char *key, struct race *c, struct err *e)
 		q.body = body[i];
 		q.n = strlen(body[i]);
 		q.fd = -1;
+		q.hold = &hold;
 		q.flags = DAV_IF_NONE | DAV_FRESH;
 		r = dav_start(p->t->d, &q, on_racer, c, e);
 	}
+	/* long enough for what the first PUT needed from end to end */
+	if (r != -1 && hold)
+		r = pass(p, HOLD_S + 2 * p->took, e);
+	hold = 0;
 	while (r != -1 && c->over < RACERS)
 		r = net_wait(p->t->many.n, 1000, e);
 	dav_cancel(p->t->d, c);
@@ -871,7 +898,7 @@ probe_race(struct probing *p, struct err *e)
 	for (i = 0; i < RACES && r == 0; i++) {
 		(void)snprintf(name, sizeof(name), "race-%d", i);
 		key = below(p->dir, name);
-		r = race(p, key, &c, e);
+		r = race(p, key, i == 0, &c, e);
 		free(key);
 		if (r == 0 && c.won > 1)
 			r = no_exclusion(p->t, "of several creates at once "
@@ -924,7 +951,7 @@ davt_probe(void *impl, const char *claim,
     void (*say)(const char *what, void *arg), void *arg, struct err *e)
 {
 	struct davt	*t = impl;
-	struct probing	 p = { t, NULL, say, arg };
+	struct probing	 p = { t, NULL, 0, say, arg };
 	struct err	 f = { 0, "" };
 	char		 name[32], id[17], *key;
 	int		 rv = -1;
