@@ -121,5 +121,21 @@ int	dpub_probe(const char *target, const struct dpub_opts *o);
 
 /* bin/dpublish_artifact.c; paths ends with NULL; empty: the stream. */
 int	dpub_artifact(char **paths, const struct dpub_opts *o);
+/* Judge what lies at path, whatever it is; an archive has only bytes. */
+int	dpub_judge_any(const char *path, const struct stage *s,
+	    struct err *e);
+
+/* bin/dpublish_object.c */
+
+/*
+ * Put the artefact at the path from to the s3:// URL, or under drun leave
+ * a ticket; and a record into f's stream.  64: the store does not exclude
+ * and there is no lock; 73: something else is there.
+ */
+int	dpub_artifact_put(struct filter *f, const char *from,
+	    const char *url, const struct dpub_opts *o, struct err *e);
+/* The "artifact" ticket it left; *pub gets the record to show. */
+int	dpub_artifact_commit(const struct rec *ticket,
+	    const struct stage *s, struct rec **pub, struct err *e);
 
 #endif

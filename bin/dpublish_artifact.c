@@ -19,6 +19,7 @@
 #include "manifest.h"
 #include "mem.h"
 #include "path.h"
+#include "remote.h"
 #include "store.h"
 #include "ticket.h"
 #include "banned.h"
@@ -143,9 +144,8 @@ as_manifest(const char *path, struct err *e)
 	return rv;
 }
 
-/* Open what lies at path with dcheck's code; an archive has only bytes. */
-static int
-judge(const char *path, const struct stage *s, struct err *e)
+int
+dpub_judge_any(const char *path, const struct stage *s, struct err *e)
 {
 	enum store_format	fmt = store_detect(path, e);
 
@@ -189,7 +189,7 @@ upload_once(const char *from, const char *built, const struct stage *s,
 		    "was written", built);
 		goto done;
 	}
-	rv = judge(built, s, e);
+	rv = dpub_judge_any(built, s, e);
 	/* these very bytes were refused: they will be again */
 	*final = rv == -1 && e->code == MSG_DATAERR;
 done:
@@ -283,16 +283,19 @@ destination(const char *dest, const char *base, unsigned int n,
 	size_t	 len = strlen(dest);
 	char	*abs, *to;
 
-	if (!path_is_local(dest)) {
-		err_set(e, MSG_USAGE, "%s: only local targets (a path or "
-		    "file://) are supported", dest);
+	if (remote_is_s3(dest))
+		abs = mem_dup(dest);
+	else if (path_is_local(dest))
+		abs = path_from_url(dest, e);
+	else {
+		err_set(e, MSG_USAGE, "%s: an artefact goes to a path, "
+		    "file:// or s3://", dest);
 		return NULL;
 	}
-	abs = path_from_url(dest, e);
 	if (abs == NULL)
 		return NULL;
 	if (len > 0 && dest[len - 1] == '/') {
-		to = cat(abs, "/", base);
+		to = cat(abs, remote_is_s3(dest) ? "" : "/", base);
 		free(abs);
 		return to;
 	}
@@ -311,10 +314,14 @@ place(struct filter *f, const char *from, const char *base,
 {
 	struct err	 e = { 0, "" };
 	char		*to = destination(o->artifact, base, n, &e);
+	int		 rv = -1;
 
-	if (to == NULL || place_one(f, from, to, &e) == -1)
-		if (e.code != 0)
-			filter_fail_err(f, &e);
+	if (to != NULL)
+		rv = remote_is_s3(to) ?
+		    dpub_artifact_put(f, from, to, o, &e) :
+		    place_one(f, from, to, &e);
+	if (rv == -1 && e.code != 0)
+		filter_fail_err(f, &e);
 	free(to);
 }
 

@@ -325,6 +325,8 @@ discard_ticket(const struct rec *ticket, const struct dpub_opts *o,
 	(void)rec_get_str(ticket, "kind", &kind);
 	if (strcmp(kind, "place") == 0)
 		return ticket_discard_place(ticket, e);
+	if (strcmp(kind, "artifact") == 0)
+		return 0; /* nothing of it is there yet */
 	pub = rec_get_map(ticket, "published");
 	if (pub == NULL || !rec_get_str(ticket, "claim", &claim) ||
 	    !rec_get_str(pub, "target", &url))
@@ -402,6 +404,10 @@ do_ticket(const struct rec *ticket, const struct stage *s,
 			note_chunk(o->ckpt, to, s->run);
 		pub = rec_new("placed");
 		rec_set_str(pub, "path", to);
+		done = rv == 0;
+	} else if (strcmp(kind, "artifact") == 0) {
+		(void)rec_get_str(ticket, "to", &to);
+		rv = dpub_artifact_commit(ticket, s, &pub, &e);
 		done = rv == 0;
 	} else if (strcmp(kind, "publish") == 0)
 		rv = commit_ticket(ticket, s, o, &pub, &done, &e);
