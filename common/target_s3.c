@@ -241,6 +241,7 @@ s3t_age(void *impl, const char *key, int64_t *age, struct err *e)
 static int
 no_exclusion(const struct s3t *t, const char *why, struct err *e)
 {
+	e->code = 0;
 	return err_set(e, MSG_USAGE, "%s: this store does not exclude: %s; "
 	    "two publishers could overwrite each other: use another store, "
 	    "or --lock FILE that all of them share", t->url, why);

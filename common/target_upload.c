@@ -204,7 +204,7 @@ target_commit(struct target_upload *u, const struct target_commit *c,
 	if (target_newest_generation(t, &g, e) == -1)
 		goto done;
 	if (g >= c->generation) {
-		rv = read_back(u, c, won, &there, e);
+		rv = read_back(u, c, won, &there, &back);
 		if (rv == 1)
 			rv = 0;
 		else if (rv == 0) {
@@ -217,7 +217,7 @@ target_commit(struct target_upload *u, const struct target_commit *c,
 			u->unsure = 1;
 			err_set(e, MSG_TEMPFAIL, "%.350s (whether generation "
 			    "%llu was published is not known; nothing was "
-			    "removed)", e->text,
+			    "removed)", back.text,
 			    (unsigned long long)c->generation);
 		}
 	} else if (g != c->generation - 1)
