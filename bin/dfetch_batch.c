@@ -319,7 +319,8 @@ judge_state(const struct task *t, struct err *e)
 		    (unsigned long long)o->total);
 	case FAILED:
 		return err_set(e, MSG_DATAERR, "%s: status failed: the "
-		    "provider did not take it%s", t->url, o->problems);
+		    "provider did not take it (input file %.80s)%s", t->url,
+		    o->file[INPUT], o->problems);
 	case FINAL:
 		break;
 	}
@@ -594,8 +595,7 @@ join(struct task *t, struct err *e)
 	j.output = t->have[OUTPUT] ? file_in_work[OUTPUT] : NULL;
 	j.errors = t->have[ERRORS] ? file_in_work[ERRORS] : NULL;
 	j.total = t->obj.total;
-	/* a batch that was not taken counts none */
-	j.has_total = t->obj.has_counts && t->obj.state == FINAL;
+	j.has_total = t->obj.has_counts;
 	j.out = RESULTS;
 	j.requeue = t->o->requeue != NULL ? REQUEUE : NULL;
 	return batch_read(&t->api, t->dir, &j,
@@ -614,21 +614,6 @@ bring(struct task *t, struct err *e)
 	    t->dir, REQUEUE, t->o->requeue, e);
 }
 
-/* It was not taken: all of it is to be sent again, if it is known. */
-static void
-requeue_all(struct task *t)
-{
-	struct err	e = { 0, "" };
-
-	if (t->o->requeue == NULL || t->obj.file[INPUT][0] == '\0')
-		return;
-	if (bring(t, &e) == -1) {
-		batch_api_mask(&t->api, e.text);
-		msg_warn("warning: %s: nothing was written to be sent "
-		    "again", e.text);
-	}
-}
-
 static int
 run(struct task *t, int keep, char name[FETCH_NAME_MAX],
     struct fetch_info *info, unsigned char d[HASH_LEN], struct err *e)
@@ -636,11 +621,7 @@ run(struct task *t, int keep, char name[FETCH_NAME_MAX],
 	struct err	ignored = { 0, "" };
 	int		rv;
 
-	if (judge_state(t, e) == -1) {
-		if (t->obj.state == FAILED)
-			requeue_all(t);
-		rv = -1;
-	} else if ((rv = bring(t, e)) == 0 && (rv = verdict(t, e)) == 0)
+	if ((rv = bring(t, e)) == 0 && (rv = verdict(t, e)) == 0)
 		rv = hand_over(t, keep, name, info, d, e);
 	if (io_rmtree(t->dir, WORK, rv == 0 ? e : &ignored) == -1)
 		rv = -1;
@@ -656,7 +637,10 @@ fetch_batch(struct remote *r, const struct fetch_batch_opts *o,
 	struct stage	tmp;
 	int		own = 0, rv;
 
-	if ((rv = look(&t, r, url, e)) == 0) {
+	rv = look(&t, r, url, e);
+	if (rv == 0)
+		rv = judge_state(&t, e);
+	if (rv == 0) {
 		t.o = o;
 		t.dir = dirfd;
 		if (dirfd == -1) {

@@ -32,8 +32,8 @@ struct remote;
  * How many requests may have failed or be missing: max_failed of them, or
  * max_failed per cent of those in the batch.
  * requeue: a file that gets the requests to be sent again (replaced as a
- * whole each time a batch has come to its end; of 0 bytes when there are
- * none); or a directory that exists, in which that file is ID.jsonl.  More
+ * whole each time the answers of a batch were read; of 0 bytes when there
+ * are none); or a directory that exists, in which that file is ID.jsonl.  More
  * than one batch in a run wants a directory: see to it (64).  NULL: none.
  */
 struct fetch_batch_opts {
