@@ -181,7 +181,8 @@ one_problem(const char *s, size_t n, struct buf *out)
 
 	memset(&j, 0, sizeof(j));
 	if (json_find(&j, s, n, &v, "code", NULL) == 1 && v.type == JSON_STR)
-		buf_printf(out, "; %.60s", v.str);
+		buf_printf(out, "; %.*s", v.len < 60 ? (int)v.len : 60,
+		    v.str);
 	else
 		buf_str(out, "; error");
 	if (json_find(&j, s, n, &v, "line", NULL) == 1 && v.type == JSON_INT)
