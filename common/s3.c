@@ -392,6 +392,21 @@ is_read(const struct s3_req *q)
 	    strcmp(q->method, "HEAD") == 0;
 }
 
+/* Can "409" or "412" be what was asked for? */
+static int
+is_conditional(const struct s3_req *q)
+{
+	return q->if_match != NULL || q->flags & S3_IF_NONE;
+}
+
+/* Is the body of a 200 the server's own, and no object? */
+static int
+is_told(const struct s3_req *q)
+{
+	return !is_read(q) || (q->sink == NULL && (q->key == NULL ||
+	    q->n_query > 0));
+}
+
 static int
 put_lines(struct op *o, const char *host, const char *date,
     const char *token, struct err *e)
@@ -828,6 +843,10 @@ set_error(struct op *o, const struct net_res *r, const struct said *said,
 		code = MSG_TEMPFAIL;
 	if (r->status >= 300 && r->status < 400)
 		code = MSG_DATAERR;
+	/* nobody was first, as there was nothing to be first at */
+	if (code == MSG_CANTCREAT && strcmp(o->q.method, "PUT") != 0 &&
+	    !is_conditional(&o->q))
+		code = r->status == 409 ? MSG_TEMPFAIL : MSG_DATAERR;
 	if (said->code[0] == '\0')
 		err_set(e, code, "%s: %s: status %d", o->name, o->s->label,
 		    r->status);
@@ -849,7 +868,7 @@ on_net(void *arg, const struct net_res *r, const struct err *ne)
 
 	memset(&said, 0, sizeof(said));
 	/* a 200 may say <Error> too, but for what may be anything */
-	bad = ne == NULL && (r->status >= 300 || !is_read(&o->q)) &&
+	bad = ne == NULL && (r->status >= 300 || is_told(&o->q)) &&
 	    read_error(&o->body, &said);
 	bad |= ne == NULL && r->status >= 300 && r->status != 304;
 	if (bad && r->status >= 300 && mend(o, r, &said)) {
@@ -899,7 +918,9 @@ s3_judge(const struct s3_res *r, const struct err *e)
 	n.retry_after = r->retry_after;
 	if (r->status == 0)
 		return retry_judge(&n, e);
-	if (is_busy(r->code))
+	/* 409 without a condition: something else is at work there */
+	if (is_busy(r->code) || (r->status == 409 &&
+	    e->code == MSG_TEMPFAIL))
 		return RETRY_BUSY;
 	if (r->status < 300)
 		/* an <Error> in a 200 */

@@ -135,8 +135,9 @@ char	*s3_header(const struct s3_res *r, const char *name);
 
 /*
  * One request.  -1: *e, for everything but a 2xx (and a 304): 66 404, 77
- * 401 and 403, 73 409 and 412, 75 no answer and what is transient, 65 the
- * rest.  *r is written over, and is for s3_res_clear either way.
+ * 401 and 403, 73 409 and 412 (of a write, or where a condition was sent;
+ * else 75 and 65), 75 no answer and what is transient, 65 the rest.  *r is
+ * written over, and is for s3_res_clear either way.
  */
 int	s3_do(struct s3 *s, const struct s3_req *q, struct s3_res *r,
 	    struct err *e);

@@ -901,7 +901,9 @@ s3_probe(struct s3 *s, const char *bucket, const char *prefix,
 			*x = S3_LACKS;
 			rv = 0;
 		} else
-			err_set(e, one.code, "%s", one.text);
+			/* that it is taken cannot be true of this name */
+			err_set(e, r.outcome == S3_TAKEN ? MSG_TEMPFAIL :
+			    one.code, "%s", one.text);
 		goto done;
 	}
 	s3_res_clear(&r);
