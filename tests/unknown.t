@@ -1,0 +1,71 @@
+#!/bin/sh
+# unknown.t: a publish to a real S3 server, with one fault at one of its
+# requests: {reset, silence, empty answer, 500, 503, 409, 412, 404, an error
+# in a 200; and dpublish killed there, or the server gone from there on} x
+# {the request was applied, or not} x {another publisher came then, or not}.
+# Nothing is lost, nothing that readers see is removed, nothing is claimed
+# that is not so, and the next run finds and leaves all in order.
+#
+# All faults at the commit, and one case in EVERY (12) at the other requests;
+# FULL=1: every fault at every request (15 minutes).
+. "$(dirname "$0")/lib.sh"
+. "$SRC/tests/real/s3lib.sh"
+N=9
+plan $N
+if ! s3_rgw; then
+	skip $N "$why"
+	s3_down
+	finish
+fi
+hang=1
+if [ "${FULL:-0}" = 1 ]; then
+	EVERY=1 hang=2
+fi
+EVERY=${EVERY:-12} HANG=$hang "$REAL/unknown.py" "$T" "$RGW" >all 2>err
+is "$? $(cat err)" "0 " "every case is run"
+grep -v '^#' all >rows
+grep '^# request' all >requests
+echo "# a publish is $(wc -l <requests) kinds of requests," \
+    "$(wc -l <rows) cases"
+is "$(wc -l <rows)" "$(sed -n 's/^# \([0-9]*\) cases$/\1/p' all)" \
+    "as many as there are"
+ok "some of them at all kinds of requests" sh -c '
+    sed "s/.*: //" requests | sort -u >w
+    cut -f2 rows | sort -u >g
+    [ -s w ] && [ -z "$(comm -23 w g)" ]'
+
+# none FIELD VALUE WHAT: no row's field begins so
+is "$(grep -v '^ok' rows)" "" "all is in order after each of them"
+is "$(awk -F'\t' '$6 == 0 && $7 !~ /^ours/' rows)" "" \
+    "0 is said of what is published, and of nothing else"
+is "$(awk -F'\t' '$6 == 73 && $7 !~ /^theirs/' rows)" "" \
+    "73 where another was first, and nowhere else"
+is "$(awk -F'\t' '$6 != 0 && $6 != 73 && $6 != -9 && $7 ~ /^ours/ &&
+    $8 !~ /published as generation|is not known/' rows)" "" \
+    "and who fails after the commit says that it is published"
+ok "whoever does not die has told why" sh -c \
+    '! awk -F"\t" "\$6 > 0" rows | grep -v "	dpublish: "'
+
+# What becomes of the commit: this is the table of dpublish(1).
+awk -F'\t' '$2 == "PUT commits/N.json" { print $3, $4, $5, $6, $7 }' rows |
+    sed 's/, leftovers//' | sort >got
+for f in reset empty hang 500 503 409 412 error; do
+	echo "$f not alone 0 ours"
+	echo "$f applied alone 0 ours"
+	echo "$f not another 73 theirs"
+	echo "$f applied another 0 ours, then theirs"
+done >want
+sort - want >want2 <<-X
+	404 not alone 66 the old version
+	404 applied alone 0 ours
+	404 not another 73 theirs
+	404 applied another 0 ours, then theirs
+	kill not alone -9 the old version
+	kill applied alone -9 ours, pointer behind
+	kill not another -9 theirs
+	kill applied another -9 ours, then theirs
+	down not alone 75 the old version
+X
+is "$(cat got)" "$(cat want2)" "what becomes of the commit is as documented"
+s3_down
+finish
