@@ -35,9 +35,13 @@
 #define SEEN_MAX	4	/* keys whose last state is remembered */
 #define STRONG_S	3.0	/* s that a weak ETag is waited for */
 #define STRONG_TICK	0.2	/* s between two looks at it */
-#define RACERS		8	/* creates at once, in the probe */
-#define RACES		3	/* times that is done */
-#define HOLD_S		0.1	/* s that all of them are let begin, at least */
+#define REPLACES	4	/* of one object, in the probe */
+#define RACERS		8	/* creates of one name at once, in the probe */
+#define NAMES		8	/* that they race for */
+#define ROUNDS		2	/* of that, before a publish */
+#define ROUNDS_ASKED	8	/* when somebody asks for the probe itself */
+#define HOLD_S		0.05	/* s that all of them are let begin, at least */
+#define SPREAD_S	0.01	/* s between two writers of one name */
 
 /* What the last get of a key saw. */
 struct seen {
@@ -720,6 +724,7 @@ struct probing {
 	struct davt	*t;
 	char		*dir;
 	double		 took;	/* s, the first PUT */
+	int		 rounds;
 	void		(*say)(const char *what, void *arg);
 	void		*arg;
 };
@@ -795,10 +800,12 @@ probe_create(struct probing *p, const char *key, struct err *e)
 static int
 probe_replace(struct probing *p, const char *key, struct err *e)
 {
-	struct err	f = { 0, "" };
-	int		r;
+	static const char *const	bodies[REPLACES] = { "third",
+					    "fourth", "fifth", "sixth" };
+	struct err			f = { 0, "" };
+	int				i, r;
 
-	r = try_put(p, key, "third", 0, "\"intact-no-such-etag\"",
+	r = try_put(p, key, "zeroth", 0, "\"intact-no-such-etag\"",
 	    DAV_TAKEN, e);
 	if (r == 1)
 		r = no_exclusion(p->t, "it ignores If-Match, and replaced "
@@ -807,21 +814,25 @@ probe_replace(struct probing *p, const char *key, struct err *e)
 	    "refused, and done", e) == -1)
 		return -1;
 	tell(p, "replacement: refused where something else lies there");
-	r = davt_replace(p->t, NULL, key, "fourth", 6, &f);
-	if (r == -1)
-		return err_set(e, f.code, "%s", f.text);
-	if (r == 1)
-		return no_exclusion(p->t, "it refuses to replace what has "
-		    "not changed", e);
-	if (must_hold(p, key, "fourth", "a replaced object is not what was "
-	    "written", e) == -1)
-		return -1;
+	/* servers of many processes may each remember another one */
+	for (i = 0; i < REPLACES; i++) {
+		r = davt_replace(p->t, NULL, key, bodies[i],
+		    strlen(bodies[i]), &f);
+		if (r == -1)
+			return err_set(e, f.code, "%s", f.text);
+		if (r == 1)
+			return no_exclusion(p->t, "it refuses to replace "
+			    "what has not changed", e);
+		if (must_hold(p, key, bodies[i], "it gives out old bytes "
+		    "after new ones were written", e) == -1)
+			return -1;
+	}
 	tell(p, "replacement: what was written is read back");
 	return 0;
 }
 
 struct race {
-	unsigned int	over, won, told;
+	unsigned int	won, told;
 	struct err	e;
 };
 
@@ -830,7 +841,6 @@ on_racer(void *arg, const struct dav_res *r, const struct err *e)
 {
 	struct race	*c = arg;
 
-	c->over++;
 	if (e == NULL)
 		c->won++;
 	else if (r->outcome == DAV_TAKEN)
@@ -852,62 +862,80 @@ pass(struct probing *p, double seconds, struct err *e)
 	return 0;
 }
 
+static int
+start_racer(struct probing *p, const char *key, int i, const int *hold,
+    struct race *c, struct err *e)
+{
+	static const char	body[] = "racer 0\0racer 1\0racer 2\0racer 3\0"
+				    "racer 4\0racer 5\0racer 6\0racer 7";
+	struct dav_req		q;
+
+	memset(&q, 0, sizeof(q));
+	q.method = "PUT";
+	q.key = key;
+	q.body = body + i * 8;
+	q.n = 7;
+	q.fd = -1;
+	q.hold = hold;
+	q.flags = DAV_IF_NONE | DAV_FRESH;
+	return dav_start(p->t->d, &q, on_racer, c, e);
+}
+
 /*
- * RACERS creates of one name at once.  With hold, no one's last byte is
- * sent before all have begun: a server that looks whether the name is free
- * and only then waits for the bytes lets all of them win.
+ * RACERS creates of each of NAMES names, all at once; no one's last byte is
+ * sent before all have begun.  A server that looks whether a name is free,
+ * and only then waits for the bytes, lets all of them win; of one that
+ * looks and writes at its end, but in many processes, some do, often.
  */
 static int
-race(struct probing *p, const char *key, int hold, struct race *c,
-    struct err *e)
+race(struct probing *p, int round, struct race c[NAMES], struct err *e)
 {
-	struct dav_req	q;
-	char		body[RACERS][16];
-	int		i, r = 0;
+	char	name[32], *key;
+	int	hold = 1, i, k, r = 0;
 
-	memset(c, 0, sizeof(*c));
-	for (i = 0; i < RACERS && r == 0; i++) {
-		(void)snprintf(body[i], sizeof(body[i]), "racer %d", i);
-		memset(&q, 0, sizeof(q));
-		q.method = "PUT";
-		q.key = key;
-		q.body = body[i];
-		q.n = strlen(body[i]);
-		q.fd = -1;
-		q.hold = &hold;
-		q.flags = DAV_IF_NONE | DAV_FRESH;
-		r = dav_start(p->t->d, &q, on_racer, c, e);
+	memset(c, 0, NAMES * sizeof(*c));
+	/* those of one name not together, or one process gets them all */
+	for (k = 0; k < RACERS; k++) {
+		for (i = 0; i < NAMES && r == 0; i++) {
+			(void)snprintf(name, sizeof(name), "race-%d-%d",
+			    round, i);
+			key = below(p->dir, name);
+			r = start_racer(p, key, k, &hold, &c[i], e);
+			free(key);
+		}
+		if (r == 0)
+			r = pass(p, SPREAD_S, e);
 	}
 	/* long enough for what the first PUT needed from end to end */
-	if (r != -1 && hold)
+	if (r != -1)
 		r = pass(p, HOLD_S + 2 * p->took, e);
 	hold = 0;
-	while (r != -1 && c->over < RACERS)
+	while (r != -1 && net_running(p->t->many.n) > 0)
 		r = net_wait(p->t->many.n, 1000, e);
-	dav_cancel(p->t->d, c);
+	for (i = 0; i < NAMES; i++)
+		dav_cancel(p->t->d, &c[i]);
 	return r == -1 ? -1 : 0;
 }
 
 static int
 probe_race(struct probing *p, struct err *e)
 {
-	struct race	 c;
-	char		 name[32], *key;
-	int		 i, r = 0;
+	struct race	c[NAMES];
+	int		round, i, r = 0;
 
-	for (i = 0; i < RACES && r == 0; i++) {
-		(void)snprintf(name, sizeof(name), "race-%d", i);
-		key = below(p->dir, name);
-		r = race(p, key, i == 0, &c, e);
-		free(key);
-		if (r == 0 && c.won > 1)
-			r = no_exclusion(p->t, "of several creates at once "
-			    "more than one succeeded", e);
-		else if (r == 0 && c.won + c.told != RACERS)
-			r = err_set(e, c.e.code, "%s", c.e.text);
-		else if (r == 0 && c.won == 0)
-			r = no_exclusion(p->t, "of several creates at once "
-			    "none succeeded", e);
+	for (round = 0; round < p->rounds && r == 0; round++) {
+		r = race(p, round, c, e);
+		for (i = 0; i < NAMES && r == 0; i++)
+			if (c[i].won > 1)
+				r = no_exclusion(p->t, "of several creates "
+				    "at once more than one succeeded", e);
+		for (i = 0; i < NAMES && r == 0; i++)
+			if (c[i].won + c[i].told != RACERS)
+				r = err_set(e, c[i].e.code, "%s",
+				    c[i].e.text);
+			else if (c[i].won == 0)
+				r = no_exclusion(p->t, "of several creates "
+				    "at once none succeeded", e);
 	}
 	if (r == 0)
 		tell(p, "exclusive create: of eight at once one succeeds");
@@ -930,9 +958,10 @@ probe_rest(struct probing *p, const char *key, struct err *e)
 
 	if (davt_list(p->t, p->dir, count_name, &n, e) == -1)
 		return -1;
-	if (n != RACES + 1)
+	if (n != p->rounds * NAMES + 1)
 		return err_set(e, MSG_USAGE, "%s: what was written is not "
-		    "listed: want %d names, got %d", p->t->url, RACES + 1, n);
+		    "listed: want %d names, got %d", p->t->url,
+		    p->rounds * NAMES + 1, n);
 	tell(p, "list: what was written is in it");
 	if (davt_age(p->t, key, &age, e) != 1)
 		return err_set(e, MSG_USAGE, "%s: what was written is gone",
@@ -951,7 +980,8 @@ davt_probe(void *impl, const char *claim,
     void (*say)(const char *what, void *arg), void *arg, struct err *e)
 {
 	struct davt	*t = impl;
-	struct probing	 p = { t, NULL, 0, say, arg };
+	struct probing	 p = { t, NULL, 0, say != NULL ? ROUNDS_ASKED : ROUNDS,
+			    say, arg };
 	struct err	 f = { 0, "" };
 	char		 name[32], id[17], *key;
 	int		 rv = -1;

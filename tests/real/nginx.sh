@@ -1,0 +1,43 @@
+#!/bin/sh
+# nginx.sh DIR: a real nginx on loopback that takes PUT, MKCOL and DELETE
+# and heeds no condition, its files in DIR/root.  DIR/url says where it
+# listens, DIR/pids who it is (for down.sh).  Exits 69 where it is not
+# installed.
+# SPDX-License-Identifier: ISC
+set -eu
+dir=${1:?usage: nginx.sh DIR}
+PATH=$PATH:/usr/sbin
+command -v nginx >/dev/null || { echo "nginx.sh: no nginx here" >&2; exit 69; }
+mkdir -p "$dir/root" "$dir/tmp"
+dir=$(cd "$dir" && pwd)
+port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
+    Listen => 1, LocalAddr => "127.0.0.1")->sockport')
+: >"$dir/pids"
+# as root it would work as somebody who may not write here
+user=
+[ "$(id -u)" != 0 ] || user="user root;"
+cat >"$dir/conf" <<EOT
+$user
+daemon off;
+master_process off;
+pid $dir/nginx.pid;
+error_log $dir/log;
+events { }
+http {
+	access_log off;
+	client_max_body_size 0;
+	client_body_temp_path $dir/tmp/body;
+	proxy_temp_path $dir/tmp/proxy;
+	fastcgi_temp_path $dir/tmp/fastcgi;
+	uwsgi_temp_path $dir/tmp/uwsgi;
+	scgi_temp_path $dir/tmp/scgi;
+	server {
+		listen 127.0.0.1:$port;
+		root $dir/root;
+		dav_methods PUT DELETE MKCOL COPY MOVE;
+	}
+}
+EOT
+nginx -p "$dir" -c "$dir/conf" -e "$dir/log" >>"$dir/log" 2>&1 </dev/null &
+echo $! >"$dir/pids"
+exec "$(dirname "$0")/answers.sh" "$dir" "http://127.0.0.1:$port"
