@@ -121,6 +121,12 @@ set_meta(struct send *s, size_t i, char line[SEND_LINE], const char *meta[4])
 	meta[n] = NULL;
 }
 
+static unsigned int
+condition(const struct send *s)
+{
+	return s->o->create && !s->o->locked ? S3_IF_NONE : 0;
+}
+
 static int
 is_big(const struct send *s, size_t i)
 {
@@ -318,7 +324,7 @@ ask_put(struct job *j, struct s3_req *q, struct err *e)
 	q->n = s->v[j->i].size;
 	q->sha256 = s->v[j->i].sha256;
 	/* what a server that knows of it gives back to s3_prove */
-	q->flags = S3_CHECKSUM | (s->o->create ? S3_IF_NONE : 0);
+	q->flags = S3_CHECKSUM | condition(s);
 	return 0;
 }
 
@@ -434,7 +440,7 @@ on_put(struct job *j, const struct s3_res *r, const struct err *why,
 	}
 	if (r->outcome == S3_UNKNOWN)
 		j->unknown = 1;
-	if (r->outcome == S3_TAKEN && s->o->create)
+	if (r->outcome == S3_TAKEN && condition(s) != 0)
 		return turn(j, J_LOOK, 0);
 	if (r->outcome == S3_TAKEN)
 		return look_again(j, J_PUT, "the server has a conflict", e);
@@ -645,7 +651,7 @@ fits(struct send *s, struct big *b, const char *id, struct err *e)
 static int
 is_litter(const struct send *s, const struct left *l)
 {
-	if (!s->o->create)
+	if (!s->o->create || s->o->locked)
 		return 1; /* nobody else writes there */
 	return l->initiated > 0 &&
 	    io_wall_ns() - l->initiated > SEND_STALE_NS;
@@ -960,8 +966,7 @@ finish_big(struct send *s, struct big *b, struct err *e)
 		one.code = 0;
 		s3_res_clear(&r);
 		if (!b->lost && s3_mp_complete(s->s, s->bucket, key, b->id,
-		    b->v, b->n, s->o->create ? S3_IF_NONE : 0, &r, &one) ==
-		    0) {
+		    b->v, b->n, condition(s), &r, &one) == 0) {
 			rv = after_complete(s, b, &r, e);
 			break;
 		}
@@ -1160,8 +1165,8 @@ clean(struct send *s, int code)
 	struct s3_res	 r;
 	struct err	 ignored = { 0, "" };
 	size_t		 k;
-	int		 for_good = code != MSG_TEMPFAIL &&
-			    code != MSG_IOERR && io_signal() == 0;
+	int		 for_good = io_signal() == 0 && (s->o->give_up ||
+			    (code != MSG_TEMPFAIL && code != MSG_IOERR));
 
 	memset(&r, 0, sizeof(r));
 	while (s->bigs != NULL) {

@@ -12,6 +12,8 @@
  *   not sent again; an upload in parts that was left is gone on with, part
  *   by part, where a part's MD5 and size are those of the file's bytes.
  * - v[n - 1] is sent when all others are there: it makes the set whole.
+ * - Uploads in parts are left for a rerun where it failed for now, and
+ *   aborted where it failed for good.
  * - Memory is a few hundred kB for each request under way.
  * SPDX-License-Identifier: ISC
  */
@@ -43,8 +45,16 @@ struct s3_send_opts {
 	unsigned int	 parallel;	/* 0: S3_SEND_PARALLEL */
 	int		 create;	/* If-None-Match: * on each: what is
 					   there and is not the same is 73 */
+	int		 locked;	/* create, but nobody else writes there
+					   meanwhile: nothing is conditional */
+	int		 give_up;	/* leave no upload in parts, even if it
+					   fails for now only */
 	const char	*run;		/* or NULL */
-	/* Told of each object that this call created; or NULL. */
+	/*
+	 * Told of each object that this call created; or NULL.  With create,
+	 * only of those that it knows for its own; without, of those that
+	 * were not listed before.
+	 */
 	void		(*created)(void *arg, const char *key);
 	void		*arg;
 };

@@ -145,7 +145,7 @@ if s3_rgw; then
 	small=$(mb)
 	s3tree send s3://bucket/s500/ s500 >out
 	ok "memory for 500 MB is that for 10 MB (${small} and $(mb) MB)" \
-	    test "$(mb)" -le $((small + 8))
+	    test "$(mb)" -le $((small + 64))
 	status 0 "500 MB are proved" s3tree prove s3://bucket/s500/ s500
 	s3tree rmtree s3://bucket/s500/
 	rm -f s500/f

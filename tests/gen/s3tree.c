@@ -109,7 +109,7 @@ print_sent(const struct s3_sent *s)
 int
 main(int argc, char **argv)
 {
-	struct s3_send_opts	 o = { 0, 0, NULL, on_created, NULL };
+	struct s3_send_opts	 o;
 	struct err		 e = { 0, "" };
 	struct hash_tree	*t = hash_tree_new();
 	struct s3_sent		 sent;
@@ -124,6 +124,8 @@ main(int argc, char **argv)
 
 	msg_init("s3tree");
 	io_catch_signals();
+	memset(&o, 0, sizeof(o));
+	o.created = on_created;
 	while ((c = getopt(argc, argv, "nf:l:P:r:")) != -1)
 		switch (c) {
 		case 'n':
