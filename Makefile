@@ -153,6 +153,7 @@ bench:
 	@$(MAKE) all gens
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/merge.sh
 	B=$(B) BIN=$(B)/bin GEN=$(B)/gen tests/bench/chroma.sh
+	BIN=$(B)/bin GEN=$(B)/gen tests/bench/remote.sh
 
 CSRC = $(wildcard common/*.c bin/*.c tests/*/*.c)
 SHSRC = $(wildcard contrib/*.sh examples/*.sh tests/*.sh tests/*.t \
