@@ -1,0 +1,85 @@
+#!/bin/sh
+# s3race.t: two and three publishers at once on one target in a real S3
+# server, in turns.  Each merges a delta of its own onto the same version;
+# one wins, the others are told 73, leave nothing, and do it again, all at
+# once.  No delta may be lost.  ROUNDS=n does n of them (60; FULL=1: 200).
+. "$(dirname "$0")/lib.sh"
+. "$SRC/tests/real/s3lib.sh"
+N=9
+plan $N
+if ! s3_rgw; then
+	skip $N "$why"
+	s3_down
+	finish
+fi
+[ "${FULL:-0}" != 1 ] || ROUNDS=${ROUNDS:-200}
+ROUNDS=${ROUNDS:-60}
+export AWS_ENDPOINT_URL=$RGW
+s3do make s3://bucket
+A=s3://bucket/a/target
+
+# gen WHO SOURCE: what WHO publishes next, in a staging of its own
+gen() {
+	rm -rf "intact.$1"
+	genrun $A "intact.$1" "$2" >"$1.json" 2>"$1.err" || echo "gen: $2"
+}
+# at_once WHO...: all of them; statuses in WHO.status
+at_once() {
+	for w; do
+		{
+			dpublish --json-in --stage "intact.$w" $A \
+			    <"$w.json" >"$w.out" 2>"$w.err"
+			echo $? >"$w.status"
+		} &
+	done
+	wait
+}
+gen a first
+at_once a
+is "$(cat a.status)" 0 "a first version"
+
+r=0 odd='' words='' passes=0
+echo first >want
+while [ $r -lt "$ROUNDS" ]; do
+	r=$((r + 1))
+	set -- a b
+	[ $((r % 2)) -eq 0 ] || set -- a b c
+	for w; do echo "$w$r" >>want; done
+	while [ $# -gt 0 ]; do
+		passes=$((passes + 1))
+		for w; do gen "$w" "$w$r"; done
+		at_once "$@"
+		got=$(for w; do cat "$w.status"; done | sort -n | tr '\n' ' ')
+		all=$*
+		shift $#
+		for w in $all; do
+			[ "$(cat "$w.status")" -eq 73 ] || continue
+			set -- "$@" "$w"
+			grep -q 'generation [0-9]* was taken by run' \
+			    "$w.err" || words="$words $w$r"
+		done
+		case $got in
+		'0 ' | '0 73 ' | '0 73 73 ') ;;
+		*)	odd="$odd $r: $got"
+			cat a.err b.err c.err | sed 's/^/# /'
+			# do not go round in circles
+			set -- ;;
+		esac
+	done
+done
+is "$odd" "" "in each pass of $ROUNDS rounds one wins, the others are told 73"
+is "$words" "" "and who it was that won"
+echo "# $passes passes"
+"$REAL/s3look.py" "$RGW" $A >look 2>&1
+is "$(sed -n 's/^source //p' look | sort)" "$(sort want)" "no delta was lost"
+is "$(grep -c '^commit' look)" "$(wc -l <want)" \
+    "one commit for each that was told it is published"
+is "$(grep '^pointer' look)" "pointer $(wc -l <want)" \
+    "the pointer names the last"
+is "$(grep -Ev '^(commit|pointer|source)' look)" "" \
+    "every version is whole, and nothing else is left"
+is "$(s3do uploads s3://bucket/)" "" "not even half an upload"
+status 0 "the last version is what it was published as" dpublish rollback $A \
+    "$(dpublish log $A | sed -n '1s/.*\([0-9]\{8\}T[0-9.]*Z-[0-9a-f]*\).*/\1/p')"
+s3_down
+finish
