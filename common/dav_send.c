@@ -304,6 +304,7 @@ look_round(struct sending *s, struct err *e)
 {
 	struct dav_file	*v = mem_zero(s->n + 1, sizeof(*v));
 	struct err	 f = { 0, "" };
+	char		*url;
 	size_t		 i, n = 0;
 	int		 r, rv = 0;
 
@@ -320,11 +321,12 @@ look_round(struct sending *s, struct err *e)
 			s->v[i].state = DONE;
 		else if (v[n].code == MSG_NOINPUT)
 			s->v[i].state = TODO;
-		else if (v[n].code == MSG_DATAERR)
+		else if (v[n].code == MSG_DATAERR) {
+			url = dav_url(s->m->d, v[n].key);
 			rv = err_set(e, MSG_CANTCREAT, "%.300s: something "
-			    "else lies there: it is not written over",
-			    v[n].key);
-		else
+			    "else lies there: it is not written over", url);
+			free(url);
+		} else
 			rv = err_set(e, f.code, "%s", f.text);
 		n++;
 	}

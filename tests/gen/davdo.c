@@ -10,8 +10,8 @@
  * age KEY		seconds, or -1 when it is not there
  * create KEY TEXT	"created" or "taken", and "unsure"
  * replace KEY TEXT	gets it first; "replaced" or "changed"
- * stale KEY A B	gets it, puts A in its place, and then replaces it by
- *			B as if nobody had
+ * stale KEY A B	gets it, has another replace it by A, and then
+ *			replaces it by B
  * claim KEY TEXT	"claimed" or "taken"
  * remove KEY		a tree
  * put KEY DIR		the files below DIR, with a manifest.json made there
@@ -38,6 +38,8 @@
 
 static const struct target_ops	*ops;
 static void			*impl;
+static struct target_opts	 opts;
+static const char		*url;
 static struct err		 e;
 
 static void
@@ -100,14 +102,18 @@ static void
 replace(const char *key, const char *other, const char *text)
 {
 	struct buf	b;
-	int		unsure = 0, r;
+	void		*second;
+	int		r;
 
 	(void)look(key, &b);
 	buf_free(&b);
-	if (other != NULL && (ops->remove(impl, key, &e) == -1 ||
-	    ops->create(impl, "c", key, other, strlen(other), &unsure,
-	    &e) != 0))
-		die();
+	if (other != NULL) {
+		if (target_dav_open(url, &opts, &ops, &second, &e) == -1 ||
+		    ops->replace(second, "c", key, other, strlen(other),
+		    &e) != 0)
+			die();
+		ops->close(second);
+	}
 	r = ops->replace(impl, "c", key, text, strlen(text), &e);
 	if (r == -1)
 		die();
@@ -237,24 +243,23 @@ small(const char *verb, const char *key)
 int
 main(int argc, char **argv)
 {
-	struct target_opts	 o;
-	const char		*a[MAX_ARGS] = { NULL };
-	int			 c, i;
+	const char	*a[MAX_ARGS] = { NULL };
+	int		 c, i;
 
 	msg_init("davdo");
 	io_catch_signals();
-	memset(&o, 0, sizeof(o));
 	while ((c = getopt(argc, argv, "l:")) != -1) {
 		if (c != 'l')
 			return MSG_USAGE;
-		o.lock = optarg;
+		opts.lock = optarg;
 	}
 	for (i = 0; i < MAX_ARGS && optind + i < argc; i++)
 		a[i] = argv[optind + i];
 	if (a[1] == NULL)
 		return MSG_USAGE;
-	o.create = strcmp(a[0], "list") != 0;
-	if (target_dav_open(a[1], &o, &ops, &impl, &e) == -1)
+	url = a[1];
+	opts.create = strcmp(a[0], "list") != 0;
+	if (target_dav_open(url, &opts, &ops, &impl, &e) == -1)
 		die();
 	if (a[4] != NULL && strcmp(a[0], "stale") == 0)
 		replace(a[2], a[3], a[4]);
