@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "dfetch_batch.h"
 #include "io.h"
 #include "mem.h"
@@ -200,8 +201,10 @@ piece_done(void *arg, const struct xfer_got *g, const struct err *e)
 static int
 ask(struct move *v, struct err *e)
 {
+	const char	*slash;
 	struct xfer_get	 g;
 	struct piece	*p;
+	struct buf	 name;
 	char		*mem[2] = { NULL, NULL };
 	int		 rv;
 
@@ -209,7 +212,13 @@ ask(struct move *v, struct err *e)
 	g.max = v->m->w->max_size;
 	g.dirfd = v->dirfd;
 	g.done = piece_done;
-	g.name = v->line->url;
+	buf_init(&name, 2 * PLAN_LINE_MAX);
+	buf_str(&name, v->line->url);
+	slash = strrchr(v->line->url, '/');
+	if (v->tree != NULL)
+		buf_printf(&name, "%s%s", slash == NULL || slash[1] != '\0' ?
+		    "/" : "", v->seen->v[v->asked].name);
+	g.name = buf_cstr(&name);
 	rv = v->src->ask(v->line, v->seen, v->asked, &g, mem, e);
 	if (rv == 0) {
 		if (v->dirfd != -1)
@@ -223,6 +232,7 @@ ask(struct move *v, struct err *e)
 		if (rv == -1)
 			free(p);
 	}
+	buf_free(&name);
 	free(mem[0]);
 	free(mem[1]);
 	if (rv == 0) {
