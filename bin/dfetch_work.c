@@ -63,7 +63,7 @@ fetch_index(const struct manifest *m, const struct item_source ***by_url)
 static int
 as_then(const struct item_source *s, const struct fetch_info *info)
 {
-	if (s->size != info->size)
+	if (!info->unsized && s->size != info->size)
 		return 0;
 	if (s->etag != NULL && info->etag[0] != '\0')
 		return strcmp(s->etag, info->etag) == 0;

@@ -3,13 +3,13 @@
 # add up and that do not, what is sent again, keys, files from strangers,
 # and the whole producer of deltas.
 . "$(dirname "$0")/lib.sh"
-plan 137
+plan 141
 BATCHD=$SRC/tests/real/batchd.py
 KEY=sk-proj-4f1bNEVERSEEN8842
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY \
     OPENAI_ORG_ID OPENAI_PROJECT OPENAI_PROJECT_ID
 if ! python3 -c 'import http.server' 2>/dev/null; then
-	skip 137 "no python3 here"
+	skip 141 "no python3 here"
 	finish
 fi
 
@@ -330,5 +330,15 @@ sed -i '4s/"embedding": \[[^]]*\]/"embedding": [null]/' "$(out_file)"
 status 65 "an embedding that is none" drun \
     "dfetch $U | dcheck | dmerge | dpublish -a $T/deltas/"
 is "$(ls deltas | wc -l)" 1 "is no delta"
+batchd finish "$id"
+status 0 "a batch straight into a snapshot" \
+    drun "dfetch -B $T/snap $U | dcheck | dmerge | dpublish $T/snap"
+: >srv/log
+status 0 "and once more" sh -c "dfetch -b snap $U | dcheck --json"
+like out '"t":"skip".*"url":"openai-batch:.*"why":"unchanged"' \
+    "is held already"
+is "$(cut -d' ' -f2 srv/log | sort -u)" "/v1/batches/$id" \
+    "and none of its files is asked for"
+fresh
 is "$(ls -A "$TMPDIR")" "" "nothing is left"
 finish
