@@ -33,7 +33,8 @@ struct ask {
 	struct retry_op		 op;
 	int			 get;	/* HEAD is of no use */
 	int			 told;	/* the headers that were wanted came */
-	int			 again;	/* it may be asked once more */
+	int			 again;	/* it is to be asked once more */
+	double			 wait;	/* s, before that */
 };
 struct https {
 	struct net	*net;
@@ -175,8 +176,8 @@ judge(struct ask *a, const struct net_res *r, const struct err *e)
 		return RETRY_GOOD;
 	} else if (e == NULL)
 		err_set(&a->look->e, net_status(r) != 0 ? net_status(r) :
-		    MSG_DATAERR, "%s: the server says %d", a->look->line->url,
-		    r->status);
+		    MSG_DATAERR, "%s: %s: want status 200, got %d",
+		    a->look->line->url, a->get ? "GET" : "HEAD", r->status);
 	else
 		err_set(&a->look->e, e->code, "%s: %s", a->look->line->url,
 		    e->text);
@@ -188,52 +189,42 @@ on_done(void *arg, const struct net_res *r, const struct err *e)
 {
 	struct ask	*a = arg;
 	enum retry_what	 what = judge(a, r, e);
-	double		 wait;
 
-	wait = retry_tell(a->all->retry, a->host, &a->op, what,
-	    r != NULL ? r->retry_after : -1,
-	    a->look->e.code != 0 ? a->look->e.text : NULL);
-	if (a->look->e.code != 0 && wait >= 0)
+	a->wait = retry_tell(a->all->retry, a->host, &a->op, what,
+	    r->retry_after, a->look->e.code != 0 ? a->look->e.text : NULL);
+	if (a->look->e.code != 0 && a->wait >= 0)
 		a->again = 1;
 	a->all->running--;
 }
 
-/* One try after the other. */
+/* Until it is good, or there is no use in asking. */
 static int
-try(void *arg, enum retry_what *what, int64_t *after, struct err *e)
+again(struct ask *a, struct err *e)
 {
-	struct ask	*a = arg;
-	struct net_req	 q;
-	struct net_res	 r;
-	struct err	 e2 = { 0, "" };
-	int		 rv;
+	struct net_req	q;
+	struct net_res	r;
+	struct err	e2;
+	int		rv;
 
-	memset(&a->look->e, 0, sizeof(a->look->e));
-	request(a, &q);
-	rv = net_do(a->all->net, &q, &r, &e2);
-	*what = judge(a, &r, rv == 0 ? NULL : &e2);
-	*after = r.retry_after;
-	net_res_clear(&r);
-	if (a->look->e.code == 0)
-		return 0;
-	*e = a->look->e;
-	return -1;
-}
-
-static void
-again(struct ask *a)
-{
-	struct err	e;
-
-	/* once more where HEAD turned out to be unknown */
-	do {
-		memset(&e, 0, sizeof(e));
+	while (a->again) {
 		a->again = 0;
-		if (retry_do(a->all->retry, a->host, try, a, &e) == -1) {
-			a->look->e = e;
-			return;
-		}
-	} while (a->again);
+		if (a->look->e.code == 0)
+			/* another request, since HEAD is not known */
+			memset(&a->op, 0, sizeof(a->op));
+		else if (retry_sleep(a->wait, e) == -1)
+			return -1;
+		memset(&a->look->e, 0, sizeof(a->look->e));
+		memset(&e2, 0, sizeof(e2));
+		if (retry_ask(a->all->retry, a->host, &a->op,
+		    &a->look->e) == -1)
+			return 0;
+		request(a, &q);
+		rv = net_do(a->all->net, &q, &r, &e2);
+		a->all->running++;
+		on_done(a, &r, rv == 0 ? NULL : &e2);
+		net_res_clear(&r);
+	}
+	return 0;
 }
 
 static int
@@ -250,7 +241,7 @@ start(struct ask *a, struct err *e)
 	return 0;
 }
 
-/* All once, some at a time; then, one by one, what is worth it. */
+/* All once, some at a time; then, one by one, who is worth it. */
 static int
 look_all(struct https *h, struct ask *v, size_t n, struct err *e)
 {
@@ -264,8 +255,8 @@ look_all(struct https *h, struct ask *v, size_t n, struct err *e)
 			return -1;
 	}
 	for (i = 0; i < n; i++)
-		if (v[i].again)
-			again(&v[i]);
+		if (again(&v[i], e) == -1)
+			return -1;
 	return 0;
 }
 
