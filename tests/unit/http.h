@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,8 +168,9 @@ http_conn(struct http *h, int fd, enum http_next (*f)(struct http_req *))
 	static char		rest[HTTP_HEAD];
 	struct linger		l = { 1, 0 };
 	enum http_next		next = HTTP_KEEP;
-	int			i;
+	int			i = 1;
 
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &i, sizeof(i));
 	memset(&q, 0, sizeof(q));
 	q.fd = fd;
 	q.h = h;
