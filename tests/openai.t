@@ -3,13 +3,13 @@
 # add up and that do not, what is sent again, keys, files from strangers,
 # and the whole producer of deltas.
 . "$(dirname "$0")/lib.sh"
-plan 141
+plan 144
 BATCHD=$SRC/tests/real/batchd.py
 KEY=sk-proj-4f1bNEVERSEEN8842
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY \
     OPENAI_ORG_ID OPENAI_PROJECT OPENAI_PROJECT_ID
 if ! python3 -c 'import http.server' 2>/dev/null; then
-	skip 141 "no python3 here"
+	skip 144 "no python3 here"
 	finish
 fi
 
@@ -150,9 +150,16 @@ is "$(cat rq)" "$(requests 3)" "is seen"
 mkdir rqs
 status 65 "a directory" dfetch --json --requeue rqs "$U"
 is "$(cat "rqs/$id.jsonl")" "$(requests 3)" "gets a file for the batch"
+other=$U
+batch ten.jsonl
+batchd finish "$id" fail=r4:500
+status 64 "one file for two batches" dfetch --json --requeue rq "$other" "$U"
+status 0 "a directory for two" \
+    dfetch --json --max-failed 1 --requeue rqs "$other" "$U"
+is "$(cat rqs/batch_*)" "$(requests 3 4)" "has a file for each"
 status 66 "nowhere to write what is to be sent again" \
     dfetch --json --max-failed 1 --requeue nowhere/rq "$U"
-like err '^dfetch: nowhere: ' "is named"
+like err '^dfetch: --requeue: nowhere: ' "is named"
 rm "srv/files/file-in${id#batch_}"
 status 65 "one failed, without the input file" \
     dfetch --json --requeue rq "$U"
@@ -244,10 +251,10 @@ batchd fault 429 2 1
 DTRACE=1 DCKPT_DB=$T/ckpt.db dfetch --json -v "$U" >out 2>err &
 pid=$!
 until [ "$(asked "batches/$id 429")" -ge 1 ]; do sleep 0.02; done
-ps -eo args= >ps
+ps -eo args= >args
 wait $pid
 is "$? $(asked "batches/$id 429")" "0 2" "429, 429, and then it is fine"
-ok "the key is nowhere" sh -c '! grep -rq NEVERSEEN ps out err "$1" "$2" ckpt.db*' \
+ok "the key is nowhere" sh -c '! grep -rq NEVERSEEN args out err "$1" "$2" ckpt.db*' \
     - "$TMPDIR" "$(staged)"
 batchd fault 500 2 '' content
 status 0 "500 of a file, and then it is fine" dfetch --json "$U"
