@@ -392,8 +392,8 @@ set_error(const struct op *o, const struct net_res *r, struct err *e)
 	case 405:
 	case 501:
 		err_set(e, MSG_USAGE, "%.*s: %s: %d: the server does not do "
-		    "that here: it is no WebDAV collection that can be "
-		    "written to", DAV_WHERE_MAX, o->url, o->q.method,
+		    "that here: want a WebDAV collection that can be listed "
+		    "and written to", DAV_WHERE_MAX, o->url, o->q.method,
 		    r->status);
 		return;
 	case 423:
@@ -980,10 +980,9 @@ dav_has(struct dav *d, const char *key, struct err *e)
 	int		rv;
 
 	rv = ask_list(d, key, "0", &r, &one) == 0 ? 1 : -1;
-	if (rv == -1 && (r.status == 404 || r.status == 410))
+	if (rv == -1 && (r.status == 404 || r.status == 405 ||
+	    r.status == 410 || r.status == 501))
 		rv = 0;
-	else if (rv == -1 && (r.status == 405 || r.status == 501))
-		rv = 2;
 	else if (rv == -1)
 		err_set(e, one.code, "%s", one.text);
 	dav_res_clear(&r);

@@ -142,10 +142,7 @@ int	dav_delete(struct dav *d, const char *key, struct err *e);
  * NULL) is 1 when it was not there and is now, 0 when nobody knows.
  */
 int	dav_mkcol(struct dav *d, const char *key, int *made, struct err *e);
-/*
- * Is there a collection?  1, 0 no, -1.  2: the server cannot say, it does
- * no PROPFIND.
- */
+/* Is there such a collection?  1, 0 none that the server would list, -1. */
 int	dav_has(struct dav *d, const char *key, struct err *e);
 /*
  * Names directly below the collection, in any order, "." and ".." passed

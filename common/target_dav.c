@@ -209,7 +209,7 @@ davt_has(void *impl, const char *key, struct err *e)
 	if (dav_head(t->d, key, &r, &f) == -1) {
 		/* Apache: a collection is not there for HEAD */
 		if (f.code == MSG_NOINPUT)
-			rv = dav_has(t->d, key, e) == 1;
+			rv = dav_has(t->d, key, e);
 		else if (r.status < 300 || r.status >= 400)
 			rv = err_set(e, f.code, "%s", f.text);
 	}
@@ -1023,7 +1023,6 @@ target_dav_open(const char *url, const struct target_opts *o,
     const struct target_ops **ops, void **impl, struct err *e)
 {
 	struct davt	*t = mem_zero(1, sizeof(*t));
-	int		 r;
 
 	t->lockfd = -1;
 	t->url = mem_dup(url);
@@ -1044,15 +1043,6 @@ target_dav_open(const char *url, const struct target_opts *o,
 		goto fail;
 	if (dav_is_direct(t->d))
 		net_go_direct(t->many.n);
-	if (!o->create) {
-		r = dav_has(t->d, "", e);
-		if (r == 0)
-			err_set(e, MSG_NOINPUT, "%s: no such collection",
-			    url);
-		/* 2: what is asked of it next will tell */
-		if (r == 0 || r == -1)
-			goto fail;
-	}
 	*ops = &dav_ops;
 	*impl = t;
 	return 0;

@@ -258,7 +258,6 @@ main(int argc, char **argv)
 	if (a[1] == NULL)
 		return MSG_USAGE;
 	url = a[1];
-	opts.create = strcmp(a[0], "list") != 0;
 	if (target_dav_open(url, &opts, &ops, &impl, &e) == -1)
 		die();
 	if (a[4] != NULL && strcmp(a[0], "stale") == 0)

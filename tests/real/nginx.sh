@@ -1,13 +1,19 @@
 #!/bin/sh
-# nginx.sh DIR: a real nginx on loopback that takes PUT, MKCOL and DELETE
-# and heeds no condition, its files in DIR/root.  DIR/url says where it
-# listens, DIR/pids who it is (for down.sh).  Exits 69 where it is not
-# installed.
+# nginx.sh DIR [ext]: a real nginx on loopback that takes PUT, MKCOL and
+# DELETE and heeds no condition; with ext, and its module, PROPFIND too.
+# Its files are in DIR/root; DIR/url says where it listens, DIR/pids who it
+# is (for down.sh).  Exits 69 where it is not installed.
 # SPDX-License-Identifier: ISC
 set -eu
-dir=${1:?usage: nginx.sh DIR}
+dir=${1:?usage: nginx.sh DIR [ext]}
 PATH=$PATH:/usr/sbin
 command -v nginx >/dev/null || { echo "nginx.sh: no nginx here" >&2; exit 69; }
+load='' list=''
+if [ "${2:-}" = ext ]; then
+	so=/usr/lib/nginx/modules/ngx_http_dav_ext_module.so
+	[ -e $so ] || { echo "nginx.sh: no PROPFIND here" >&2; exit 69; }
+	load="load_module $so;" list="dav_ext_methods PROPFIND OPTIONS;"
+fi
 mkdir -p "$dir/root" "$dir/tmp"
 dir=$(cd "$dir" && pwd)
 port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
@@ -17,6 +23,7 @@ port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
 user=
 [ "$(id -u)" != 0 ] || user="user root;"
 cat >"$dir/conf" <<EOT
+$load
 $user
 daemon off;
 master_process off;
@@ -35,6 +42,7 @@ http {
 		listen 127.0.0.1:$port;
 		root $dir/root;
 		dav_methods PUT DELETE MKCOL COPY MOVE;
+		$list
 	}
 }
 EOT
