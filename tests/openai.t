@@ -163,7 +163,7 @@ like err '^dfetch: --requeue: nowhere: ' "is named"
 rm "srv/files/file-in${id#batch_}"
 status 65 "one failed, without the input file" \
     dfetch --json --requeue rq "$U"
-is "$(cat rq)" '{"custom_id":"r3"}' "is named to be sent again"
+is "$(cat rq)" '{"custom_id":"r4"}' "is named to be sent again"
 fresh
 
 batch ten.jsonl
