@@ -52,6 +52,7 @@ struct object {
 	uint64_t	 size;
 	char		**created;
 	size_t		 n_created, created_cap;
+	int		 complete;	/* all of it lies there */
 	struct remote	*remote;	/* NULL: not connected */
 	struct s3	*s3;
 	struct retry	*retry;
@@ -386,6 +387,7 @@ try_once(struct object *a, int last, int *again, struct err *e)
 		*again = e->code == MSG_TEMPFAIL || e->code == MSG_IOERR;
 		return -1;
 	}
+	a->complete = 1;
 	if (s3_prove(a->s3, a->retry, a->bucket, a->v, a->n, 0, e) == -1) {
 		/* what came to harm there may be put there anew */
 		*again = e->code != MSG_NOPERM && (e->code != MSG_DATAERR ||
@@ -396,8 +398,32 @@ try_once(struct object *a, int last, int *again, struct err *e)
 		*again = e->code == MSG_TEMPFAIL;
 		return -1;
 	}
+	a->complete = all;
 	return all ? 0 : err_set(e, MSG_TEMPFAIL, "%s: something of it is "
 	    "gone again", a->url);
+}
+
+/*
+ * It failed: what was created goes.  But what is complete, and was not
+ * found to be wrong, may be what another counts on by now who put the same
+ * there: it stays, and nothing is claimed.
+ */
+static void
+give_up(struct object *a, const struct err *why, struct err *e)
+{
+	struct err	f = { 0, "" };
+
+	if (a->complete && why->code != MSG_DATAERR) {
+		err_set(e, why->code, "%.400s; it is there, but not proved: "
+		    "run this again", why->text);
+		return;
+	}
+	err_set(e, why->code, "%s", why->text);
+	/* after a signal nothing can be asked: the next run goes on */
+	if (io_signal() == 0 && a->n_created > 0 && (connect_object(a, &f) ==
+	    -1 || take_back(a, &f) == -1))
+		msg_warn("s3://%s/%s: it stays: %s", a->bucket,
+		    a->created[a->n_created - 1], f.text);
 }
 
 static int
@@ -407,6 +433,7 @@ try_thrice(struct object *a, struct err *e)
 	int		tries, again = 1;
 
 	for (tries = 1;; tries++) {
+		a->complete = 0;
 		one.code = 0;
 		if (try_once(a, tries == OBJECT_TRIES, &again, &one) == 0)
 			return 0;
@@ -418,12 +445,8 @@ try_thrice(struct object *a, struct err *e)
 		    &f) == -1)
 			break;
 	}
-	f.code = 0;
-	/* after a signal the next run goes on with what is there */
-	if (io_signal() == 0 && a->s3 != NULL && take_back(a, &f) == -1)
-		msg_warn("s3://%s/%s: it stays: %s", a->bucket,
-		    a->created[a->n_created - 1], f.text);
-	return err_set(e, one.code, "%s", one.text);
+	give_up(a, &one, e);
+	return -1;
 }
 
 /*
@@ -521,15 +544,13 @@ done:
 static int
 upload(struct object *a, struct err *e)
 {
-	struct err	f = { 0, "" };
+	struct err	one = { 0, "" };
 
 	if (try_thrice(a, e) == -1)
 		return -1;
-	if (!a->full || open_copy(a, e) == 0)
+	if (!a->full || open_copy(a, &one) == 0)
 		return 0;
-	if (io_signal() == 0 && a->n_created > 0 &&
-	    (connect_object(a, &f) == -1 || take_back(a, &f) == -1))
-		msg_warn("%s: it stays: %s", a->url, f.text);
+	give_up(a, &one, e);
 	return -1;
 }
 

@@ -64,7 +64,7 @@ struct big {
 	char		*id;
 	int		 resumed, lost, begun;
 	unsigned int	 n, next, under_way;
-	uint64_t	 each;
+	uint64_t	 each, kept;	/* bytes; kept: were there */
 	struct s3_part	*v;		/* etag "": is to be sent */
 	struct hash	*whole;
 };
@@ -722,13 +722,6 @@ create_upload(struct send *s, struct big *b, struct err *e)
 	}
 }
 
-static void
-rewind_big(struct big *b)
-{
-	b->next = 0;
-	hash_reset(b->whole);
-}
-
 static int
 begin_big(struct send *s, size_t i, struct err *e)
 {
@@ -776,8 +769,10 @@ next_part(struct send *s, struct big *b, struct job **out, struct err *e)
 		hash_hex(d, j->sha);
 		hash_free(h);
 		b->under_way++;
-	} else
+	} else {
+		b->kept += p->size;
 		s->sent.kept_bytes += p->size;
+	}
 	/* before the last one goes: is it the file that was meant? */
 	if (++b->next == b->n && check_whole(s, b->i, b->whole, e) == -1) {
 		if (j != NULL)
@@ -867,7 +862,10 @@ big_over(struct send *s, struct big *b, int created)
 static int
 anew(struct send *s, struct big *b, struct err *e)
 {
-	rewind_big(b);
+	b->next = 0;
+	hash_reset(b->whole);
+	s->sent.kept_bytes -= b->kept;
+	b->kept = 0;
 	return create_upload(s, b, e);
 }
 

@@ -78,7 +78,8 @@ int	s3_send(struct s3 *s, struct retry *r, const char *bucket,
 
 /*
  * Every byte of each of v where it lies: by the server's own SHA-256 where
- * it gives one of the whole object, else read back and digested here.
+ * it gives one of the whole object, else read back and digested here,
+ * twice where it differs.
  * 0, or -1: 65 names what differs, 66 what is gone.
  */
 int	s3_prove(struct s3 *s, struct retry *r, const char *bucket,

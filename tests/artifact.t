@@ -3,7 +3,7 @@
 # proved, never put over another, gone on with, and gone when it fails.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-RGWS=45 SWIFTS=11 OFFLINE=3
+RGWS=53 SWIFTS=11 OFFLINE=3
 plan $((RGWS + SWIFTS + OFFLINE))
 down_all() {
 	"$REAL/down.sh" "$T/swift"
@@ -92,6 +92,14 @@ on_rgw() {
 	    dpublish -a $U/mark/ marked
 	is "$(at $U/mark/) $(asked 'PUT .*mark/marked/chroma')" "0 3" \
 	    "three tries, and it is gone"
+	fault 'GET mark/marked/chroma 1- not status 503'
+	status 75 "what cannot be read back" dpublish -a $U/mark/ marked
+	like err 'it is there, but not proved: run this again' "is not claimed"
+	is "$(at $U/mark/)" 2 "but stays: others may count on it"
+	fault
+	status 0 "the rerun" dpublish -a $U/mark/ marked
+	is "$(asked 'PUT .*mark/marked/')" 0 "sends nothing"
+	s3tree rmtree $U/mark/
 	fault 'PUT mark/marked/chroma 1- not status 403'
 	mkdir half
 	cp marked/zz half/
@@ -122,6 +130,41 @@ on_rgw() {
 	is "$(s3do uploads $U/)" "" "no upload is left"
 	export AWS_ENDPOINT_URL=$RGW
 	status 0 "it is whole" s3tree prove $U/large/large/ large
+
+	# two at once
+	i=0
+	: >won
+	while [ $i -lt 10 ]; do
+		i=$((i + 1))
+		dpublish -a $U/two/$i d >/dev/null 2>&1 &
+		p=$!
+		dpublish -a $U/two/$i other >/dev/null 2>&1
+		r=$?
+		wait $p
+		q=$?
+		s3do get $U/two/$i/chroma.sqlite3 got >/dev/null 2>&1
+		if cmp -s got d/chroma.sqlite3; then
+			w=d
+		else
+			w=other
+		fi
+		echo "$q $r $w" >>won
+	done
+	is "$(sort -u won | grep -Evc '^(0 73 d|73 0 other)$')" 0 \
+	    "of two at once, with different bytes, one wins"
+	i=0
+	while [ $i -lt 10 ]; do
+		i=$((i + 1))
+		dpublish -a $U/three/$i d.tar >/dev/null 2>&1 &
+		p=$!
+		dpublish -a $U/three/$i d.tar >/dev/null 2>&1
+		r=$?
+		wait $p
+		echo "$? $r" >>same
+	done
+	is "$(sort -u same)" "0 0" "with the same, both"
+	is "$(at $U/.intact.probe/) $(s3do list $U/ | grep -c probe)" "0 0" \
+	    "no probe is left"
 
 	# under drun
 	status 9 "drun, whose last stage fails" \

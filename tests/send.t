@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 EACH=33
-plan $((2 * EACH + 12 + 17))
+plan $((2 * EACH + 16 + 21))
 down_all() {
 	"$REAL/down.sh" "$T/swift"
 	s3_down
@@ -140,6 +140,17 @@ if s3_rgw; then
 	s3do del s3://bucket/p/f
 	status 0 "create, in parts" s3tree -n send s3://bucket/p/ s200
 	s3do del s3://bucket/p/f
+	# an upload that was begun for another file with the same beginning
+	mkdir s40
+	head -c 40000000 s200/f >s40/f
+	s3do -P 1 -k 1 mput s3://bucket/same/f s200/f 16M >/dev/null 2>&1
+	status 0 "a part that another file has, too" \
+	    s3tree -n send s3://bucket/same/ s40
+	is "$(moved_of)" "1 63222784 sent, 0 0 kept" "is sent again"
+	s3tree send s3://bucket/same/ s40 >out
+	is "$(moved_of)" "0 0 sent, 1 40000000 kept" \
+	    "as the object has its own digest"
+	is "$(s3do uploads s3://bucket/same/)" "" "and no upload is left"
 	head -c 500000000 /dev/urandom >s500/f
 	s3tree send s3://bucket/s10/ s10 >out
 	small=$(mb)
@@ -184,15 +195,25 @@ if s3_rgw; then
 	fault '* f/a 1- not status 403'
 	status 77 "403" s3tree send $U/ mid
 	is "$(asked 'f/a ')" 1 "is asked for once"
-	fault 'GET f/b 1 done cut 5000' 'GET f/marker 1 done flip 9'
+	fault '* f/ 1-3 not status 503 after=1'
+	s3tree rmtree $U/
+	fault 'PUT f/ 2-4 not status 503'
+	status 0 "503 to several" s3tree send $U/ small
+	is "$(moved_of)" "1000 3890 sent, 0 0 kept" "and all arrive"
+	s3tree rmtree $U/
+	fault 'PUT f/ 3- not reset'
+	status 75 "resets without end" s3tree send $U/ small
+	ok "end soon" test "$(asked '^PUT')" -lt 100
+	fault
 	s3tree send $U/ mid >/dev/null
+	fault 'GET f/b 1 done cut 5000' 'GET f/marker 1- done flip 9'
 	status 65 "a byte that flips on the way back" s3tree prove $U/ mid
 	like err 'f/marker: what lies there' "is no proof"
-	fault 'GET f/b 1 done cut 5000'
-	status 0 "one that is cut short is read again" s3tree prove $U/ mid
+	fault 'GET f/b 1 done cut 5000' 'GET f/marker 1 done flip 9'
+	status 0 "what comes otherwise once is read again" s3tree prove $U/ mid
 	unset AWS_ENDPOINT_URL
 else
-	skip $((EACH + 12 + 17)) "$why"
+	skip $((EACH + 16 + 21)) "$why"
 fi
 if "$REAL/swift.sh" "$T/swift" 2>"$T/swift.err"; then
 	suite swift "$(cat "$T/swift/url")"
