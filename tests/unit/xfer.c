@@ -3,13 +3,16 @@
  * process, and refused, from a server that misbehaves on purpose.
  * SPDX-License-Identifier: ISC
  */
+#define _GNU_SOURCE	/* unshare */
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <time.h>
 #include <utime.h>
@@ -878,7 +881,55 @@ cached(void)
 	tap_ok(stat(cache, &st) == 0, "which is left");
 }
 
-/* A child whose files may not grow beyond this: the cache is full. */
+/* May this process mount a small file system where nobody else sees it? */
+static int
+small_cache(uid_t uid)
+{
+	char	b[64];
+	int	fd;
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) == -1)
+		return -1;
+	(void)snprintf(b, sizeof(b), "0 %ld 1", (long)uid);
+	fd = open("/proc/self/uid_map", O_WRONLY);
+	if (fd == -1 || io_write(fd, b, strlen(b)) == -1 || close(fd) == -1)
+		return -1;
+	return mount("none", cache, "tmpfs", 0, "size=6m");
+}
+
+#define NO_MOUNT	99
+
+/* The cache is full: what was there is taken along. */
+static void
+small(void)
+{
+	struct xfer_get	g;
+	struct came	c;
+	pid_t		pid;
+	int		st = -1;
+
+	(void)fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		(void)alarm(60);
+		if (small_cache(getuid()) == -1)
+			_exit(NO_MOUNT);
+		open_all(4, cache);
+		want(&g, &c, "aaa", "x-9000000", "small");
+		(void)one(&g);
+		_exit(c.calls == 1 && c.g.tries == 1 && c.g.moved == 9000000 ?
+		    c.code : 1);
+	}
+	(void)waitpid(pid, &st, 0);
+	if (WIFEXITED(st) && WEXITSTATUS(st) == NO_MOUNT) {
+		tap_ok(1, "a cache that is full # SKIP no mount here");
+		return;
+	}
+	tap_ok(WIFEXITED(st) && WEXITSTATUS(st) == 0 &&
+	    is_file("small", 9000000, 0), "a cache that is full: without it");
+}
+
+/* A child whose files may not grow beyond this: nor may the file. */
 static void
 full(void)
 {
@@ -902,6 +953,48 @@ full(void)
 	(void)waitpid(pid, &st, 0);
 	tap_ok(WIFEXITED(st) && WEXITSTATUS(st) == MSG_IOERR &&
 	    !is_there("full"), "no room: 74");
+}
+
+/* From within done: more is asked for, and something called off. */
+static struct came	later[3];
+
+static void
+on_first(void *arg, const struct xfer_got *g, const struct err *e)
+{
+	struct xfer_get	next;
+	struct came	c;
+	struct err	bad = { 0, "" };
+
+	on_done(arg, g, e);
+	want(&next, &c, "www", "x-20", NULL);
+	next.arg = &later[1];
+	(void)xfer_get(x, &next, &bad);
+	xfer_cancel(x, &later[2]);
+	xfer_cancel(x, arg);
+}
+
+static void
+within(void)
+{
+	struct xfer_get	g;
+	struct came	c;
+	struct err	e = { 0, "" };
+
+	memset(later, 0, sizeof(later));
+	open_all(4, NULL);
+	want(&g, &c, "aaa", "x-20", NULL);
+	g.arg = &later[0];
+	g.done = on_first;
+	(void)xfer_get(x, &g, &e);
+	want(&g, &c, "kkk", "x-300000", "never");
+	web.seen->hits['k' - 'a'] = 0; /* it will stand still */
+	g.arg = &later[2];
+	(void)xfer_get(x, &g, &e);
+	(void)run();
+	tap_ok(later[0].calls == 1 && later[1].calls == 1 &&
+	    later[1].code == 0 && later[2].calls == 0 && !is_there("never"),
+	    "done may ask for more, and call off");
+	close_all();
 }
 
 static void
@@ -987,7 +1080,8 @@ main(void)
 	struct err	e = { 0, "" };
 
 	msg_init("xfer");
-	tap_plan(89);
+	tap_plan(91);
+	(void)alarm(300);
 	(void)unsetenv("http_proxy");
 	(void)unsetenv("all_proxy");
 	if (mkdtemp(dir) == NULL || http_start(&web, answer) == -1)
@@ -1001,6 +1095,8 @@ main(void)
 	permanent();
 	cached();
 	full();
+	small();
+	within();
 	many();
 	http_stop(&web);
 	(void)io_rmtree(AT_FDCWD, dir, &e);
