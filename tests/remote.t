@@ -3,7 +3,7 @@
 # and from web servers, through a proxy that counts and fails requests: the
 # same as from disk, or said why not.
 . "$(dirname "$0")/lib.sh"
-EACH=80
+EACH=93
 plan $((2 * EACH + 34))
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
@@ -241,6 +241,25 @@ out:0" "$name: is one request, and not told"
 	status 0 "$name: the same elsewhere" dfetch --json -b t $B/again/
 	is "$(get skip why)" digest "$name: is skipped by its digest"
 	rm -r again
+	status 0 "$name: a target there that holds nothing" \
+	    dfetch --json -B $B/target $B/f/one.tar
+	is "$(get base none)" true "$name: is no base"
+	if command -v sqlite3 >/dev/null; then
+		rm -f ck.db*
+		status 0 "$name: checkpoints" dfetch -c ck.db --json -b t \
+		    $B/d/delta-01/ $B/d/delta-06/
+		is "$(sqlite3 ck.db "SELECT key || ' ' || state || ' ' ||
+		    (size > 0) FROM unit WHERE scope = 'input' ORDER BY key")" \
+		    "$B/d/delta-01/ completed 1
+$B/d/delta-06/ in_progress 1" "$name: of what is skipped, and fetched"
+		printf '%s\n' $B/d/delta-06/ $B/nope |
+		    dfetch -c ck.db --json - >out 2>err
+		is "$? $(sqlite3 ck.db "SELECT key || ' ' || state FROM unit
+		    WHERE key LIKE '%nope'")" "66 $B/nope failed" \
+		    "$name: and of what is not there"
+	else
+		skip 3 "no sqlite3 shell"
+	fi
 
 	# --- writers at work
 	fresh
@@ -285,6 +304,51 @@ SH
 	came=$(awk '$1 == "end" && $4 == 206 { n = $6 }
 	    END { print (n > 0 && n < 17000000) }' "$T/proxy/log")
 	is "$came" 1 "$name: and only the rest came"
+	rm -rf cache
+	rules 'GET /big * done slow 4000000'
+	for sig in TERM INT; do
+		fresh
+		rm -rf cache
+		# a shell ignores INT in what it puts in the background
+		perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' dfetch --json \
+		    $B/big/ >out 2>err &
+		pid=$!
+		until [ -n "$(find "$TMPDIR" "$T/cache" -size +1000k \
+		    2>/dev/null)" ] || ! kill -0 $pid 2>/dev/null; do :; done
+		worker=$(ps -e -o pid= -o ppid= | awk "\$2 == $pid { print \$1 }")
+		until grep -q iB err || ! kill -USR1 $pid 2>/dev/null; do
+			sleep 0.1
+		done
+		kill -$sig $pid
+		wait $pid 2>/dev/null
+		is "$(kill -l $?) $(left)" "$sig 0" \
+		    "$name: $sig in the middle: it dies of it, and cleans up"
+		is "${worker:+one}$(kill -0 ${worker:-0} 2>/dev/null &&
+		    echo ' alive')" one "$name: its worker is gone"
+	done
+	like err '^dfetch: 0 of 1 inputs, [0-9.]+ [KM]iB came, 1 at once$' \
+	    "$name: SIGUSR1 says how far it is"
+	fresh
+	{ dfetch --json $B/big/ 2>err; echo $? >st; } | head -n 1 >out
+	is "$(cat st err) $(left)" "76 0" "$name: the reader leaves"
+	/usr/bin/python3 - "$B/big/" >out <<'PY'
+import os, pty, subprocess, sys
+a, b = pty.openpty()
+p = subprocess.Popen(['dfetch', '--json', sys.argv[1]], stderr=b,
+                     stdout=subprocess.DEVNULL)
+os.close(b)
+text = b''
+try:
+    while True:
+        text += os.read(a, 4096)
+except OSError:
+    pass
+print(p.wait(), text.replace(b'\x1b[K', b'^K').replace(b'\r', b'\n').decode())
+PY
+	like out '^\^K0 of 1 inputs, [0-9.]+ MiB, [0-9.]+ [KM]iB/s, 1 at once' \
+	    "$name: a terminal is told"
+	is "$(head -1 out | tr -d ' ') $(tail -1 out)" "0 ^K" \
+	    "$name: and cleared"
 	rm -rf cache
 	rules 'GET /big * done stall 1000000'
 	status 75 "$name: no end after --max-time" \
