@@ -58,6 +58,7 @@ struct xfer {
 	int		 issued;	/* times this hop was to be sent */
 	int		 plain;		/* no Expect: it was refused */
 	int		 held;		/* the last byte waits for q.hold */
+	int		 well;		/* the handle's last hop ended well */
 	void		(*done)(void *, const struct net_res *,
 			    const struct err *);
 	void		*arg;
@@ -467,7 +468,9 @@ xfer_free(struct xfer *x)
 	if (x->easy != NULL) {
 		(void)curl_multi_remove_handle(n->multi, x->easy);
 		curl_easy_reset(x->easy);
-		if (n->n_idle < NET_IDLE)
+		/* one that failed before it was connected keeps buffers, and
+		   would not let us set their size again */
+		if (x->well && n->n_idle < NET_IDLE)
 			n->idle[n->n_idle++] = x->easy;
 		else
 			curl_easy_cleanup(x->easy);
@@ -945,6 +948,7 @@ finish(struct xfer *x, CURLcode rc)
 	if (good && x->follow && redirect(x) == 0)
 		return;
 	good = good && x->e.code == 0;
+	x->well = good;
 	x->r.status = good ? x->status : 0;
 	unlink_xfer(x);
 	/* off the multi first: done may start the next one */

@@ -14,6 +14,9 @@
 #include "net.h"
 #include "tap.h"
 
+#define TEN	"aaaaaaaaaa"
+#define NO_HOST	"http://" TEN TEN TEN TEN TEN TEN TEN "/a"
+
 #define BIG ((size_t)4 << 20)
 
 static struct http	one, two;
@@ -278,6 +281,10 @@ broken(void)
 	    "what is not HTTP is 75, and was sent");
 	tap_ok(fails("GET", "http://127.0.0.1:1/a", MSG_TEMPFAIL) &&
 	    !res.sent, "nobody there: not sent");
+	/* a label of more than 63 bytes is looked up nowhere */
+	tap_ok(fails("GET", NO_HOST, MSG_TEMPFAIL) && fails("GET", NO_HOST,
+	    MSG_TEMPFAIL) && get("/a") == 0,
+	    "a name without an address: 75, again, and the next is well");
 	tap_ok(fails("GET", "ftp://127.0.0.1/a", MSG_USAGE), "ftp: 64");
 	tap_ok(fails("GET", "nonsense://", MSG_USAGE), "no URL: 64");
 	/* on a new connection */
@@ -545,7 +552,7 @@ signals(void)
 int
 main(void)
 {
-	tap_plan(70);
+	tap_plan(71);
 	msg_init("net");
 	(void)unsetenv("http_proxy");
 	(void)unsetenv("all_proxy");
