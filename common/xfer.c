@@ -413,7 +413,7 @@ may_go_on(const struct err *e)
 	    e->code == MSG_IOERR;
 }
 
-/* It came (e NULL; d: its digest), or did not. */
+/* It came (d: its digest, e NULL), or did not (e, d NULL). */
 static void
 end(struct job *j, const unsigned char *d, const struct err *e)
 {
@@ -428,7 +428,7 @@ end(struct job *j, const unsigned char *d, const struct err *e)
 		got.etag = w->tag;
 		got.modified = w->modified;
 	}
-	if (e == NULL) {
+	if (d != NULL && w != NULL) {
 		got.size = part_at(w->part);
 		got.resumed = part_old(w->part);
 		memcpy(got.sha256, d, HASH_LEN);
@@ -822,6 +822,7 @@ struct answer {
 	double		 first;		/* s to the first byte */
 	int		 status;
 	const struct err *e;		/* NULL: a whole 2xx */
+	struct err	 own;		/* what e may point to */
 };
 
 /* It waits for its time; without bytes it need not hold a file. */
@@ -937,15 +938,15 @@ whole(struct job *j, struct answer *a)
 {
 	struct work	*w = j->w;
 	unsigned char	 d[HASH_LEN];
-	struct err	 e = { 0, "" };
 
 	if (promised(j) != UINT64_MAX && part_at(w->part) < promised(j)) {
-		err_set(&e, MSG_TEMPFAIL, "%s: the answer was cut short: "
+		a->own.code = 0;
+		err_set(&a->own, MSG_TEMPFAIL, "%s: the answer was cut short: "
 		    "want %llu bytes, got %llu", j->g.name,
 		    (unsigned long long)promised(j),
 		    (unsigned long long)part_at(w->part));
 		a->what = RETRY_FAILED;
-		a->e = &e;
+		a->e = &a->own;
 		fail(j, a);
 		return;
 	}
@@ -990,7 +991,6 @@ ended(struct job *j, struct answer *a)
 {
 	struct work	*w = j->w;
 	struct aimd	*m = &j->x->aimd;
-	struct err	 e;
 
 	j->asking = 0;
 	free_match(w);
@@ -1008,8 +1008,8 @@ ended(struct job *j, struct answer *a)
 		return;
 	case V_FAILED:
 		a->what = RETRY_FAILED;
-		e = w->e;
-		a->e = &e;
+		a->own = w->e;
+		a->e = &a->own;
 		break;
 	case V_NONE:
 	case V_JUNK:
@@ -1025,15 +1025,18 @@ static void
 on_s3(void *arg, const struct s3_res *r, const struct err *e)
 {
 	struct job	*j = arg;
-	struct err	 bad;
-	struct answer	 a = { s3_judge(r, e), r->retry_after, r->first,
-			    r->status, e };
+	struct answer	 a;
 
+	memset(&a, 0, sizeof(a));
+	a.what = s3_judge(r, e);
+	a.after = r->retry_after;
+	a.first = r->first;
+	a.status = r->status;
 	if (e != NULL) {
-		bad = *e;
-		if (bad.code == MSG_CANTCREAT)
-			bad.code = MSG_DATAERR; /* 409 of a GET */
-		a.e = &bad;
+		a.own = *e;
+		if (a.own.code == MSG_CANTCREAT)
+			a.own.code = MSG_DATAERR; /* 409 of a GET */
+		a.e = &a.own;
 	}
 	ended(j, &a);
 }
@@ -1043,10 +1046,10 @@ on_net(void *arg, const struct net_res *r, const struct err *e)
 {
 	struct job	*j = arg;
 	struct net_res	 n = *r;
-	struct err	 bad = { 0, "" };
 	struct answer	 a;
 	int		 code;
 
+	memset(&a, 0, sizeof(a));
 	if (j->w->verdict == V_JUNK) {
 		n.status = j->w->status;
 		e = NULL;
@@ -1055,18 +1058,17 @@ on_net(void *arg, const struct net_res *r, const struct err *e)
 	a.after = n.retry_after;
 	a.first = n.first;
 	a.status = n.status;
-	a.e = NULL;
 	if (e != NULL) {
-		err_set(&bad, e->code, "%s: %s", j->g.name, e->text);
-		a.e = &bad;
+		err_set(&a.own, e->code, "%s: %s", j->g.name, e->text);
+		a.e = &a.own;
 	} else if (n.status >= 300) {
 		code = net_status(&n);
-		err_set(&bad, code == MSG_OK || code == MSG_CANTCREAT ||
+		err_set(&a.own, code == MSG_OK || code == MSG_CANTCREAT ||
 		    code == MSG_IOERR ? MSG_DATAERR : code, "%s: status %d",
 		    j->g.name, n.status);
 		if (n.status < 400)
 			a.what = RETRY_FINAL;
-		a.e = &bad;
+		a.e = &a.own;
 	}
 	ended(j, &a);
 }

@@ -562,7 +562,8 @@ static void
 faults(void)
 {
 	struct xfer_get	g;
-	struct came	c;
+	struct came	c, d;
+	struct err	e = { 0, "" };
 	char		url[128];
 	double		t;
 
@@ -572,6 +573,17 @@ faults(void)
 	(void)one(&g);
 	ended(&c, 0, "503, twice");
 	tap_ok(io_now() - t >= 2 && c.g.tries == 3, "Retry-After is heeded");
+	/* one that is told to wait speaks for the others */
+	close_all();
+	open_all(1, NULL);
+	web.seen->hits['b' - 'a'] = 1;
+	t = io_now();
+	want(&g, &c, "bbb", "x-1000", NULL);
+	(void)xfer_get(x, &g, &e);
+	want(&g, &d, "bbb", "x-1001", NULL);
+	(void)one(&g);
+	tap_ok(c.code == 0 && d.code == 0 && d.g.tries == 1 && hits('b') == 4
+	    && io_now() - t >= 1, "nor is the server asked for others");
 	want(&g, &c, "ccc", "x-900000", "f2");
 	(void)one(&g);
 	ended(&c, 0, "reset in the middle, twice");
@@ -1080,7 +1092,7 @@ main(void)
 	struct err	e = { 0, "" };
 
 	msg_init("xfer");
-	tap_plan(91);
+	tap_plan(92);
 	(void)alarm(300);
 	(void)unsetenv("http_proxy");
 	(void)unsetenv("all_proxy");
