@@ -50,8 +50,9 @@ struct fetch_file {
 /* What was learned of an input elsewhere before it is fetched. */
 struct fetch_seen {
 	struct fetch_info	 info;
-	char			*from;	/* where it is asked for; NULL: its URL */
-	struct fetch_file	*v;	/* of a prefix, by name; NULL: not kept */
+	char			*from;	/* is asked for; NULL: its URL */
+	struct fetch_file	*v;	/* of a prefix, by name; NULL: they
+					   were not kept */
 	size_t			 n;
 };
 void	fetch_seen_free(struct fetch_seen *s);	/* NULL is fine */

@@ -36,7 +36,7 @@ struct move {
 	const struct plan_line	*line;
 	struct fetch_answer	 a;
 	const struct fetch_seen	*seen;
-	struct fetch_seen	 own;	/* listed here, for want of a kept one */
+	struct fetch_seen	 own;	/* listed here: none was kept */
 	size_t			 n, asked, got;	/* objects */
 	int			 open, over;
 	int			 dirfd;
@@ -212,6 +212,9 @@ ask(struct move *v, struct err *e)
 	g.max = v->m->w->max_size;
 	g.dirfd = v->dirfd;
 	g.done = piece_done;
+	/* a byte that was wrong on the way is right the next time */
+	if (v->tree == NULL && v->line->sha256[0] != '\0')
+		g.sha256 = v->line->sha256;
 	buf_init(&name, 2 * PLAN_LINE_MAX);
 	buf_str(&name, v->line->url);
 	slash = strrchr(v->line->url, '/');

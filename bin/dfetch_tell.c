@@ -187,8 +187,8 @@ fetch_ckpt_give_back(struct fetch *x)
 {
 	struct err	e = { 0, "" };
 
-	if (!fetch_good(x) && ckpt_release(x->ckpt, fetch_run_id(x), x->f.status, NULL,
-	    &e) == -1)
+	if (!fetch_good(x) && ckpt_release(x->ckpt, fetch_run_id(x),
+	    x->f.status, NULL, &e) == -1)
 		fetch_fail(x, &e);
 	fetch_ckpt_close(x);
 }

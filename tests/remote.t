@@ -4,7 +4,7 @@
 # same as from disk, or said why not.
 . "$(dirname "$0")/lib.sh"
 EACH=93
-plan $((2 * EACH + 34))
+plan $((2 * EACH + 4 + 34))
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
 S=$DATA/samples
@@ -261,6 +261,20 @@ $B/d/delta-06/ in_progress 1" "$name: of what is skipped, and fetched"
 		skip 3 "no sqlite3 shell"
 	fi
 
+	# --- all of it, there and back
+	if [ "$name" = rgw ]; then
+		all="dfetch -B $B/lines $B/d/ | dcheck | dmerge |
+		    dpublish $B/lines"
+		status 0 "$name: from deltas to a snapshot" drun "$all"
+		status 0 "$name: again" drun "$all"
+		dfetch --json -b $B/lines $B/d/ >out
+		is "$(get base generation) $(get skip why | sort |
+		    uniq -c | tr -s ' ')" "1  10 unchanged" \
+		    "$name: nothing to do"
+		is "$(get base content_digest)" "$(dfetch -f diskplan |
+		    merged)" "$name: it holds what those on disk hold"
+	fi
+
 	# --- writers at work
 	fresh
 	cat >hook <<SH
@@ -361,6 +375,7 @@ PY
 }
 
 suite rgw
+[ -e rgw/url ] || skip 4 "no rgw here"
 suite swift
 
 # --- web servers
