@@ -85,6 +85,7 @@ struct send {
 	size_t		*maybe;		/* files that may be there of us */
 	size_t		 n_maybe, maybe_cap;
 	struct big	*bigs;
+	int		 litter;	/* uploads that nobody knows the id of */
 	char		 put[2 * SEND_PUT_LEN + 1];
 	char		 put_line[SEND_LINE], run_line[SEND_LINE];
 };
@@ -708,12 +709,13 @@ create_upload(struct send *s, struct big *b, struct err *e)
 	b->resumed = 0;
 	forget_parts(b);
 	for (;;) {
-		/* one that was created all the same is litter, no more */
 		one.code = 0;
 		b->id = s3_mp_create(s->s, s->bucket, s->v[b->i].key, meta,
 		    &one);
 		if (b->id != NULL)
 			return 0;
+		/* it may have been created all the same */
+		s->litter |= one.code == MSG_TEMPFAIL;
 		if (one.code != MSG_TEMPFAIL || ++tries == SEND_LOOKS ||
 		    io_signal() != 0)
 			return err_set(e, one.code, "%s", one.text);
@@ -862,6 +864,10 @@ big_over(struct send *s, struct big *b, int created)
 static int
 anew(struct send *s, struct big *b, struct err *e)
 {
+	/* it is of no use any more, but may be another's who began it */
+	if ((!b->resumed || condition(s) == 0) && s3_mp_abort(s->s,
+	    s->bucket, s->v[b->i].key, b->id, e) == -1)
+		return -1;
 	b->next = 0;
 	hash_reset(b->whole);
 	s->sent.kept_bytes -= b->kept;
@@ -927,7 +933,7 @@ after_doubt(struct send *s, struct big *b, struct s3_res *r, int refused,
 		return taken(s, b->i, e);
 	open = is_open(s, b, e);
 	if (open == 1)
-		return refused ? anew(s, b, e) : 1;
+		return refused || b->lost ? anew(s, b, e) : 1;
 	return open == -1 ? -1 : anew(s, b, e);
 }
 
@@ -1137,6 +1143,16 @@ sweep(struct send *s, struct err *e)
 	return 0;
 }
 
+/* All is there: no upload of it is wanted any more. */
+static int
+abort_any(void *arg, const struct s3_upload *u, struct err *e)
+{
+	struct send	*s = arg;
+
+	return find(s, u->key) == s->n ? 0 : s3_mp_abort(s->s, s->bucket,
+	    u->key, u->id, e);
+}
+
 static int
 see(struct send *s, const char *prefix, struct err *e)
 {
@@ -1203,9 +1219,12 @@ send_all(struct send *s, const char *prefix, struct err *e)
 	    META_RUN ": %s", s->o->run) >= SEND_LINE)
 		return err_set(e, MSG_SOFTWARE, "%s: too long for the name "
 		    "of a run", s->o->run);
-	if (run(s, 0, s->n - 1, more_files, e) == -1)
+	if (run(s, 0, s->n - 1, more_files, e) == -1 ||
+	    run(s, s->n - 1, s->n, more_files, e) == -1)
 		return -1;
-	return run(s, s->n - 1, s->n, more_files, e);
+	/* with create, one that is not ours may be another's */
+	return s->litter && (!s->o->create || s->o->locked) ?
+	    s3_mp_list(s->s, s->bucket, prefix, abort_any, s, e) : 0;
 }
 
 int

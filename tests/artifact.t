@@ -3,7 +3,7 @@
 # proved, never put over another, gone on with, and gone when it fails.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-RGWS=53 SWIFTS=11 OFFLINE=3
+RGWS=56 SWIFTS=11 OFFLINE=3
 plan $((RGWS + SWIFTS + OFFLINE))
 down_all() {
 	"$REAL/down.sh" "$T/swift"
@@ -99,6 +99,22 @@ on_rgw() {
 	fault
 	status 0 "the rerun" dpublish -a $U/mark/ marked
 	is "$(asked 'PUT .*mark/marked/')" 0 "sends nothing"
+	s3tree rmtree $U/mark/
+	fault 'PUT mark/marked/chroma 1- not hang'
+	dpublish -a $U/mark/ marked >/dev/null 2>&1 &
+	p=$!
+	i=0
+	until grep -q 'PUT .*chroma' "$FP/log" || [ $i -ge 600 ]; do
+		i=$((i + 1))
+		sleep 0.05
+	done
+	kill -TERM $p
+	wait $p
+	is "$?" 143 "TERM in the middle"
+	is "$(s3do list $U/mark/ | sed 's/.* //')" mark/marked/zz \
+	    "what makes it a store is not there"
+	fault
+	status 0 "and the rerun goes on" dpublish -a $U/mark/ marked
 	s3tree rmtree $U/mark/
 	fault 'PUT mark/marked/chroma 1- not status 403'
 	mkdir half

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 EACH=33
-plan $((2 * EACH + 16 + 21))
+plan $((2 * EACH + 16 + 27))
 down_all() {
 	"$REAL/down.sh" "$T/swift"
 	s3_down
@@ -188,6 +188,19 @@ if s3_rgw; then
 	is "$(asked '^POST .*uploadId')" 1 "it is not completed twice"
 	status 0 "it is whole" s3tree prove $U/ s200
 	s3tree rmtree $U/
+	s3tree rmtree $U/
+	fault 'POST uploads 1 done reset' 'PUT partNumber=4 1 not error NoSuchUpload'
+	status 0 "an upload that nobody knows the id of" s3tree send $U/ s200
+	is "$(s3do uploads s3://bucket/)" "" "is taken away"
+	s3tree rmtree $U/
+	fault 'PUT partNumber=4 1 not status 404 NoSuchUpload' \
+	    'POST uploadId 1 not status 400 InvalidPart'
+	status 0 "an upload that is lost, and one that is not taken" \
+	    s3tree send $U/ s200
+	status 0 "are begun anew" s3tree prove $U/ s200
+	is "$(s3do uploads s3://bucket/)" "" "and leave nothing"
+	is "$(asked '^POST .*uploads')" 3 "once each"
+	s3tree rmtree $U/
 	fault 'POST uploadId 1 not status 500'
 	status 0 "a complete that was not done" s3tree -n send $U/ s200
 	is "$(asked '^POST .*uploadId')" 2 "is done again"
@@ -213,7 +226,7 @@ if s3_rgw; then
 	status 0 "what comes otherwise once is read again" s3tree prove $U/ mid
 	unset AWS_ENDPOINT_URL
 else
-	skip $((EACH + 16 + 21)) "$why"
+	skip $((EACH + 16 + 27)) "$why"
 fi
 if "$REAL/swift.sh" "$T/swift" 2>"$T/swift.err"; then
 	suite swift "$(cat "$T/swift/url")"
