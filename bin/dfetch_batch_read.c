@@ -260,7 +260,8 @@ place(int from, const char *file, const char *path, struct err *e)
 	if (fd == -1)
 		err_sys(e, errno, "--requeue: %s", dir);
 	else if (strlen(name) == 0 || strlen(name) >= FETCH_NAME_MAX)
-		err_set(e, MSG_USAGE, "--requeue: %s: want the name of a file", path);
+		err_set(e, MSG_USAGE, "--requeue: %s: want the name of a "
+		    "file", path);
 	else if (io_random_hex(hex, 4, e) == 0) {
 		(void)snprintf(tmp, sizeof(tmp), ".%s.%s", name, hex);
 		if (copy(from, file, fd, tmp, path, e) == 0) {
