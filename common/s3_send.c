@@ -85,7 +85,7 @@ struct send {
 	size_t		*maybe;		/* files that may be there of us */
 	size_t		 n_maybe, maybe_cap;
 	struct big	*bigs;
-	int		 litter;	/* uploads that nobody knows the id of */
+	int		 litter;	/* uploads of unknown ids */
 	char		 put[2 * SEND_PUT_LEN + 1];
 	char		 put_line[SEND_LINE], run_line[SEND_LINE];
 };
