@@ -10,6 +10,8 @@
  */
 #include "dfetch.h"
 
+#include <sys/resource.h>
+
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -25,6 +27,8 @@
 #include "banned.h"
 
 #define REMOTE_AHEAD	4	/* objects queued for each transfer */
+#define REMOTE_FDS	(3 + REMOTE_AHEAD) /* descriptors for each */
+#define REMOTE_FDS_ELSE	24	/* and for all else */
 #define REMOTE_TICK_MS	20	/* while there is room for more */
 #define REMOTE_WAIT_MS	200	/* while there is none */
 
@@ -54,6 +58,7 @@ struct piece {
 struct mover {
 	const struct fetch_work	*w;
 	int			 fd;	/* jobs in, answers out */
+	unsigned int		 parallel; /* transfers at once */
 	struct fetch_list	 l;	/* what is listed here */
 	struct xfer		*x;
 	struct err		 why;	/* there is no x */
@@ -280,7 +285,7 @@ static void
 feed(struct mover *m)
 {
 	struct move	*v;
-	size_t		 room = (size_t)m->w->parallel * REMOTE_AHEAD;
+	size_t		 room = (size_t)m->parallel * REMOTE_AHEAD;
 
 	for (v = m->first; v != NULL && m->queued < room; v = v->next) {
 		if (v->over || m->failed || (v->open && v->asked == v->n))
@@ -433,6 +438,34 @@ take_jobs(struct mover *m)
 	}
 }
 
+/*
+ * As many descriptors as this process may have, and no more transfers than
+ * they are enough for: a connection that cannot be made for want of one
+ * looks like a server that is gone.
+ */
+static void
+descriptors(struct mover *m)
+{
+	struct rlimit	rl;
+	rlim_t		n;
+
+	m->parallel = m->w->parallel;
+	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
+		return;
+	if (rl.rlim_cur != rl.rlim_max) {
+		rl.rlim_cur = rl.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &rl) == -1 &&
+		    getrlimit(RLIMIT_NOFILE, &rl) == -1)
+			return;
+	}
+	if (rl.rlim_cur == RLIM_INFINITY)
+		return;
+	n = rl.rlim_cur > REMOTE_FDS_ELSE ? (rl.rlim_cur -
+	    REMOTE_FDS_ELSE) / REMOTE_FDS : 0;
+	if (n < m->parallel)
+		m->parallel = n != 0 ? (unsigned int)n : 1;
+}
+
 static void
 connect_all(struct mover *m)
 {
@@ -446,7 +479,7 @@ connect_all(struct mover *m)
 	if (s3 == NULL)
 		return;
 	memset(&o, 0, sizeof(o));
-	o.parallel = m->w->parallel;
+	o.parallel = m->parallel;
 	o.cache = m->w->cache;
 	m->x = xfer_new(n, s3, r, &o);
 }
@@ -462,13 +495,14 @@ fetch_remote_work(const struct fetch_work *w, int fd)
 	m.fd = fd;
 	m.last = &m.first;
 	m.l.remote = remote_new(w->ckpt);
+	descriptors(&m);
 	connect_all(&m);
 	for (;;) {
 		take_jobs(&m);
 		feed(&m);
 		memset(&e, 0, sizeof(e));
 		if (m.queued != 0 && xfer_wait(m.x, m.queued <
-		    (size_t)w->parallel * REMOTE_AHEAD ? REMOTE_TICK_MS :
+		    (size_t)m.parallel * REMOTE_AHEAD ? REMOTE_TICK_MS :
 		    REMOTE_WAIT_MS, &e) == -1 && m.first != NULL &&
 		    m.first->a.e.code == 0) {
 			m.first->a.e = e;

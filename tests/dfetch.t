@@ -2,7 +2,7 @@
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 177
+plan 182
 
 S=$DATA/samples
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
@@ -447,6 +447,12 @@ status 64 "no input" dfetch
 status 64 "-b and -B" dfetch -b t -B t a
 status 64 "--sha256 without -l" dfetch --sha256 a
 status 64 "-P 0" dfetch -P 0 a
+status 64 "--max-size without a number" dfetch --max-size=x a
+status 64 "--max-time without one" dfetch --max-time= a
+status 64 "--max-failed, more than all" dfetch --max-failed=101% a
+status 64 "two batches, and one file for what is left of them" \
+    dfetch --requeue=again openai-batch:b1 openai-batch:b2
+like "$T/err" "again: more than one batch: want a directory" "says so"
 
 # --- what another dfetch wrote is never silently left unread
 cp -R a a2

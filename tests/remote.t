@@ -3,7 +3,7 @@
 # and from web servers, through a proxy that counts and fails requests: the
 # same as from disk, or said why not.
 . "$(dirname "$0")/lib.sh"
-EACH=93
+EACH=96
 plan $((2 * EACH + 4 + 34))
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
@@ -107,6 +107,8 @@ suite() {
 		dfetch -P $i --json $B/d/ | norm >p$i
 	done
 	ok "$name: -P 1 and -P 32: the same records" cmp p1 p32
+	(ulimit -n 32; dfetch -P 32 --json $B/d/ | norm >p)
+	ok "$name: and with 32 descriptors" cmp p p32
 	sort -R plan | cut -f1 >shuffled
 	rules ''
 	status 0 "$name: lines of a plan, in any order" \
@@ -232,6 +234,11 @@ out:0" "$name: is one request, and not told"
 	    wc -l | tr -d ' ')" " 5 unchanged 5" "$name: those are skipped"
 	is "$(asked GET '/d/delta-0[1-5]')" 0 "$name: and not read"
 	put $B/d/delta-02/more.txt batch.jsonl
+	like t/timestamped/*/manifest.json '"etag":"tree-[0-9a-f]{64}"' \
+	    "$name: by the ETags that its manifest has"
+	up disk/delta-01 $B/d/delta-01/
+	is "$(dfetch --json -b t $B/d/delta-01/ | get skip why -)" unchanged \
+	    "$name: written again, the same is unchanged"
 	status 0 "$name: one that has changed" dfetch --json -b t $B/d/
 	is "$(get delta url | head -1)" "$B/d/delta-02/" "$name: is fetched"
 	del $B/d/delta-02/more.txt
@@ -271,8 +278,8 @@ $B/d/delta-06/ in_progress 1" "$name: of what is skipped, and fetched"
 		is "$(get base generation) $(get skip why | sort |
 		    uniq -c | tr -s ' ')" "1  10 unchanged" \
 		    "$name: nothing to do"
-		is "$(get base content_digest)" "$(dfetch -f diskplan |
-		    merged)" "$name: it holds what those on disk hold"
+		dfetch -l $B/d/ | sed "s|$B/d/|$T/disk/|; s|/	|	|" >p
+		is "$(get base content_digest)" "$(dfetch -f p | merged)" "$name: it holds what those on disk hold"
 	fi
 
 	# --- writers at work

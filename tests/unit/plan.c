@@ -37,16 +37,19 @@ main(void)
 	    "0123456789abcdef0123456789abcdef";
 	static const char *const unsafe[] = { "", "/a", "..", "a/..", "a//b",
 		"./a", "a/", "a\\b", "a\nb", "\xff" };
+	static const char *const queries[] = { "X-Amz-Signature=1",
+		"a=1&x-amz-signature=2", "sig=x", "a;token=1", "SIGNATURE",
+		"Expires=1&Signature=2", "X-Goog-Signature=1&b" };
 	struct plan		 p;
 	struct plan_line	*l;
 	struct err		 e = { 0, "" };
-	char			 b[256], *s;
+	char			 b[256], *s, *ask;
 	const char		*why;
 	uint64_t		 u;
 	int64_t			 v;
 	size_t			 i, wrong = 0;
 
-	tap_plan(33);
+	tap_plan(37);
 	plan_init(&p);
 	tap_ok(line(&p, "") == 0 && line(&p, "# x") == 0 && p.n == 0,
 	    "nothing and comments");
@@ -110,6 +113,26 @@ main(void)
 	    !path_utf8("\xf4\x90\x80\x80", 4) && !path_utf8("\xc0\x80", 2) &&
 	    !path_utf8("\xed\xa0\x80", 3) && !path_utf8("\xe2\x82", 2),
 	    "UTF-8");
+	for (wrong = i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
+		(void)snprintf(b, sizeof(b), "https://h/f?%s", queries[i]);
+		s = plan_url(b, &ask, &e);
+		wrong += strcmp(s, "https://h/f") != 0 || ask == NULL ||
+		    strcmp(ask, b) != 0;
+		free(s);
+		free(ask);
+	}
+	tap_ok(wrong == 0, "what is signed has no query in its name");
+	s = plan_url("https://h/f?v=2&sigma=1&x=token", &ask, &e);
+	tap_is(s, "https://h/f?v=2&sigma=1&x=token", "others have");
+	tap_ok(ask == NULL, "and are asked for so");
+	free(s);
+	plan_init(&p);
+	tap_ok(line(&p, "http://h/f?token=1\tsize=3") == 0 &&
+	    line(&p, "http://h/f?token=2\tsize=3") == 0 && p.n == 1 &&
+	    strcmp(p.v[0].url, "http://h/f") == 0 &&
+	    strcmp(p.v[0].ask, "http://h/f?token=1") == 0,
+	    "signed twice, it is one input");
+	plan_clear(&p);
 	tap_ok(path_is_local("a:b") && path_is_local("./x://y") &&
 	    !path_is_local("s3://b") && !path_is_local("openai-batch:1"),
 	    "local or not");
