@@ -35,6 +35,7 @@
 #define SEEN_MAX	4	/* keys whose last state is remembered */
 #define STRONG_S	3.0	/* s that a weak ETag is waited for */
 #define STRONG_TICK	0.2	/* s between two looks at it */
+#define CLAIM_TRIES	5	/* of a claim of which nobody knows */
 #define REPLACES	4	/* of one object, in the probe */
 #define RACERS		8	/* creates of one name at once, in the probe */
 #define NAMES		8	/* that they race for */
@@ -232,7 +233,9 @@ davt_age(void *impl, const char *key, int64_t *age, struct err *e)
 		rv = err_set(e, MSG_DATAERR, "%s/%s: the server says no Date "
 		    "or no Last-Modified", t->url, key);
 	else
-		*age = (r.date - r.modified) / 1000000000;
+		/* one of the two clocks may be a tick behind */
+		*age = r.date > r.modified ?
+		    (r.date - r.modified) / 1000000000 : 0;
 	dav_res_clear(&r);
 	return rv;
 }
@@ -626,16 +629,25 @@ davt_claim(void *impl, const char *key, const void *p, size_t n, int *held,
     struct err *e)
 {
 	char		 owner[TARGET_KEY_MAX];
-	struct err	 f = { 0, "" };
-	int		 unsure = 0, r;
+	struct err	 f;
+	unsigned int	 tries;
+	int		 unsure, r;
 
 	*held = -1;
 	(void)snprintf(owner, sizeof(owner), "%s/" TARGET_OWNER, key);
-	r = davt_create(impl, key, owner, p, n, &unsure, &f);
-	/* no other claim has these bytes: who, where, when */
-	if (r != 0 && (r == 1 || unsure) &&
-	    holds(impl, owner, p, n, &f) == 1)
-		r = 0;
+	for (tries = 1;; tries++) {
+		memset(&f, 0, sizeof(f));
+		unsure = 0;
+		r = davt_create(impl, key, owner, p, n, &unsure, &f);
+		/* no other claim has these bytes: who, where, when */
+		if (r != 0 && (r == 1 || unsure) &&
+		    holds(impl, owner, p, n, &f) == 1)
+			r = 0;
+		if (r != -1 || !unsure || tries == CLAIM_TRIES)
+			break;
+		if (retry_sleep(retry_delay(tries, -1, 0.5), e) == -1)
+			return -1;
+	}
 	if (r == -1)
 		err_set(e, f.code, "%s", f.text);
 	return r;
