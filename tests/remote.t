@@ -25,7 +25,7 @@ trap down EXIT
 # a fresh place for stagings
 fresh() { rm -rf "$TMPDIR"; mkdir "$TMPDIR"; }
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
-staged() { sed -n 's/.*"stage":"\([^"]*\)".*/\1/p' "${1:-$T/out}"; }
+staged() { sed -n 's/.*"stage":"\([^"]*\)".*/\1/p' "$T/out"; }
 # the values of KEY in the records of type TYPE, one a line
 get() {
 	grep "\"t\":\"$1\"" "${3:-$T/out}" |
@@ -288,13 +288,13 @@ $B/d/delta-06/ in_progress 1" "$name: of what is skipped, and fetched"
 #!/bin/sh
 cd "$T" && AWS_ENDPOINT_URL=$direct && export AWS_ENDPOINT_URL
 PATH=$PATH
-\$(cat what)
+\$(cat todo)
 SH
 	chmod +x hook
 	for i in "s3do put $B/d/delta-04/late.bin batch.jsonl" \
 	    "s3do del $B/d/delta-04/chroma.sqlite3" \
 	    "s3do put $B/d/delta-04/chroma.sqlite3 one.tar"; do
-		echo "$i" >what
+		echo "$i" >todo
 		rules "GET /d/delta-04/chroma 1 not pass first=$T/hook"
 		status 75 "$name: ${i%% s3:*} while it is read" \
 		    dfetch --json $B/d/
