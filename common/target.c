@@ -495,6 +495,7 @@ int
 target_newest_generation(struct target *t, uint64_t *g, struct err *e)
 {
 	struct newest	w = { 0, NULL };
+	char		key[64];
 	int		r;
 
 	*g = 0;
@@ -503,6 +504,15 @@ target_newest_generation(struct target *t, uint64_t *g, struct err *e)
 		r = err_set(e, MSG_DATAERR, "%s/%s/%s: no commit has such a "
 		    "name: move it away", t->url, TARGET_COMMITS, w.bad);
 		free(w.bad);
+	}
+	/* the lists of some stores lag behind their objects (Swift's do) */
+	while (r == 0 && target_is_remote(t)) {
+		target_commit_key(key, w.g + 1);
+		r = t->ops->has(t->impl, key, e);
+		if (r != 1)
+			break;
+		w.g++;
+		r = 0;
 	}
 	if (r == 0)
 		*g = w.g;
