@@ -37,7 +37,7 @@
 static const char help[] =
 "examples:\n"
 "  drun 'dfetch -b /srv/rag deltas/ | dcheck | dmerge | dpublish /srv/rag'\n"
-"  drun 'dfetch -b s3://b/rag s3://b/in/ | dcheck | dmerge | dpublish s3://b/rag'\n"
+"  drun 'dfetch -b s3://b/t s3://b/in/ | dcheck | dmerge | dpublish s3://b/t'\n"
 "  dpublish rollback /srv/rag\n"
 "\n"
 USAGE
@@ -59,8 +59,8 @@ USAGE
 "      --lock FILE        what keeps publishers apart where the store cannot:\n"
 "                         all of them must name the same local file\n"
 "      --stage DIR        the run's staging directory (DSTAGE)\n"
-"      --verify HOW       of what lies on another machine: bytes (the default),\n"
-"                         or full: bring it back and open it\n"
+"      --verify HOW       of what lies elsewhere: bytes (the default), or\n"
+"                         full: bring it back and open it, too\n"
 "  -h, --help             this\n"
 "  -V, --version          the version\n";
 

@@ -567,8 +567,8 @@ target_pointer(struct target *t, char out[TARGET_VERSION_MAX],
 }
 
 int
-target_version_key(struct target *t, char out[TARGET_KEY_MAX], const char *version,
-    const char *name, struct err *e)
+target_version_key(struct target *t, char out[TARGET_KEY_MAX],
+    const char *version, const char *name, struct err *e)
 {
 	if (!target_version_ok(version))
 		return err_set(e, MSG_USAGE, "%s: %s: not a version id "
@@ -704,8 +704,8 @@ target_head(struct target *t, struct target_commit *c, struct err *e)
 			if (r == 0)
 				return 0;
 			/* a first commit may have come in between */
-			if (target_newest_generation(t, &g, e) == -1 || g == 0 ||
-			    tries >= TARGET_TRIES)
+			if (target_newest_generation(t, &g, e) == -1 ||
+			    g == 0 || tries >= TARGET_TRIES)
 				return -1;
 			e->code = 0;
 			continue;

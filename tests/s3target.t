@@ -248,3 +248,4 @@ if [ -s "$T/rgw/url" ]; then
 else
 	skip 6 "no Ceph gateway here (contrib/deps.sh s3)"
 fi
+finish
