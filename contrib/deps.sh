@@ -4,8 +4,11 @@
 # Groups: build (libraries), test (make check, make demo), lint (make lint),
 # ci (clang with sanitizers), real (node and npm, for real ChromaDB servers:
 # 384 packages and half a minute, so that no other group brings them), s3
-# (Ceph and Swift, 110 MB, for tests/s3.t, which skips without; Debian
-# starts no service of theirs while this installs them).
+# (Ceph and Swift, 110 MB, for the tests before real object stores), dav
+# (lighttpd, nginx, Apache, for those before web servers; Debian starts no
+# service of either group while this installs them), bench (curl and
+# rclone, which tests/bench is held against).  Tests whose servers are not
+# here skip, and say so.
 # Silent and quick when nothing is missing.
 # Tried on bare Debian 12 and 13 with gcc and make.
 # SPDX-License-Identifier: ISC
@@ -20,6 +23,13 @@ lib() { have "$PKG_CONFIG" && "$PKG_CONFIG" --exists "$1" 2>/dev/null; }
 msgpack() { lib msgpack-c || lib msgpack; }
 pymsgpack() { /usr/bin/python3 -c 'import msgpack' 2>/dev/null; }
 swift() { [ -e "/usr/bin/swift-$1-server" ]; }
+# where only root's PATH may lead
+sbin() { have "$1" || [ -x "/usr/sbin/$1" ]; }
+any() { ls "$@" 2>/dev/null | grep -q .; }
+webdav() {
+	any /usr/lib/lighttpd/mod_webdav.so /usr/lib/*/lighttpd/mod_webdav.so
+}
+dav_ext() { any /usr/lib/nginx/modules/*dav_ext*; }
 # does this compiler link with its sanitizers?
 sanitizers() {
 	echo 'int main(void) { return 0; }' |
@@ -85,12 +95,26 @@ missing() {
 			have s3cmd || echo "s3cmd: s3cmd"
 			have openssl || echo "openssl: openssl"
 			;;
+		dav)
+			sbin lighttpd || echo "lighttpd: lighttpd"
+			webdav || echo "its WebDAV: lighttpd-mod-webdav"
+			sbin nginx || echo "nginx: nginx-light nginx"
+			dav_ext ||
+			    echo "its PROPFIND: libnginx-mod-http-dav-ext"
+			sbin apache2 || echo "Apache: apache2-bin"
+			have openssl || echo "openssl: openssl"
+			;;
+		bench)
+			have curl || echo "curl: curl"
+			have rclone || echo "rclone: rclone"
+			;;
 		real)
 			have node || echo "node: nodejs"
 			have npm || echo "npm: npm"
 			;;
 		*)
-			echo "usage: deps.sh build|test|lint|ci|real|s3..." >&2
+			echo "usage: deps.sh" \
+			    "build|test|lint|ci|real|s3|dav|bench..." >&2
 			exit 64
 			;;
 		esac
@@ -133,7 +157,7 @@ export DEBIAN_FRONTEND
 # the tests start servers of their own: no package is to start one
 policy=/usr/sbin/policy-rc.d
 case " $* " in
-*" s3 "*)
+*" s3 "* | *" dav "*)
 	if [ ! -e $policy ]; then
 		trap 'rm -f $policy' EXIT
 		printf '#!/bin/sh\nexit 101\n' >$policy
