@@ -187,7 +187,7 @@ replaced=whole
 if "$REAL/lighttpd.sh" "$T/web" 2>web.err; then
 	suite web web "$(cat "$T/web/url")" ''
 else
-	skip $EACH "no lighttpd here (contrib/deps.sh s3): $(tail -1 web.err)"
+	skip $EACH "no lighttpd here (contrib/deps.sh dav): $(tail -1 web.err)"
 fi
 
 # --- silence: what had come stays, the rest is asked for
