@@ -38,7 +38,9 @@ MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
 	plan chroma chroma_walk \
 	chroma_ours chroma_read chroma_check chroma_conf chroma_schema \
 	chroma_rows chroma_write batch batch_join batch_check dstore \
-	dstore_check store check spill breaker ckpt aimd retry ticket \
+	dstore_check store check spill breaker ckpt ckpt_step ckpt_fs \
+	ckpt_owner ckpt_key ckpt_db ckpt_unit ckpt_ask ckpt_run ckpt_breaker \
+	aimd retry ticket \
 	xml sign cred s3 s3_calls remote part xfer s3_pool s3_send s3_prove \
 	dav dav_send target target_claim target_upload \
 	target_local target_s3 target_dav

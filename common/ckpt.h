@@ -6,7 +6,12 @@
  * It is a memory and never the truth: what was published is what the
  * target says.  A unit is (pipeline, scope, key) and belongs to the run
  * that works on it; a run never overwrites what another one is doing or
- * has finished, it only adds to the history.
+ * has finished, it only adds to the history (ckpt_step.h is the table).
+ *
+ * Keys of local inputs, chunks and targets below DCKPT_ROOT, or else below
+ * the database's own directory, are kept relative to it (ckpt_key.h): the
+ * same files mounted elsewhere are the same units.  Whoever calls gives
+ * and gets paths and URLs as they are on this machine.
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_CKPT_H
@@ -19,8 +24,13 @@
 #include "msg.h"
 
 #define CKPT_APP_ID	0x494e5450	/* application_id: "INTP" */
-#define CKPT_VERSION	1		/* user_version; forward only */
-#define CKPT_LEASE_S	3600		/* seconds until a lease is over */
+#define CKPT_VERSION	2		/* user_version; forward only */
+#define CKPT_LEASE_S	3600		/* seconds until a lease is over;
+					   DCKPT_LEASE */
+#define CKPT_BEATS	5		/* renewals in that time */
+#define CKPT_RACY_MS	2000		/* a file younger than that when work
+					   on it began may change unseen */
+#define CKPT_COMMAND_MAX ((size_t)128 << 10) /* bytes of a pipeline's text */
 #define CKPT_TEXT_MAX	4096		/* bytes of an error text kept */
 #define CKPT_KEY_MAX	65536		/* bytes of a key */
 #define CKPT_NAME_MAX	255		/* bytes of a pipeline's name */
@@ -42,11 +52,12 @@ enum ckpt_state {
 };
 #define CKPT_STATE_N (CKPT_FAILED + 1)
 
+/* Of the one table of errors (msg.h). */
 enum ckpt_class {
-	CKPT_NONE,	/* no error */
-	CKPT_TRANSIENT,	/* run again later: 73, 75 */
-	CKPT_PERMANENT,	/* again ends the same: 64 65 66 70 77 */
-	CKPT_UNKNOWN	/* somebody must look: 74, 76, signals, the rest */
+	CKPT_NONE = MSG_CLASS_NONE,
+	CKPT_TRANSIENT = MSG_CLASS_TRANSIENT,
+	CKPT_PERMANENT = MSG_CLASS_PERMANENT,
+	CKPT_UNKNOWN = MSG_CLASS_UNKNOWN
 };
 #define CKPT_CLASS_N (CKPT_UNKNOWN + 1)
 
@@ -71,7 +82,12 @@ struct ckpt;
  * The database at path; path NULL: DCKPT_DB from the environment.  NULL
  * with e->code 0 when neither names one.  Without CKPT_CREATE a missing
  * one is 66, and nothing is made.  Not a checkpoint database, or a newer
- * schema: 65.  The pipeline is DCKPT_PIPELINE, else CKPT_DEFAULT.
+ * schema: 65; an older schema is brought up to this one.  The pipeline is
+ * DCKPT_PIPELINE, else CKPT_DEFAULT.
+ *
+ * The journal is DCKPT_JOURNAL ("wal" or "delete"), else what the database
+ * has, else WAL.  WAL on a network file system is refused (64), as it
+ * needs memory that all its processes share.
  */
 struct ckpt *ckpt_open(const char *path, int flags, struct err *e);
 /* Rolls back what was begun and not committed.  NULL is fine. */
@@ -95,9 +111,11 @@ void	ckpt_rollback(struct ckpt *c);
  * run: DRUN_ID or the hello's.
  *
  * plan: pending, unless the unit is known already (then 1).
- * start: in progress, owned by this process group under a lease.
+ * start: in progress, owned by this run under a lease.
  * done: completed, started or not.  A run that started it with another
- *   digest did not do that input: 65, and the unit is failed.
+ *   digest did not do that input: 65, and the unit is failed.  What another
+ *   run has done already with that digest is not done twice: the attempt
+ *   ends as repeated.
  * fail: failed, started or not.  status is an exit status; code a short
  *   word, such as check's "hot" (NULL: the status' name); text is kept
  *   up to CKPT_TEXT_MAX.
@@ -119,15 +137,69 @@ int	ckpt_fail(struct ckpt *c, enum ckpt_scope scope, const char *key,
 int	ckpt_release(struct ckpt *c, const char *run, int status,
 	    uint64_t *n, struct err *e);
 
+/*
+ * The run is still at it: its leases are renewed, CKPT_BEATS times in a
+ * lease; in between this is a look at the clock.  Call it where work goes
+ * on for long.
+ */
+int	ckpt_beat(struct ckpt *c, const char *run, struct err *e);
+
+/*
+ * What the run is: its pipeline's text and the directory it was begun in,
+ * for dckpt show and dckpt retry --run.  The first one to say it wins.
+ * ckpt_start says it by itself when run is DRUN_ID and DRUN_PIPELINE holds
+ * the text (the directory: DRUN_CWD, else the working directory).
+ */
+int	ckpt_run_note(struct ckpt *c, const char *run, const char *command,
+	    const char *cwd, struct err *e);
+/* How the run ended; summary is drun's JSON record, or NULL. */
+struct ckpt_run_end {
+	int		 status;	/* of the exit */
+	uint64_t	 records, bytes; /* 0 unknown */
+	const char	*summary;
+};
+int	ckpt_run_end(struct ckpt *c, const char *run,
+	    const struct ckpt_run_end *r, struct err *e);
+
 /* More about a unit; call after plan or start.  66 when there is none. */
 struct ckpt_facts {
 	uint64_t	 size;		/* bytes; 0 unknown */
 	int64_t		 mtime;		/* ns; 0 unknown */
 	uint64_t	 inode;		/* 0 unknown */
 	const char	*options;	/* what it was done with, or NULL */
+	uint64_t	 records;	/* 0 unknown */
+	const char	*result;	/* what came of it, such as the version
+					   published; or NULL */
+	int64_t		 looked;	/* ms: when size, mtime and inode were
+					   looked up; 0: since it began */
 };
 int	ckpt_note(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	    const struct ckpt_facts *f, struct err *e);
+
+/*
+ * Need it be done?  Completed by the same version of our programs, with
+ * the same options, and not forced since: then what it is decides.  f is
+ * what lies there now (options included); digest its digest, or NULL while
+ * nobody has read it.  A file whose size, time and inode are those that
+ * were noted is the same unread, unless it was too young then to be sure.
+ * With a digest that is the same, and looked set, the facts are noted anew,
+ * and the next look reads nothing.  This is a memory: who leaves work out looks, too,
+ * whether what it made is still there.
+ */
+enum ckpt_look {
+	CKPT_LOOK_TODO,		/* not done, or not so */
+	CKPT_LOOK_READ,		/* its digest must say: ask again with it */
+	CKPT_LOOK_DONE
+};
+int	ckpt_look(struct ckpt *c, enum ckpt_scope scope, const char *key,
+	    const struct ckpt_facts *f, const char *digest,
+	    enum ckpt_look *out, struct err *e);
+/*
+ * 1 when the operator wants it processed again (dckpt force): whoever
+ * would leave it out, for whatever reason, must not.  Lasts until done.
+ */
+int	ckpt_forced(struct ckpt *c, enum ckpt_scope scope, const char *key,
+	    struct err *e);
 
 /*
  * What people and programs ask (bin/dckpt.c).
@@ -151,6 +223,11 @@ struct ckpt_unit {
 	int64_t		 pid, pgid;
 	int64_t		 lease;		/* ms; 0 none */
 	int		 stale;		/* in progress, nobody at it */
+	int		 forced;
+	uint64_t	 records;
+	const char	*result;
+	const char	*command;	/* of the run; or NULL */
+	const char	*cwd;
 	uint64_t	 attempts;
 	enum ckpt_class	 class;
 	int		 status;
@@ -164,7 +241,8 @@ struct ckpt_attempt {
 	const char	*run, *host, *tool;
 	int64_t		 pid;
 	int64_t		 started, ended;
-	const char	*outcome;	/* "" completed failed abandoned */
+	const char	*outcome;	/* "" completed repeated failed
+					   abandoned */
 	const char	*digest;
 	int		 status;
 	enum ckpt_class	 class;
@@ -180,7 +258,12 @@ struct ckpt_sel {
 	const char *const *keys;	/* any of these, exactly */
 	size_t		 n_keys;
 	const char	*glob;		/* SQLite GLOB on the key, or NULL */
+	const char	*code;		/* of the error, such as "hot" */
+	const char	*run;		/* last at it */
+	int64_t		 before, since;	/* last change, ms; 0 any */
 	int		 open;		/* failed, or stale */
+	int		 stale;		/* only these */
+	int		 idle;		/* not what a living run works on */
 	uint64_t	 limit;		/* 0: none */
 	int		 oldest;	/* first; else the latest first */
 };
@@ -208,6 +291,50 @@ int	ckpt_retry(struct ckpt *c, const struct ckpt_sel *s,
 	    uint64_t *n, struct err *e);
 
 /*
+ * Units of the selection that no living run works on become pending and
+ * forced; f as above.
+ */
+int	ckpt_force(struct ckpt *c, const struct ckpt_sel *s,
+	    int (*f)(const struct ckpt_unit *u, void *arg), void *arg,
+	    uint64_t *n, struct err *e);
+/*
+ * Forget what no living run works on and nobody has touched since
+ * s->before (which must be set); runs that nothing speaks of any more too.
+ */
+int	ckpt_expire(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,
+	    struct err *e);
+
+/*
+ * Sums for metrics, by pipeline and scope: they only grow, as what was
+ * cleared or expired stays counted.
+ */
+struct ckpt_sum {
+	const char	*pipeline;
+	enum ckpt_scope	 scope;
+	const char	*outcome;	/* completed repeated failed abandoned */
+	enum ckpt_class	 class;
+	const char	*code;		/* "" none */
+	uint64_t	 n;		/* attempts that ended so */
+	uint64_t	 retries;	/* of those, not the unit's first */
+	int64_t		 last;		/* ms, when the last one ended */
+};
+int	ckpt_sums(struct ckpt *c, const char *pipeline,
+	    int (*f)(const struct ckpt_sum *s, void *arg), void *arg,
+	    struct err *e);
+
+/* The last run of each pipeline that said what it is. */
+struct ckpt_run {
+	const char	*id, *pipeline, *command, *cwd, *host;
+	int64_t		 started, ended;	/* ms; 0: it has not */
+	int		 status;
+	uint64_t	 records, bytes;
+	const char	*summary;	/* or NULL */
+};
+int	ckpt_runs(struct ckpt *c, const char *pipeline,
+	    int (*f)(const struct ckpt_run *r, void *arg), void *arg,
+	    struct err *e);
+
+/*
  * The breakers (breaker.h), one for each host, seen by all processes.
  */
 
@@ -231,5 +358,6 @@ int	ckpt_breaker_clear(struct ckpt *c, const char *host, uint64_t *n,
 	    struct err *e);
 /* "closed" "open" "half_open" */
 const char *ckpt_breaker_state(enum breaker_state s);
+int	ckpt_breaker_parse(const char *s, enum breaker_state *out);
 
 #endif

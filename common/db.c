@@ -264,11 +264,12 @@ pragmas(sqlite3 *db, const char *path, enum db_mode mode,
 		    DB_PAGE, cache_kib);
 		break;
 	case DB_SHARED:
+	case DB_SHARED_DELETE:
 		sqlite3_busy_timeout(db, DB_BUSY_MS);
 		(void)snprintf(sql, sizeof(sql),
-		    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		    "PRAGMA journal_mode=%s; PRAGMA synchronous=FULL;"
 		    "PRAGMA foreign_keys=ON; PRAGMA cache_size=-%u",
-		    cache_kib);
+		    mode == DB_SHARED ? "WAL" : "DELETE", cache_kib);
 		break;
 	}
 	return db_exec(db, sql, path, e);
@@ -329,6 +330,7 @@ db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
 		break;
 	case DB_BUILD:
 	case DB_SHARED:
+	case DB_SHARED_DELETE:
 		flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
 		break;
 	}

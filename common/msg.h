@@ -27,6 +27,37 @@ enum msg_status {
 	MSG_NOPERM = 77		/* permission or credentials */
 };
 
+/* Is running it again of use? */
+enum msg_class {
+	MSG_CLASS_NONE,		/* no error */
+	MSG_CLASS_TRANSIENT,	/* it may be enough */
+	MSG_CLASS_PERMANENT,	/* it ends the same until something is
+				   mended */
+	MSG_CLASS_UNKNOWN	/* somebody must look first */
+};
+#define MSG_CLASS_N (MSG_CLASS_UNKNOWN + 1)
+
+/*
+ * The one table of what can go wrong.  Messages, retries, checkpoints,
+ * metrics and dckpt's advice are made from it, DESIGN section 6 and the
+ * EXIT STATUS sections of the pages are held against it (tests/class.t).
+ */
+struct msg_fault {
+	int		 status;	/* -1: any other, signals too */
+	int		 rank;		/* msg_worse: the greater wins */
+	enum msg_class	 class;
+	const char	*name;		/* "" for 0 and -1 */
+	const char	*means;
+	const char	*advice;	/* what to do */
+};
+#define MSG_FAULT_N 11
+/* Never NULL: a status that is not in the table is the last row's. */
+const struct msg_fault *msg_fault_of(int status);
+/* Row i, below MSG_FAULT_N. */
+const struct msg_fault *msg_fault_row(unsigned int i);
+/* "transient"; "" for none. */
+const char *msg_class_name(enum msg_class c);
+
 #define MSG_ERR_MAX 512 /* bytes of err.text */
 
 /* code is an enum msg_status; 0 means no error yet. */
@@ -52,16 +83,30 @@ void		 msg_init(const char *name);
 const char	*msg_prog(void);
 /* -v given: msg_info prints. */
 void		 msg_set_verbose(int on);
+/*
+ * --log: "text", as above, or "json", an object a line: time, program,
+ * pid, level (error, warning, info), text; object where the text names
+ * one; run and stage where they are known; status and code of an error
+ * that has them.  0, or -1: it is neither.  Without the option msg_init
+ * takes DLOG, and dies (64) of one that is neither.
+ */
+int		 msg_set_log(const char *format);
+/* The run that lines are of; DRUN_ID is taken by msg_init. */
+void		 msg_set_run(const char *run);
 
 void	msg_warn(const char *fmt, ...) MSG_PRINTF(1, 2);
+/* What the program will exit with, or would if this were all. */
+void	msg_error(int status, const char *fmt, ...) MSG_PRINTF(2, 3);
 void	msg_info(const char *fmt, ...) MSG_PRINTF(1, 2);
+/* No error, and printed without -v too. */
+void	msg_note(const char *fmt, ...) MSG_PRINTF(1, 2);
 void	msg_die(int status, const char *fmt, ...)
 	    MSG_PRINTF(2, 3) MSG_NORETURN;
 /* Prints e->text as one line. */
 void	msg_err(const struct err *e);
 /* The graver of two statuses, in the order of STYLE section 5. */
 int	msg_worse(int a, int b);
-/* "DATAERR" and so on; "" for 0. */
+/* "DATAERR" and so on; "" for 0; SOFTWARE for what is in no table. */
 const char *msg_status_name(int status);
 
 /*

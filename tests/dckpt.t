@@ -60,10 +60,10 @@ is "$(sql "select pipeline, size, mtime, attempts, digest from unit where key = 
     "lines|7|5|1|$A" "with its facts"
 is "$(sql 'pragma application_id; pragma user_version; pragma journal_mode')" \
     "1229870160
-1
-wal" "ours, schema 1, WAL"
+2
+wal" "ours, schema 2, WAL"
 is "$(sql "select name from sqlite_master where type = 'table' order by 1" | tr '\n' ' ')" \
-    "attempt breaker unit " "its tables"
+    "attempt breaker meta past run unit " "its tables"
 status 76 "a stream without END" drun \
     "{ head -n 3 s1; } | dckpt -c cut.db --json-in --json >/dev/null"
 is "$(sqlite3 cut.db 'select distinct state from unit')" pending \
@@ -130,7 +130,7 @@ touch stop
 wait $pid
 is "$(sql "select state from unit where key = '/d/alive'")" pending \
     "its run broke off: pending"
-sql "update unit set state = 'in_progress', host = 'elsewhere', lease = 4102444800000 where key = '/d/alive'"
+sql "update unit set state = 'in_progress', host = 'elsewhere', place = 'x', lease = 4102444800000 where key = '/d/alive'"
 is "$(dckpt -c "$DB" failed | grep -c '^/d/alive')" 0 "elsewhere, under a lease"
 sql "update unit set lease = 1 where key = '/d/alive'"
 dckpt -c "$DB" failed /d/alive >out
@@ -201,9 +201,9 @@ is "$(cat out) $(sql 'select count(*) from unit')" '{"cleared":4} 0' "all gone"
 
 # --- a newer schema
 sqlite3 newer.db 'pragma journal_mode=wal; pragma application_id=1229870160;
-    pragma user_version=2; create table unit (x)' >/dev/null
+    pragma user_version=3; create table unit (x)' >/dev/null
 status 65 "a newer schema" dckpt -c newer.db list
-like err 'schema: want 1, got 2' "refused by number"
+like err 'schema: want 2, got 3' "refused by number"
 
 # --- many at once: 32 stages, a new database, readers beside them
 DB=$T/many.db

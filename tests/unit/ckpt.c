@@ -100,7 +100,7 @@ raw(const char *path, const char *sql)
 static void
 transitions(struct ckpt *c, const char *path)
 {
-	struct ckpt_facts	 f = { 10, 20, 30, "-P 4" };
+	struct ckpt_facts	 f = { 10, 20, 30, "-P 4", 5, "v1", 0 };
 	struct err		 e = { 0, "" };
 	pid_t			 pid;
 	int			 r, st;
@@ -205,12 +205,13 @@ transitions(struct ckpt *c, const char *path)
 	tap_is(look(c, "dead"), "in_progress r7 2 A  - | r6:abandoned r7:",
 	    "and says so");
 	/* on another host only the lease counts */
-	tap_ok(raw(path, "UPDATE unit SET host = 'elsewhere', pid = 99999999,"
-	    " pgid = 99999999 WHERE key = 'dead'") == 0 &&
+	tap_ok(raw(path, "UPDATE unit SET host = 'elsewhere', place = 'x',"
+	    " pid = 99999999, pgid = 99999999 WHERE key GLOB '*/dead'") ==
+	    0 &&
 	    ckpt_start(c, CKPT_INPUT, "dead", A, "r8", &e) == 1,
 	    "another host's is left alone");
-	tap_ok(raw(path, "UPDATE unit SET lease = 1 WHERE key = 'dead'") ==
-	    0 && ckpt_start(c, CKPT_INPUT, "dead", A, "r9", &e) == 0,
+	tap_ok(raw(path, "UPDATE unit SET lease = 1 WHERE key GLOB '*dead'")
+	    == 0 && ckpt_start(c, CKPT_INPUT, "dead", A, "r9", &e) == 0,
 	    "until its lease is over");
 
 	/* transactions */

@@ -1,0 +1,132 @@
+/*
+ * ckpt_run: what runs are, how they ended, and that they are still at it.
+ * It starts none.
+ * SPDX-License-Identifier: ISC
+ */
+#include "ckpt_db.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <sqlite3.h>
+
+#include "db.h"
+#include "io.h"
+#include "path.h"
+#include "banned.h"
+
+int
+ckpt_run_note(struct ckpt *c, const char *run, const char *command,
+    const char *cwd, struct err *e)
+{
+	sqlite3_stmt	*st;
+	int		 rv = -1;
+
+	if (c == NULL || run == NULL)
+		return 0;
+	if (command != NULL && (strlen(command) > CKPT_COMMAND_MAX ||
+	    !path_utf8(command, strlen(command))))
+		command = NULL; /* not to be shown, nor run again */
+	if (cwd != NULL && !path_utf8(cwd, strlen(cwd)))
+		command = cwd = NULL;
+	if (ckpt_db_enter(c, e) == -1)
+		return -1;
+	st = ckpt_db_stmt(c, CKPT_ST_RUN, e);
+	if (st != NULL) {
+		ckpt_db_str(st, 1, run);
+		ckpt_db_str(st, 2, c->pipeline);
+		ckpt_db_str(st, 3, command);
+		ckpt_db_str(st, 4, cwd);
+		ckpt_db_str(st, 5, c->self.host);
+		ckpt_db_int(st, 6, c->now);
+		rv = db_step(st, c->path, e);
+	}
+	return ckpt_db_leave(c, rv, e);
+}
+
+int
+ckpt_run_end(struct ckpt *c, const char *run, const struct ckpt_run_end *r,
+    struct err *e)
+{
+	sqlite3_stmt	*st;
+	int		 rv = -1;
+
+	if (c == NULL || run == NULL)
+		return 0;
+	if (ckpt_db_enter(c, e) == -1)
+		return -1;
+	st = ckpt_db_stmt(c, CKPT_ST_RUN_END, e);
+	if (st != NULL) {
+		ckpt_db_str(st, 1, run);
+		ckpt_db_str(st, 2, c->pipeline);
+		ckpt_db_str(st, 3, c->self.host);
+		ckpt_db_int(st, 4, c->now);
+		ckpt_db_int(st, 5, r->status);
+		ckpt_db_some(st, 6, (int64_t)r->records);
+		ckpt_db_some(st, 7, (int64_t)r->bytes);
+		ckpt_db_str(st, 8, r->summary);
+		rv = db_step(st, c->path, e);
+	}
+	return ckpt_db_leave(c, rv, e);
+}
+
+int
+ckpt_beat(struct ckpt *c, const char *run, struct err *e)
+{
+	sqlite3_stmt	*st;
+	int64_t		 now = io_wall_ns() / 1000000;
+	int		 rv = -1;
+
+	if (c == NULL || run == NULL ||
+	    (c->beat <= now && now - c->beat < c->lease_ms / CKPT_BEATS))
+		return 0;
+	if (ckpt_db_enter(c, e) == -1)
+		return -1;
+	st = ckpt_db_stmt(c, CKPT_ST_BEAT, e);
+	if (st != NULL) {
+		ckpt_db_str(st, 1, run);
+		ckpt_db_int(st, 2, c->now + c->lease_ms);
+		rv = db_step(st, c->path, e);
+	}
+	if (rv != -1)
+		c->beat = c->now;
+	return ckpt_db_leave(c, rv, e);
+}
+
+int
+ckpt_runs(struct ckpt *c, const char *pipeline,
+    int (*f)(const struct ckpt_run *r, void *arg), void *arg,
+    struct err *e)
+{
+	struct ckpt_run	 r;
+	sqlite3_stmt	*st;
+	int		 rv;
+
+	st = db_prepare(c->db, "SELECT id, pipeline, command, cwd, host,"
+	    " started, ended, status, records, bytes, summary FROM run AS r"
+	    " WHERE (?1 IS NULL OR pipeline = ?1) AND NOT EXISTS (SELECT 1"
+	    " FROM run AS s WHERE s.pipeline = r.pipeline AND"
+	    " (s.started, s.id) > (r.started, r.id)) ORDER BY pipeline",
+	    c->path, e);
+	if (st == NULL)
+		return -1;
+	ckpt_db_str(st, 1, pipeline);
+	while ((rv = db_step(st, c->path, e)) == 1) {
+		memset(&r, 0, sizeof(r));
+		r.id = ckpt_db_col(st, 0);
+		r.pipeline = ckpt_db_col(st, 1);
+		r.command = ckpt_db_col(st, 2);
+		r.cwd = ckpt_db_col(st, 3);
+		r.host = ckpt_db_col(st, 4);
+		r.started = sqlite3_column_int64(st, 5);
+		r.ended = sqlite3_column_int64(st, 6);
+		r.status = sqlite3_column_int(st, 7);
+		r.records = (uint64_t)sqlite3_column_int64(st, 8);
+		r.bytes = (uint64_t)sqlite3_column_int64(st, 9);
+		r.summary = ckpt_db_col(st, 10);
+		if (f(&r, arg) != 0)
+			break;
+	}
+	sqlite3_finalize(st);
+	return rv == -1 ? -1 : 0;
+}
