@@ -3,7 +3,7 @@
 # and from web servers, through a proxy that counts and fails requests: the
 # same as from disk, or said why not.
 . "$(dirname "$0")/lib.sh"
-EACH=96
+EACH=100
 plan $((2 * EACH + 4 + 34))
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
@@ -223,6 +223,16 @@ line'
 	is "$(asked '.*' '') $(grep -c other5ecret err out)" \
 	    "1 err:0
 out:0" "$name: is one request, and not told"
+
+	rules 'GET list-type * not status 403'
+	status 0 "$name: objects, without the right to list" \
+	    dfetch --json $B/f/one.tar $B/f/batch.jsonl
+	printf '%s\n' $B/f/one.tar $B/f/batch.jsonl $B/f/no >p
+	status 66 "$name: so does a plan" dfetch --json -f p
+	is "$(grep -c . err) $(grep -c 'f/no: ' err)" "1 1" \
+	    "$name: and names who is missing"
+	status 77 "$name: a prefix needs it" dfetch --json $B/f/one/
+	rules ''
 
 	# --- what the base holds
 	fresh
