@@ -654,13 +654,18 @@ int
 dav_do(struct dav *d, const struct dav_req *q, struct dav_res *r,
     struct err *e)
 {
-	struct wait	w = { d, q, r, e, 1 };
+	struct wait	w;
 	struct err	one = { 0, "" };
 	enum retry_what	what;
 	int64_t		after;
 	int		rv;
 
 	memset(r, 0, sizeof(*r));
+	w.d = d;
+	w.q = q;
+	w.r = r;
+	w.e = e;
+	w.rv = 1;
 	rv = d->r != NULL ? retry_do(d->r, d->label, once, &w, &one) :
 	    once(&w, &what, &after, &one);
 	if (rv == -1)
