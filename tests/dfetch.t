@@ -2,7 +2,7 @@
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 182
+plan 184
 
 S=$DATA/samples
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
@@ -323,6 +323,9 @@ for c in chunk.*; do dfetch --json -f "$c"; done | grep '"t":"delta"' |
 is "$(cat got)" "$(cat want)" "-l, shuffled, split: the same inputs"
 status 66 "-l of what is not there" dfetch -l d gone
 is "$(cat out)" "" "prints nothing"
+status 66 "-l --sha256 of a plan, a line of which is not there" sh -c \
+    'printf "%s\n" d/delta-01 gone | dfetch -l --sha256 -'
+is "$(cat out)" "" "neither"
 status 74 "-l on a full disk" sh -c 'dfetch -l d >/dev/full'
 
 # --- many
