@@ -403,14 +403,14 @@ fresh
 q() { sqlite3 "$T/ck.db" "$1"; }
 if command -v sqlite3 >/dev/null; then
 	status 0 "-c" dfetch -c ck.db --json -b t tg/delta-01 tg/delta-06
-	is "$(q "SELECT replace(key, '$T/', '') || ' ' || state || ' ' ||
+	is "$(q "SELECT replace(key, './', '') || ' ' || state || ' ' ||
 	    (size > 0) FROM unit WHERE scope = 'input' ORDER BY key")" \
 	    "tg/delta-01 completed 1
 tg/delta-06 in_progress 1" "skipped is completed, fetched is in progress"
 	rm -f ck.db*
 	printf 'tg/delta-07\ngone\n' >plan
 	DCKPT_DB=$T/ck.db dfetch --json -f plan >out 2>err
-	is "$? $(q "SELECT replace(key, '$T/', '') || ' ' || state
+	is "$? $(q "SELECT replace(key, './', '') || ' ' || state
 	    FROM unit ORDER BY key" | tr '\n' ' ')" \
 	    "66 gone failed tg/delta-07 pending " \
 	    "missing is failed, the rest is given back"
