@@ -86,7 +86,7 @@ $(B)/bin/dpublish: $(B)/bin/dpublish.o $(B)/bin/dpublish_prove.o \
 $(B)/bin/dckpt: $(B)/bin/dckpt.o $(LIB)
 	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
 DRUN = drun drun_split drun_say drun_signal drun_group drun_stages \
-	drun_commit
+	drun_commit drun_lock drun_tries drun_summary
 $(B)/bin/drun: $(DRUN:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DRUN:%=$(B)/bin/%.o) $(LIB) $(CRYPTO_L)
 

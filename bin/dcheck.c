@@ -1197,14 +1197,14 @@ run(struct run *g)
 		slot_clear(g, s);
 		g->n--;
 	}
+	rec_set_u64(g->f.totals, "checked", g->checked);
+	rec_set_u64(g->f.totals, "refused", g->refused);
 	if (!filter_ok(&g->f))
 		return;
 	if (rec_get_u64(g->f.totals, "fetched", &v) && v != g->seen)
 		filter_fail(&g->f, MSG_PROTOCOL, "totals: %llu inputs were "
 		    "fetched, and %llu came", (unsigned long long)v,
 		    (unsigned long long)g->seen);
-	rec_set_u64(g->f.totals, "checked", g->checked);
-	rec_set_u64(g->f.totals, "refused", g->refused);
 }
 
 /* Options ------------------------------------------------------------ */

@@ -99,6 +99,8 @@ fetch_lose(struct fetch *x, uint64_t line, const struct err *e)
 	struct err	e2 = { 0, "" };
 
 	fetch_fail(x, e);
+	if (!x->o.list)
+		filter_count(&x->f, "failed", 1);
 	if (ckpt_fail(x->ckpt, CKPT_INPUT, x->plan.v[line].url,
 	    fetch_run_id(x), e->code, NULL, e->text, &e2) == 0)
 		return 0;

@@ -23,10 +23,27 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io.h"
+#include "num.h"
 #include "banned.h"
 
+#define DURATION_MAX	(52 * 604800)	/* s: a year, about */
+
+/* Long options without a letter. */
+enum {
+	O_DEADLINE = 256,
+	O_LOCK,
+	O_LOCK_WAIT,
+	O_LOG,
+	O_PARENT,
+	O_RETRY,
+	O_SUMMARY
+};
+
 static const char *const usage_text =
-    "usage: drun [-hknVv] [--stage-parent dir] 'pipeline'\n";
+    "usage: drun [-hknVv] [--deadline duration] [--lock file]\n"
+    "            [--lock-wait duration] [--log format] [--retry n]\n"
+    "            [--stage-parent dir] [--summary file] 'pipeline'\n";
 
 /* Pipes may not land on 0, 1 or 2: what is closed stays unusable. */
 static int
@@ -46,43 +63,6 @@ guard_stdio(void)
 	return 0;
 }
 
-static int
-run(struct run *r, const char *parent, int keep)
-{
-	struct err	e = { 0, "" };
-	int		status;
-
-	if (stage_make(&r->stage, parent != NULL ? parent : stage_parent(),
-	    NULL, &e) == -1) {
-		msg_err(&e);
-		return e.code;
-	}
-	msg_info("run %s, staging %s", r->stage.run, r->stage.path);
-	(void)unsetenv("DRUN_LAST");
-	if (setenv("DSTAGE", r->stage.path, 1) == -1 ||
-	    setenv("DRUN_ID", r->stage.run, 1) == -1)
-		err_sys(&e, errno, "environment");
-	else if (drun_start(r, &e) == -1)
-		drun_stop(r, SIGTERM);
-	drun_attend(r);
-	drun_group_sweep(r);
-	drun_hear(r);
-	if (r->sig == 0 && drun_got_sigs > 0)
-		r->sig = drun_got_sig;
-	status = drun_account(r, &e);
-	if (status == 0)
-		status = drun_commit(r);
-	else
-		drun_discard(r);
-	e.code = 0;
-	if (status != 0 && keep)
-		drun_keep(r);
-	else if (stage_remove(&r->stage, &e) == -1)
-		msg_err(&e); /* a later run collects it */
-	stage_clear(&r->stage);
-	return status;
-}
-
 static void
 help(void)
 {
@@ -100,9 +80,18 @@ help(void)
 	    "  -n, --dry-run         print the stages and run nothing\n"
 	    "  -V, --version         print the version\n"
 	    "  -v, --verbose         tell pids, statuses and staging\n"
+	    "  --deadline duration   stop what is not done by then: 75\n"
+	    "  --lock file           one run at a time: 75 when it is held\n"
+	    "  --lock-wait duration  wait so long for it\n"
+	    "  --log format          text or json, for the stages too\n");
+	(void)printf("%s",
+	    "  --retry n             again, at most n times, after 73 and"
+	    " 75\n"
 	    "  --stage-parent dir    make staging there; else in TMPDIR, else"
 	    " in\n"
-	    "                        /var/tmp\n");
+	    "                        /var/tmp\n"
+	    "  --summary file        a line on stderr, and a JSON record"
+	    " appended\n");
 }
 
 static int
@@ -122,6 +111,111 @@ usage(void)
 	return MSG_USAGE;
 }
 
+static int
+take_duration(const char *option, const char *arg, uint64_t *out)
+{
+	const char	*why;
+
+	if (num_duration(arg, out, &why) == -1 || *out > DURATION_MAX) {
+		msg_error(MSG_USAGE, "%s: %s: want a duration such as 90, "
+		    "10m or 2h, at most 52w", option, arg);
+		return -1;
+	}
+	return 0;
+}
+
+static int
+take_retry(const char *arg, unsigned int *out)
+{
+	const char	*why;
+	uint64_t	 n;
+
+	if (num_u64(arg, 0, DRUN_RETRY_MAX, &n, &why) == -1) {
+		msg_error(MSG_USAGE, "--retry: %s: %s: want 0 to %d", arg,
+		    why, DRUN_RETRY_MAX);
+		return -1;
+	}
+	*out = (unsigned int)n;
+	return 0;
+}
+
+static int
+take_log(const char *arg)
+{
+	if (msg_set_log(arg) == -1) {
+		msg_error(MSG_USAGE, "--log: %s: want text or json", arg);
+		return -1;
+	}
+	return setenv("DLOG", arg, 1);
+}
+
+/* Values that need a look: 0, or -1 after saying what was wanted. */
+static int
+take_value(int c, const char *arg, struct drun_opts *o)
+{
+	switch (c) {
+	case O_DEADLINE:
+		if (take_duration("--deadline", arg, &o->deadline) == -1)
+			return -1;
+		if (o->deadline > 0)
+			return 0;
+		msg_error(MSG_USAGE, "--deadline: want at least 1 s");
+		return -1;
+	case O_LOCK_WAIT:
+		return take_duration("--lock-wait", arg, &o->lock_wait);
+	case O_LOG:
+		return take_log(arg);
+	case O_RETRY:
+		return take_retry(arg, &o->retry);
+	default:
+		return -1;
+	}
+}
+
+static int
+print_stages(const struct run *r)
+{
+	int	i;
+
+	for (i = 0; i < r->n; i++)
+		(void)printf("%d\t%.*s\n", i + 1, (int)r->p[i].len,
+		    r->p[i].text);
+	return finish_stdout();
+}
+
+/* The run, from lock to record: its status. */
+static int
+run(struct run *r, const struct drun_opts *o, const char *text)
+{
+	struct report	*rep;
+	int		 status;
+
+	if (guard_stdio() == -1)
+		return MSG_IOERR;
+#ifdef __linux__
+	/* what a stage leaves behind comes to us and not to init */
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
+#endif
+	if (setenv("DRUN_PIPELINE", text, 1) == -1) {
+		msg_error(MSG_IOERR, "environment: %s", strerror(errno));
+		return MSG_IOERR;
+	}
+	status = drun_check_stdin(r, o);
+	if (status != 0)
+		return status;
+	rep = drun_report_new(o, &status);
+	if (status != 0)
+		return status;
+	drun_catch_signals(r);
+	if (o->deadline > 0)
+		r->deadline_at = io_now() + (double)o->deadline;
+	if (o->lock != NULL)
+		status = drun_lock(r, o);
+	if (status == 0)
+		status = drun_tries(r, o, rep);
+	return drun_report_end(rep, r, o, text, status);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -131,20 +225,24 @@ main(int argc, char **argv)
 		{ "dry-run", no_argument, NULL, 'n' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "verbose", no_argument, NULL, 'v' },
-		{ "stage-parent", required_argument, NULL, 'P' },
+		{ "deadline", required_argument, NULL, O_DEADLINE },
+		{ "lock", required_argument, NULL, O_LOCK },
+		{ "lock-wait", required_argument, NULL, O_LOCK_WAIT },
+		{ "log", required_argument, NULL, O_LOG },
+		{ "retry", required_argument, NULL, O_RETRY },
+		{ "stage-parent", required_argument, NULL, O_PARENT },
+		{ "summary", required_argument, NULL, O_SUMMARY },
 		{ NULL, 0, NULL, 0 }
 	};
 	static struct run	 r;
-	const char		*parent = NULL;
-	int			 c, dry = 0, i, keep = 0, status;
+	struct drun_opts	 o;
+	int			 c, dry = 0, status;
 
 	msg_init("drun");
-	r.ctl = r.tty = r.blame = -1;
+	memset(&o, 0, sizeof(o));
+	r.ctl = r.tty = r.blame = r.held = r.lockfd = -1;
 	while ((c = getopt_long(argc, argv, "hknVv", opts, NULL)) != -1)
 		switch (c) {
-		case 'P':
-			parent = optarg;
-			break;
 		case 'V':
 			(void)printf("drun %s\n", MSG_VERSION);
 			return finish_stdout();
@@ -152,7 +250,7 @@ main(int argc, char **argv)
 			help();
 			return finish_stdout();
 		case 'k':
-			keep = 1;
+			o.keep = 1;
 			break;
 		case 'n':
 			dry = 1;
@@ -160,8 +258,18 @@ main(int argc, char **argv)
 		case 'v':
 			msg_set_verbose(1);
 			break;
+		case O_LOCK:
+			o.lock = optarg;
+			break;
+		case O_PARENT:
+			o.parent = optarg;
+			break;
+		case O_SUMMARY:
+			o.summary = optarg;
+			break;
 		default:
-			return usage();
+			if (c == '?' || take_value(c, optarg, &o) == -1)
+				return usage();
 		}
 	if (argc - optind != 1) {
 		if (argc - optind > 1)
@@ -169,22 +277,15 @@ main(int argc, char **argv)
 			    "quotes; got %d", argc - optind);
 		return usage();
 	}
+	if (o.lock_wait > 0 && o.lock == NULL) {
+		msg_error(MSG_USAGE, "--lock-wait: want --lock as well");
+		return usage();
+	}
 	if (drun_split(&r, argv[optind]) == -1)
 		return MSG_USAGE;
-	if (dry) {
-		for (i = 0; i < r.n; i++)
-			(void)printf("%d\t%.*s\n", i + 1, (int)r.p[i].len,
-			    r.p[i].text);
-		return finish_stdout();
-	}
-	if (guard_stdio() == -1)
-		return MSG_IOERR;
-#ifdef __linux__
-	/* what a stage leaves behind comes to us and not to init */
-	(void)prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
-#endif
-	drun_catch_signals(&r);
-	status = run(&r, parent, keep);
+	if (dry)
+		return print_stages(&r);
+	status = run(&r, &o, argv[optind]);
 	if (r.sig != 0)
 		drun_die_of(r.sig);
 	return status;

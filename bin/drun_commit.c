@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "buf.h"
+#include "io.h"
 #include "path.h"
 #include "banned.h"
 
@@ -71,11 +72,13 @@ find_dpublish(char b[COMMIT_PATH_MAX])
 }
 
 /*
- * Run dpublish with that option on our staging, passing signals on; *st
- * gets its wait status.
+ * Run dpublish with that option on our staging, passing signals on, and
+ * TERM when it has not ended by then (io_now; 0: it may take its time);
+ * *st gets its wait status.
  */
 static int
-dpublish(struct run *r, const char *option, int *st, struct err *e)
+dpublish(struct run *r, const char *option, double until, int *st,
+    struct err *e)
 {
 	char		 path[COMMIT_PATH_MAX];
 	const char	*prog = find_dpublish(path);
@@ -92,6 +95,8 @@ dpublish(struct run *r, const char *option, int *st, struct err *e)
 			(void)dup2(fd, STDIN_FILENO);
 		/* so that the run lives even if we do not */
 		(void)fcntl(r->stage.lockfd, F_SETFD, 0);
+		if (r->lockfd != -1)
+			(void)fcntl(r->lockfd, F_SETFD, 0);
 		drun_restore_signals(r);
 		(void)execlp(prog, "dpublish", option, (char *)NULL);
 		msg_warn("%s: %s", prog, strerror(errno));
@@ -109,42 +114,12 @@ dpublish(struct run *r, const char *option, int *st, struct err *e)
 			    drun_got_sig);
 			seen = drun_got_sigs;
 		}
-		drun_wait(r, 0);
+		if (until != 0 && io_now() >= until) {
+			(void)kill(pid, SIGTERM);
+			until = 0;
+		}
+		drun_wait(r, until);
 	}
-}
-
-/* Every stage has exited 0: what they prepared becomes visible. */
-int
-drun_commit(struct run *r)
-{
-	struct err	e = { 0, "" };
-	int		st, sigs = drun_got_sigs;
-
-	switch (has_tickets(r, &e)) {
-	case 0:
-		return 0;
-	case 1:
-		break;
-	default:
-		msg_err(&e);
-		return e.code;
-	}
-	if (dpublish(r, "--commit", &st, &e) == -1) {
-		msg_err(&e);
-		return e.code;
-	}
-	if (st != 0)
-		msg_warn("dpublish --commit: %s", drun_show_status(st));
-	else if (drun_got_sigs > sigs)
-		msg_warn("signal %d came during the commit, which was "
-		    "completed", (int)drun_got_sig);
-	if (WIFSIGNALED(st) && drun_got_sigs > sigs &&
-	    WTERMSIG(st) == drun_got_sig) {
-		msg_warn("the commit was cut short: run it again, or look "
-		    "with dpublish log");
-		r->sig = drun_got_sig;
-	}
-	return drun_status(st);
 }
 
 void
@@ -155,11 +130,58 @@ drun_discard(struct run *r)
 
 	if (has_tickets(r, &e) != 1)
 		return;
-	if (dpublish(r, "--discard", &st, &e) == -1)
+	if (dpublish(r, "--discard", r->late ? io_now() + DRUN_DISCARD_S : 0,
+	    &st, &e) == -1)
 		msg_err(&e);
 	else if (st != 0)
 		msg_warn("dpublish --discard: %s: what was prepared is left, "
 		    "and collected by a later run", drun_show_status(st));
+}
+
+/* What came of the commit, in words where there is something to say. */
+static void
+tell_commit(struct run *r, int st, int sigs)
+{
+	if (st != 0)
+		drun_blame(r, drun_status(st), "dpublish --commit: %s",
+		    drun_show_status(st));
+	else if (drun_got_sigs > sigs)
+		msg_warn("signal %d came during the commit, which was "
+		    "completed", (int)drun_got_sig);
+	if (WIFSIGNALED(st) && drun_got_sigs > sigs &&
+	    WTERMSIG(st) == drun_got_sig) {
+		msg_warn("the commit was cut short: run it again, or look "
+		    "with dpublish log");
+		r->sig = drun_got_sig;
+	}
+}
+
+/* Every stage has exited 0: what they prepared becomes visible. */
+int
+drun_commit(struct run *r)
+{
+	struct err	e = { 0, "" };
+	int		st, sigs = drun_got_sigs, tickets;
+	double		t0;
+
+	tickets = has_tickets(r, &e);
+	if (tickets == 0)
+		return 0;
+	/* the last moment at which it can still be too late */
+	if (tickets == 1 && r->deadline_at != 0 &&
+	    io_now() >= r->deadline_at) {
+		r->late = 1;
+		drun_discard(r);
+		return drun_account(r, &e);
+	}
+	t0 = io_now();
+	if (tickets == -1 || dpublish(r, "--commit", 0, &st, &e) == -1) {
+		drun_blame(r, e.code, "%s", e.text);
+		return e.code;
+	}
+	r->commit_s = io_now() - t0;
+	tell_commit(r, st, sigs);
+	return drun_status(st);
 }
 
 /* Out of the sweepers' sight, so that it stays. */

@@ -84,12 +84,16 @@ drun_group_start(struct run *r, struct err *e)
 	pid = fork();
 	if (pid == 0) {
 		(void)setpgid(0, 0);
-		/* holds nothing open: neither the lock nor anyone's pipe */
+		/*
+		 * holds nothing open, neither staging's lock nor anyone's
+		 * pipe, but --lock's: the next run waits for the stages
+		 */
 		max = fds[0] > r->stage.lockfd ? fds[0] : r->stage.lockfd;
 		max = max > r->stage.dirfd ? max : r->stage.dirfd;
 		max = max > fds[1] ? max : fds[1];
+		max = max > r->held ? max : r->held;
 		for (fd = 0; fd <= max; fd++)
-			if (fd != fds[0])
+			if (fd != fds[0] && fd != r->lockfd)
 				(void)close(fd);
 		watcher(r->stage.path, fds[0]);
 	}

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include <ctype.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,25 +90,41 @@ drun_show_status(int st)
 	return b;
 }
 
+void
+drun_blame(struct run *r, int status, const char *fmt, ...)
+{
+	va_list	ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(r->why, sizeof(r->why), fmt, ap);
+	va_end(ap);
+	msg_error(status, "%s", r->why);
+}
+
 /* Name the one that failed, and what its status is. */
 int
-drun_account(const struct run *r, const struct err *e)
+drun_account(struct run *r, const struct err *e)
 {
 	int	st;
 
 	if (r->sig != 0) {
-		msg_warn("signal %d (%s): stopped; nothing was published",
-		    r->sig, strsignal(r->sig));
+		drun_blame(r, 128 + r->sig, "signal %d (%s): stopped; "
+		    "nothing was published", r->sig, strsignal(r->sig));
 		return 128 + r->sig;
 	}
 	if (e->code != 0) {
-		msg_warn("%s; nothing was published", e->text);
+		drun_blame(r, e->code, "%.400s; nothing was published", e->text);
 		return e->code;
+	}
+	if (r->late) {
+		drun_blame(r, MSG_TEMPFAIL, "deadline: passed before the "
+		    "pipeline was done: stopped; nothing was published");
+		return MSG_TEMPFAIL;
 	}
 	if (r->blame == -1)
 		return 0;
 	st = r->p[r->blame].st;
-	msg_warn("%s: %s; nothing was published", drun_show(r, r->blame),
-	    drun_show_status(st));
+	drun_blame(r, drun_status(st), "%s: %s; nothing was published",
+	    drun_show(r, r->blame), drun_show_status(st));
 	return drun_status(st);
 }

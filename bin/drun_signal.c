@@ -105,20 +105,37 @@ drun_die_of(int sig)
 	(void)raise(sig);
 }
 
-/* Wait for a signal or a child, at most until the time `until` (0: none). */
+/* Until then, from now; NULL when there is no such moment. */
+static struct timespec *
+left(double until, struct timespec *ts)
+{
+	double	d = until - io_now();
+
+	if (until <= 0)
+		return NULL;
+	if (d < 0)
+		d = 0;
+	ts->tv_sec = (time_t)d;
+	ts->tv_nsec = (long)((d - (double)ts->tv_sec) * 1e9);
+	return ts;
+}
+
 void
 drun_wait(const struct run *r, double until)
 {
-	struct timespec	ts, *tp = NULL;
-	double		d;
+	struct timespec	ts;
 
-	if (until > 0) {
-		d = until - io_now();
-		if (d < 0)
-			d = 0;
-		ts.tv_sec = (time_t)d;
-		ts.tv_nsec = (long)((d - (double)ts.tv_sec) * 1e9);
-		tp = &ts;
-	}
-	(void)pselect(0, NULL, NULL, NULL, tp, &r->wait);
+	(void)pselect(0, NULL, NULL, NULL, left(until, &ts), &r->wait);
+}
+
+int
+drun_wait_out(const struct run *r, int fd, double until)
+{
+	struct timespec	ts;
+	fd_set		set;
+
+	FD_ZERO(&set);
+	FD_SET(fd, &set);
+	return pselect(fd + 1, NULL, &set, NULL, left(until, &ts),
+	    &r->wait) == 1;
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@ become(const struct run *r, int i, int in, int out)
 {
 	const struct stage_proc	*p = &r->p[i];
 	struct buf		 text;
-	char			 sh[] = "sh", c[] = "-c", *argv[4];
+	char			 sh[] = "sh", c[] = "-c", no[16], *argv[4];
 
 	(void)setpgid(0, r->group);
 	buf_init(&text, p->len + 2);
@@ -43,7 +44,9 @@ become(const struct run *r, int i, int in, int out)
 		_exit(err_status(errno));
 	}
 	drun_restore_signals(r);
-	if (i == r->n - 1 && setenv("DRUN_LAST", "1", 1) == -1)
+	(void)snprintf(no, sizeof(no), "%d", i + 1);
+	if (setenv("DRUN_STAGE", no, 1) == -1 ||
+	    (i == r->n - 1 && setenv("DRUN_LAST", "1", 1) == -1))
 		_exit(MSG_IOERR);
 	argv[0] = sh;
 	argv[1] = c;
@@ -64,7 +67,7 @@ drun_start(struct run *r, struct err *e)
 	drun_give_terminal(r);
 	for (i = 0; i < r->n && e->code == 0; i++) {
 		fds[0] = -1;
-		out = STDOUT_FILENO;
+		out = r->held != -1 ? r->held : STDOUT_FILENO;
 		if (i < r->n - 1) {
 			if (drun_pipe(fds) == -1) {
 				err_sys(e, errno, "pipe");
@@ -72,6 +75,7 @@ drun_start(struct run *r, struct err *e)
 			}
 			out = fds[1];
 		}
+		r->p[i].t0 = io_now();
 		r->p[i].pid = fork();
 		if (r->p[i].pid == 0)
 			become(r, i, in, out);
@@ -86,7 +90,7 @@ drun_start(struct run *r, struct err *e)
 		}
 		if (in != STDIN_FILENO)
 			(void)close(in);
-		if (out != STDOUT_FILENO)
+		if (out != STDOUT_FILENO && out != r->held)
 			(void)close(out);
 		in = fds[0];
 	}
@@ -192,6 +196,7 @@ drun_reap(struct run *r)
 			continue;
 		}
 		r->p[i].pid = 0;
+		r->p[i].t1 = io_now();
 		r->left--;
 		if (r->blame == i)
 			continue; /* it was blamed when it stopped */
@@ -225,6 +230,11 @@ drun_attend(struct run *r)
 			seen = drun_got_sigs;
 			drun_stop(r, r->sig);
 		}
+		if (r->deadline_at != 0 && now >= r->deadline_at &&
+		    !r->stopping) {
+			r->late = 1;
+			drun_stop(r, SIGTERM);
+		}
 		if (r->grace_at != 0 && now >= r->grace_at)
 			drun_stop(r, SIGTERM);
 		if (r->term_at != 0 && now >= r->term_at) {
@@ -236,8 +246,9 @@ drun_attend(struct run *r)
 			msg_warn("a stage does not end on TERM: killed");
 			drun_group_signal(r, SIGKILL);
 		}
-		drun_wait(r, earlier(r->grace_at, earlier(r->term_at,
-		    r->kill_at)));
+		drun_wait(r, earlier(earlier(r->grace_at, r->term_at),
+		    earlier(r->kill_at, r->stopping ? 0 :
+		    r->deadline_at)));
 	}
 	if (drun_got_sigs > seen)
 		r->sig = drun_got_sig;

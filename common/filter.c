@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +50,7 @@ filter_fail(struct filter *f, int status, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	msg_warn("%s", text);
+	msg_error(status, "%s", text);
 	say(f, status, text);
 }
 
@@ -66,7 +67,7 @@ filter_fail_err(struct filter *f, const struct err *e)
 	}
 	/* a signal explains itself by the way the program dies */
 	if (io_signal() == 0)
-		msg_warn("%s", e->text);
+		msg_error(code, "%s", e->text);
 	say(f, code, e->text);
 }
 
@@ -198,6 +199,7 @@ filter_open(struct filter *f, const struct filter_opts *o)
 	f->opts = *o;
 	f->stage.dirfd = f->stage.lockfd = -1;
 	f->totals = rec_map();
+	f->taken = rec_map();
 	mode = o->json ? STREAM_JSON :
 	    isatty(STDOUT_FILENO) ? STREAM_TEXT : STREAM_MSGPACK;
 	f->out = stream_out_new(STDOUT_FILENO, mode);
@@ -230,6 +232,7 @@ filter_open(struct filter *f, const struct filter_opts *o)
 	}
 	(void)snprintf(f->run, sizeof(f->run), "%s",
 	    run != NULL ? run : f->stage.run);
+	msg_set_run(f->run);
 	if (!o->quiet && send_hello(f, f->run, &e) == -1) {
 		filter_fail_err(f, &e);
 		return -1;
@@ -249,8 +252,10 @@ take_totals(struct filter *f, const struct rec *end)
 	if (t == NULL)
 		return;
 	for (i = 0; (key = rec_key(t, i)) != NULL; i++)
-		if (!rec_has(f->totals, key) && rec_get_u64(t, key, &v))
+		if (!rec_has(f->totals, key) && rec_get_u64(t, key, &v)) {
 			rec_set_u64(f->totals, key, v);
+			rec_set_u64(f->taken, key, v);
+		}
 	rec_free(t);
 }
 
@@ -322,6 +327,63 @@ filter_last(void)
 	    (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode));
 }
 
+/* What we counted ourselves, as {"program":..,"totals":{..}}. */
+static void
+own_totals(const struct filter *f, struct buf *b)
+{
+	struct rec	*own = rec_map(), *r = rec_map();
+	const char	*key;
+	uint64_t	 n, taken;
+	size_t		 i;
+
+	for (i = 0; (key = rec_key(f->totals, i)) != NULL; i++) {
+		taken = 0;
+		(void)rec_get_u64(f->taken, key, &taken);
+		if (rec_get_u64(f->totals, key, &n) &&
+		    (n > taken || !rec_has(f->taken, key)))
+			rec_set_u64(own, key, n - taken);
+	}
+	rec_set_str(r, "program", msg_prog());
+	rec_set_str(r, "run", f->run);
+	rec_set_u64(r, "status", (uint64_t)f->status);
+	rec_set_map(r, "totals", own);
+	rec_to_json(r, b);
+	buf_addc(b, '\n');
+	rec_free(own);
+	rec_free(r);
+}
+
+/*
+ * For drun's summary, under drun: it sees no stream.  No run fails because
+ * nobody could write how much it did.
+ */
+static void
+leave_totals(const struct filter *f)
+{
+	const char	*stage = getenv("DRUN_STAGE");
+	struct buf	 b, name;
+	int		 fd;
+
+	if (getenv("DRUN_ID") == NULL || stage == NULL ||
+	    f->stage.path == NULL)
+		return;
+	buf_init(&b, REC_MAX);
+	buf_init(&name, 256);
+	own_totals(f, &b);
+	buf_printf(&name, FILTER_TOTALS "/%.8s.%s.%ld.json", stage,
+	    msg_prog(), (long)getpid());
+	(void)mkdirat(f->stage.dirfd, FILTER_TOTALS, 0700);
+	fd = openat(f->stage.dirfd, buf_cstr(&name), O_WRONLY | O_CREAT |
+	    O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd != -1) {
+		if (io_write(fd, b.p, b.len) == -1)
+			msg_info("totals: %s", strerror(errno));
+		(void)close(fd);
+	}
+	buf_free(&b);
+	buf_free(&name);
+}
+
 int
 filter_finish(struct filter *f, int last)
 {
@@ -341,6 +403,7 @@ filter_finish(struct filter *f, int last)
 		err_sys(&e, errno, "stdout");
 		filter_fail_err(f, &e);
 	}
+	leave_totals(f);
 	if (f->stage.made) {
 		last |= f->status != 0;
 		if (f->opts.source && !last)
@@ -353,6 +416,7 @@ filter_finish(struct filter *f, int last)
 	for (i = 0; i < f->n_reasons && i < FILTER_REASONS; i++)
 		free(f->reasons[i]);
 	rec_free(f->totals);
+	rec_free(f->taken);
 	stream_in_free(f->in);
 	stream_out_free(f->out);
 	io_die_of_signal();

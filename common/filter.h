@@ -17,6 +17,7 @@
 #include "stream.h"
 
 #define FILTER_REASONS 100	/* named in FAIL; the rest are counted */
+#define FILTER_TOTALS "totals"	/* directory in staging; see filter_finish */
 
 struct filter_opts {
 	int		 json;		/* --json */
@@ -32,6 +33,7 @@ struct filter {
 	struct stream_out	*out;
 	struct stage		 stage;
 	struct rec		*totals; /* what END will carry */
+	struct rec		*taken;	/* that part of it which upstream said */
 	int			 status; /* gravest so far */
 	int			 hello_sent;
 	char			 run[STAGE_RUN_MAX];	/* for a late hello */
