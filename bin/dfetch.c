@@ -28,7 +28,7 @@
 
 static const char	usage_text[] =
 "usage: dfetch [-lv] [-b target | -B target] [-c db] [-f plan] [-P n]\n"
-"              [--cache dir] [--json] [--max-failed n]\n"
+"              [--cache dir] [--json] [--log format] [--max-failed n]\n"
 "              [--max-size size] [--max-time duration] [--requeue file]\n"
 "              [--sha256] [--stage dir] [input ...]\n";
 
@@ -56,6 +56,7 @@ static const char	help_text[] =
 "  -v, --verbose             say what is passed over\n"
 "      --cache=DIR           where downloads lie while they come\n"
 "      --json                write JSON lines\n"
+"      --log=FORMAT          on stderr: text or json\n"
 "      --max-failed=N, N%%    of a batch, as many may have failed\n"
 "      --max-size=SIZE       refuse an input that is larger (1T)\n"
 "      --max-time=DURATION   for one input from elsewhere (no end)\n"
@@ -262,18 +263,26 @@ processors(void)
 	return n > FETCH_P_DEFAULT ? FETCH_P_DEFAULT : (unsigned int)n;
 }
 
-/* As many processes as there is work here, and one for all elsewhere. */
+/* As many processes as there is work here, and some for what is not. */
 static void
 start_pool(struct fetch *x)
 {
 	struct err	e = { 0, "" };
 	unsigned int	n = x->o.parallel != 0 ? x->o.parallel : processors();
+	unsigned int	movers = processors();
 
 	if (n > x->plan.n - x->n_remote)
 		n = (unsigned int)(x->plan.n - x->n_remote);
+	if (movers > FETCH_MOVERS)
+		movers = FETCH_MOVERS;
+	if (movers > x->n_remote)
+		movers = (unsigned int)x->n_remote;
+	if (movers > x->work.parallel)
+		movers = x->work.parallel;
+	x->work.movers = movers;
 	fetch_unlink(x);
 	fetch_ckpt_close(x);
-	x->pool = fetch_pool_new(&x->work, n, x->n_remote != 0, &e);
+	x->pool = fetch_pool_new(&x->work, n, movers, &e);
 	if (x->pool == NULL)
 		fetch_fail(x, &e);
 	if (!x->o.list)
@@ -448,6 +457,7 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 		{ "max-size",	 required_argument, NULL, 6 },
 		{ "max-time",	 required_argument, NULL, 7 },
 		{ "requeue",	 required_argument, NULL, 8 },
+		{ "log",	 required_argument, NULL, 9 },
 		{ NULL, 0, NULL, 0 }
 	};
 	struct fetch_opts	*o = &x->o;
@@ -515,6 +525,10 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 		case 7:
 			if (num_duration(optarg, &o->max_time, &why) == -1)
 				bad_value("--max-time", optarg, why);
+			break;
+		case 9:
+			if (msg_log_option(optarg) == -1)
+				usage();
 			break;
 		case 8:
 			o->batch.requeue = optarg;

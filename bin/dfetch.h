@@ -15,6 +15,7 @@
 #include "msg.h"
 #include "plan.h"
 
+#define FETCH_MOVERS	4	/* processes for what is elsewhere */
 #define FETCH_NAME_MAX	256	/* bytes of a file's name, NUL included */
 #define FETCH_ETAG_MAX	256	/* bytes of an ETag, NUL included */
 #define FETCH_DEPTH	8	/* directories of an input, as hash_dir */
@@ -155,7 +156,8 @@ struct fetch_work {
 	uint64_t		 max_size;	/* bytes of an input */
 	/* elsewhere: */
 	uint64_t		 max_time;	/* s for an input; 0 no end */
-	unsigned int		 parallel;	/* transfers at once */
+	unsigned int		 parallel;	/* transfers at once, of all */
+	unsigned int		 movers;	/* processes that share them */
 	const char		*cache;		/* directory, or NULL */
 	const char		*ckpt;		/* for breakers, or NULL */
 	const struct fetch_batch_opts *batch;
@@ -205,17 +207,18 @@ int	fetch_open_dir(const struct fetch_work *w, uint64_t n,
 /* Read, and into dirfd (-1 none), with digest d, or a->e says why not. */
 void	fetch_after(const struct fetch_work *w, int dirfd,
 	    const unsigned char d[HASH_LEN], struct fetch_answer *a);
-/* A worker for all that is elsewhere: jobs in, answers out; no return. */
+/* A worker for what is elsewhere: jobs in, answers out; no return. */
 void	fetch_remote_work(const struct fetch_work *w, int fd);
 
 /*
- * n processes that do so to what is here, and, with remote, one more for
- * what is not.  fetch_pool_wait waits for an answer or news, for the reader
+ * n processes that do so to what is here, and FETCH_MOVERS at most that move
+ * what is not, many at once each, so that digests are made on all
+ * processors.  fetch_pool_wait waits for an answer or news, for the reader
  * of stdout to leave, or a signal.
  */
 struct fetch_pool;
 struct fetch_pool *fetch_pool_new(const struct fetch_work *w, unsigned int n,
-	    int remote, struct err *e);
+	    unsigned int remote, struct err *e);
 /* 1 taken, 0 all are busy, -1 *e. */
 int	fetch_pool_give(struct fetch_pool *p, const struct fetch_job *j,
 	    int remote, struct err *e);

@@ -29,8 +29,12 @@ fetch_progress_init(struct progress *p)
 void
 fetch_progress_news(struct progress *p, const struct fetch_answer *a)
 {
-	p->bytes = a->bytes;
-	p->running = a->running;
+	size_t	i = (size_t)(a->n % FETCH_MOVERS);
+
+	p->bytes += a->bytes - p->each_bytes[i];
+	p->running += a->running - p->each_running[i];
+	p->each_bytes[i] = a->bytes;
+	p->each_running[i] = a->running;
 }
 
 void

@@ -449,7 +449,7 @@ descriptors(struct mover *m)
 	struct rlimit	rl;
 	rlim_t		n;
 
-	m->parallel = m->w->parallel;
+	m->parallel = (m->w->parallel + m->w->movers - 1) / m->w->movers;
 	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
 		return;
 	if (rl.rlim_cur != rl.rlim_max) {
@@ -495,6 +495,7 @@ fetch_remote_work(const struct fetch_work *w, int fd)
 	m.fd = fd;
 	m.last = &m.first;
 	m.l.remote = remote_new(w->ckpt);
+	remote_share(m.l.remote, w->movers);
 	descriptors(&m);
 	connect_all(&m);
 	for (;;) {

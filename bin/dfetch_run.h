@@ -38,7 +38,9 @@ struct progress {
 	int	 on, shown;
 	double	 last;		/* shown then */
 	double	 first;		/* bytes are counted from then */
-	uint64_t bytes, running; /* as the last news said */
+	/* as the last news of each worker said, and of all */
+	uint64_t each_bytes[FETCH_MOVERS], each_running[FETCH_MOVERS];
+	uint64_t bytes, running;
 };
 
 struct fetch {

@@ -34,7 +34,7 @@ struct worker {
 };
 
 struct fetch_pool {
-	struct worker	*v;	/* the remote one, if any, is the last */
+	struct worker	*v;	/* the remote ones, if any, are the last */
 	struct pollfd	*p;
 	unsigned int	 n;
 	int		 out;	/* stdout, or -1: no use watching it */
@@ -397,17 +397,17 @@ start(struct fetch_pool *p, const struct fetch_work *w, int remote,
 }
 
 struct fetch_pool *
-fetch_pool_new(const struct fetch_work *w, unsigned int n, int remote,
-    struct err *e)
+fetch_pool_new(const struct fetch_work *w, unsigned int n,
+    unsigned int remote, struct err *e)
 {
 	struct fetch_pool	*p = mem_zero(1, sizeof(*p));
 	unsigned int		 i;
 
-	p->v = mem_zero((size_t)n + 1, sizeof(*p->v));
-	p->p = mem_zero((size_t)n + 2, sizeof(*p->p));
+	p->v = mem_zero((size_t)n + remote, sizeof(*p->v));
+	p->p = mem_zero((size_t)n + remote + 1, sizeof(*p->p));
 	p->out = STDOUT_FILENO;
-	for (i = 0; i < n + (remote != 0); i++)
-		if (start(p, w, i == n, e) == -1) {
+	for (i = 0; i < n + remote; i++)
+		if (start(p, w, i >= n, e) == -1) {
 			fetch_pool_free(p);
 			return NULL;
 		}
@@ -418,18 +418,20 @@ int
 fetch_pool_give(struct fetch_pool *p, const struct fetch_job *j, int remote,
     struct err *e)
 {
-	unsigned int	i;
+	struct worker	*k = NULL;
+	unsigned int	 i;
 
-	for (i = 0; i < p->n; i++) {
-		if (p->v[i].remote != remote ||
-		    (p->v[i].busy != 0 && !remote))
-			continue;
-		if (io_write(p->v[i].fd, j, sizeof(*j)) == -1)
-			return err_sys(e, errno, "worker");
-		p->v[i].busy++;
-		return 1;
-	}
-	return 0;
+	/* who has least to do */
+	for (i = 0; i < p->n; i++)
+		if (p->v[i].remote == remote &&
+		    (k == NULL || p->v[i].busy < k->busy))
+			k = &p->v[i];
+	if (k == NULL || (k->busy != 0 && !remote))
+		return 0;
+	if (io_write(k->fd, j, sizeof(*j)) == -1)
+		return err_sys(e, errno, "worker");
+	k->busy++;
+	return 1;
 }
 
 static int
@@ -472,7 +474,9 @@ fetch_pool_wait(struct fetch_pool *p, int ms, struct fetch_answer *a,
 			continue;
 		if (io_read(p->v[i].fd, a, sizeof(*a)) != (ssize_t)sizeof(*a))
 			return died(&p->v[i], e);
-		if (a->what != FETCH_NEWS)
+		if (a->what == FETCH_NEWS)
+			a->n = i;
+		else
 			p->v[i].busy--;
 		return 1;
 	}

@@ -25,6 +25,7 @@ struct remote {
 	struct s3		*s3;
 	struct cred_conf	 conf;
 	int			 has_conf;
+	unsigned int		 share;	/* of how many processes; 0 alone */
 };
 
 struct remote *
@@ -35,6 +36,12 @@ remote_new(const char *ckpt)
 	if (ckpt != NULL)
 		r->ckpt_path = mem_dup(ckpt);
 	return r;
+}
+
+void
+remote_share(struct remote *r, unsigned int n)
+{
+	r->share = n;
 }
 
 void
@@ -89,7 +96,8 @@ remote_retry(struct remote *r, struct err *e)
 	/* NULL without an error: nobody named one */
 	if (r->ckpt == NULL && e->code != 0)
 		return NULL;
-	r->retry = retry_new(r->ckpt, 0);
+	r->retry = retry_new(r->ckpt, r->share > 1 ?
+	    (RETRY_BUDGET + r->share - 1) / r->share : 0);
 	return r->retry;
 }
 

@@ -19,6 +19,8 @@ struct s3;
 
 /* ckpt: the checkpoint database's path; NULL: DCKPT_DB, if that is set. */
 struct remote *remote_new(const char *ckpt);
+/* One of n processes of a run: so much less of its budget of retries. */
+void	 remote_share(struct remote *r, unsigned int n);
 void	 remote_free(struct remote *r);	/* NULL is fine */
 /* Each lives as long as r; NULL: *e. */
 struct net *remote_net(struct remote *r, struct err *e);
