@@ -44,9 +44,9 @@
 static const char usage_text[] =
     "usage: dcheck [-kv] [-c db] [-P n] [-x cmd] [--allow-empty] "
     "[--cache dir]\n"
-    "              [--json] [--json-in] [--no-cache] [--recover-hot] "
-    "[--stage dir]\n"
-    "              [--timeout time]\n";
+    "              [--json] [--json-in] [--log format] [--no-cache] "
+    "[--recover-hot]\n"
+    "              [--stage dir] [--timeout time]\n";
 
 static const char help_text[] =
     "  -c, --checkpoints=DB  mark refused inputs failed in a checkpoint "
@@ -61,6 +61,7 @@ static const char help_text[] =
     "      --cache=DIR       where verdicts are remembered\n"
     "      --json            write JSON lines\n"
     "      --json-in         read JSON lines\n"
+    "      --log=FORMAT      on stderr: text or json\n"
     "      --no-cache        remember no verdicts\n"
     "      --recover-hot     roll back the journal of a writer that died\n"
     "      --stage=DIR       the run's staging directory\n"
@@ -1257,7 +1258,7 @@ number(const char *s, uint64_t max, int duration, const char *what)
 }
 
 enum {
-	O_ALLOW_EMPTY = 256, O_CACHE, O_JSON, O_JSON_IN, O_NO_CACHE,
+	O_ALLOW_EMPTY = 256, O_CACHE, O_JSON, O_JSON_IN, O_LOG, O_NO_CACHE,
 	O_RECOVER_HOT, O_STAGE, O_TIMEOUT
 };
 
@@ -1273,6 +1274,7 @@ options(int argc, char **argv, struct options *o)
 		{ "json", no_argument, NULL, O_JSON },
 		{ "json-in", no_argument, NULL, O_JSON_IN },
 		{ "keep-going", no_argument, NULL, 'k' },
+		{ "log", required_argument, NULL, O_LOG },
 		{ "no-cache", no_argument, NULL, O_NO_CACHE },
 		{ "parallel", required_argument, NULL, 'P' },
 		{ "recover-hot", no_argument, NULL, O_RECOVER_HOT },
@@ -1323,6 +1325,10 @@ options(int argc, char **argv, struct options *o)
 			break;
 		case O_JSON_IN:
 			o->f.json_in = 1;
+			break;
+		case O_LOG:
+			if (msg_log_option(optarg) == -1)
+				usage();
 			break;
 		case O_NO_CACHE:
 			o->no_cache = 1;

@@ -72,8 +72,8 @@ struct merge {
 
 static const char usage_text[] =
     "usage: dmerge [-hVv] [-F sqlite | chroma] [-o DIR] [-p PLAN] [-c DB]\n"
-    "              [--json] [--json-in] [--rebuild] [--stage DIR]\n"
-    "              [--threads N]\n";
+    "              [--json] [--json-in] [--log FORMAT] [--rebuild]\n"
+    "              [--stage DIR] [--threads N]\n";
 
 static const char help_text[] =
     "examples:\n"
@@ -89,6 +89,7 @@ static const char help_text[] =
     "  -c, --checkpoint DB  note the chunk in this checkpoint database\n"
     "      --json           write JSON lines\n"
     "      --json-in        read JSON lines\n"
+    "      --log FORMAT     on stderr: text or json\n"
     "      --rebuild        chroma: make it anew, not onto the base's files\n"
     "      --stage DIR      staging directory (else DSTAGE, else hello's)\n"
     "      --threads N      that build an index (else one per processor)\n"
@@ -115,7 +116,7 @@ show(const char *a, const char *b)
 static void
 options(int argc, char *argv[], struct opts *o)
 {
-	enum { JSON = 256, JSON_IN, REBUILD, STAGE, THREADS };
+	enum { JSON = 256, JSON_IN, LOG, REBUILD, STAGE, THREADS };
 	static const struct option	longs[] = {
 		{ "format", required_argument, NULL, 'F' },
 		{ "output", required_argument, NULL, 'o' },
@@ -123,6 +124,7 @@ options(int argc, char *argv[], struct opts *o)
 		{ "checkpoint", required_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, JSON },
 		{ "json-in", no_argument, NULL, JSON_IN },
+		{ "log", required_argument, NULL, LOG },
 		{ "rebuild", no_argument, NULL, REBUILD },
 		{ "stage", required_argument, NULL, STAGE },
 		{ "threads", required_argument, NULL, THREADS },
@@ -169,6 +171,10 @@ options(int argc, char *argv[], struct opts *o)
 			break;
 		case JSON_IN:
 			o->f.json_in = 1;
+			break;
+		case LOG:
+			if (msg_log_option(optarg) == -1)
+				usage();
 			break;
 		case REBUILD:
 			o->rebuild = 1;

@@ -22,17 +22,18 @@
 
 #define USAGE \
 "usage: dpublish [-v] [-c db] [-p plan] [--allow-empty] [--allow-shrink n]\n" \
-"                [--json] [--json-in] [--lock file] [--stage dir]\n" \
-"                [--verify how] target\n" \
+"                [--json] [--json-in] [--lock file] [--log format]\n" \
+"                [--stage dir] [--verify how] target\n" \
 "       dpublish -a dest [-v] [-c db] [--json] [--json-in] [--lock file]\n" \
-"                [--stage dir] [--verify how] [path ...]\n" \
-"       dpublish log [-v] [--json] target\n" \
-"       dpublish rollback [-v] [--json] [--lock file] target [version]\n" \
+"                [--log format] [--stage dir] [--verify how] [path ...]\n" \
+"       dpublish log [-v] [--json] [--log format] target\n" \
+"       dpublish rollback [-v] [--json] [--lock file] [--log format] target\n" \
+"                [version]\n" \
 "       dpublish prune [-nv] [--json] [--keep n] [--lock file]\n" \
-"                --keep-newer-than age target\n" \
-"       dpublish probe [-v] [--json] [--lock file] target\n" \
-"       dpublish --commit [-v] [-c db] [--stage dir]\n" \
-"       dpublish --discard [-v] [--stage dir]\n"
+"                [--log format] --keep-newer-than age target\n" \
+"       dpublish probe [-v] [--json] [--lock file] [--log format] target\n" \
+"       dpublish --commit [-v] [-c db] [--log format] [--stage dir]\n" \
+"       dpublish --discard [-v] [--log format] [--stage dir]\n"
 
 static const char help[] =
 "examples:\n"
@@ -58,6 +59,7 @@ USAGE
 "      --keep-newer-than AGE  prune: keep what was current within AGE (7d)\n"
 "      --lock FILE        what keeps publishers apart where the store cannot:\n"
 "                         all of them must name the same local file\n"
+"      --log FORMAT       on stderr: text or json\n"
 "      --stage DIR        the run's staging directory (DSTAGE)\n"
 "      --verify HOW       of what lies elsewhere: bytes (the default), or\n"
 "                         full: bring it back and open it, too\n"
@@ -73,6 +75,7 @@ enum {
 	O_JSON_IN,
 	O_KEEP,
 	O_LOCK,
+	O_LOG,
 	O_NEWER,
 	O_STAGE,
 	O_VERIFY
@@ -95,6 +98,7 @@ static const struct option longopts[] = {
 	{ "keep",		required_argument, NULL, O_KEEP },
 	{ "keep-newer-than",	required_argument, NULL, O_NEWER },
 	{ "lock",		required_argument, NULL, O_LOCK },
+	{ "log",		required_argument, NULL, O_LOG },
 	{ "stage",		required_argument, NULL, O_STAGE },
 	{ "verify",		required_argument, NULL, O_VERIFY },
 	{ NULL, 0, NULL, 0 }
@@ -744,6 +748,10 @@ main(int argc, char **argv)
 		case O_LOCK:
 			o.lock = optarg;
 			seen |= B_LOCK;
+			break;
+		case O_LOG:
+			if (msg_log_option(optarg) == -1)
+				return usage();
 			break;
 		case O_NEWER:
 			if (num_duration(optarg, &o.newer, &why) == -1)

@@ -142,10 +142,8 @@ take_retry(const char *arg, unsigned int *out)
 static int
 take_log(const char *arg)
 {
-	if (msg_set_log(arg) == -1) {
-		msg_error(MSG_USAGE, "--log: %s: want text or json", arg);
+	if (msg_log_option(arg) == -1)
 		return -1;
-	}
 	return setenv("DLOG", arg, 1);
 }
 

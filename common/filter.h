@@ -73,7 +73,8 @@ int	filter_last(void);
 /*
  * END or FAIL, flush, close stdout; a staging that a source made goes
  * when this stage is the last or has failed, and all have left it; dies of
- * a signal that came; else the exit status.
+ * a signal that came; else the exit status.  Under drun what this program
+ * counted, whatever came of it, is left below FILTER_TOTALS (drun(1)).
  */
 int	filter_finish(struct filter *f, int last);
 

@@ -89,6 +89,15 @@ msg_set_log(const char *format)
 	return 0;
 }
 
+int
+msg_log_option(const char *arg)
+{
+	if (msg_set_log(arg) == 0)
+		return 0;
+	msg_error(MSG_USAGE, "--log: %s: want text or json", arg);
+	return -1;
+}
+
 void
 msg_set_run(const char *id)
 {

@@ -91,6 +91,8 @@ void		 msg_set_verbose(int on);
  * takes DLOG, and dies (64) of one that is neither.
  */
 int		 msg_set_log(const char *format);
+/* The same, after saying what was wanted. */
+int		 msg_log_option(const char *arg);
 /* The run that lines are of; DRUN_ID is taken by msg_init. */
 void		 msg_set_run(const char *run);
 
