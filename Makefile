@@ -73,7 +73,7 @@ $(B)/bin/dfetch: $(DFETCH:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DFETCH:%=$(B)/bin/%.o) $(LIB) $(CURL_L) \
 	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
 $(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
-    $(B)/bin/dcheck_answer.o $(LIB)
+    $(B)/bin/dcheck_answer.o $(B)/bin/dcheck_verdicts.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dcheck*.o $(LIB) $(ARCHIVE_L) $(MSGPACK_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm
 $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)

@@ -46,7 +46,7 @@ static const char usage_text[] =
     "[--cache dir]\n"
     "              [--json] [--json-in] [--log format] [--no-cache] "
     "[--recover-hot]\n"
-    "              [--stage dir] [--timeout time]\n";
+    "              [--stage dir] [--timeout time] [--verdicts file]\n";
 
 static const char help_text[] =
     "  -c, --checkpoints=DB  mark refused inputs failed in a checkpoint "
@@ -66,6 +66,7 @@ static const char help_text[] =
     "      --recover-hot     roll back the journal of a writer that died\n"
     "      --stage=DIR       the run's staging directory\n"
     "      --timeout=TIME    for one input, such as 300, 90s, 5m\n"
+    "      --verdicts=FILE   write every verdict there, as JSON lines\n"
     "  -h, --help            this text\n"
     "  -V, --version         the version\n"
     "See dcheck(1) for the verdicts.\n";
@@ -79,6 +80,7 @@ struct options {
 	const char		*hook;
 	const char		*cache;
 	const char		*ckpt;
+	const char		*verdicts;
 	int			 no_cache;
 };
 
@@ -131,6 +133,7 @@ struct run {
 	struct filter	 f;
 	struct options	 o;
 	struct cache	 cache;
+	struct verdicts	*verdicts;
 	struct slot	*ring;
 	size_t		 cap, first, n;
 	unsigned int	 running;
@@ -830,6 +833,8 @@ say_refused(struct run *g, struct slot *s)
 
 	g->refused++;
 	mend_text(s->a.v.code, s->url, mend, sizeof(mend));
+	if (s->what == DELTA)
+		verdicts_add(g->verdicts, &s->delta, &s->a, mend);
 	r = rec_new("refused");
 	rec_set_str(r, "url", s->url);
 	rec_set_str(r, "verdict", code);
@@ -889,6 +894,7 @@ say_accepted(struct run *g, struct slot *s)
 	}
 	if (s->what == DELTA) {
 		g->checked++;
+		verdicts_add(g->verdicts, &s->delta, &s->a, NULL);
 		put_delta(g, s);
 		return;
 	}
@@ -930,6 +936,9 @@ emit(struct run *g)
 			break;
 		case ANSWER_MACHINE:
 			drop_work(g, s);
+			if (s->what == DELTA)
+				verdicts_add(g->verdicts, &s->delta, &s->a,
+				    NULL);
 			filter_fail(&g->f, s->a.e.code, "%s: not checked: "
 			    "%s", shown(s->url, SHOWN_MAX, name),
 			    s->a.e.text);
@@ -1259,7 +1268,7 @@ number(const char *s, uint64_t max, int duration, const char *what)
 
 enum {
 	O_ALLOW_EMPTY = 256, O_CACHE, O_JSON, O_JSON_IN, O_LOG, O_NO_CACHE,
-	O_RECOVER_HOT, O_STAGE, O_TIMEOUT
+	O_RECOVER_HOT, O_STAGE, O_TIMEOUT, O_VERDICTS
 };
 
 static void
@@ -1281,6 +1290,7 @@ options(int argc, char **argv, struct options *o)
 		{ "stage", required_argument, NULL, O_STAGE },
 		{ "timeout", required_argument, NULL, O_TIMEOUT },
 		{ "verbose", no_argument, NULL, 'v' },
+		{ "verdicts", required_argument, NULL, O_VERDICTS },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 }
 	};
@@ -1343,6 +1353,9 @@ options(int argc, char **argv, struct options *o)
 			o->timeout_s = number(optarg, TIMEOUT_MAX, 1,
 			    "--timeout");
 			break;
+		case O_VERDICTS:
+			o->verdicts = optarg;
+			break;
 		default:
 			usage();
 		}
@@ -1360,6 +1373,21 @@ catch(int sig, void (*f)(int))
 	sa.sa_flags = SA_RESTART;
 	sigemptyset(&sa.sa_mask);
 	(void)sigaction(sig, &sa, NULL);
+}
+
+/* Unless the stream broke, what was judged was judged. */
+static void
+report(struct run *g)
+{
+	struct err	e = { 0, "" };
+
+	if (io_signal() != 0 || g->f.broken || g->f.gone ||
+	    g->f.status == MSG_PROTOCOL)
+		return;
+	if (verdicts_place(g->verdicts, &e) == -1)
+		filter_fail_err(&g->f, &e);
+	if (g->o.keep_going)
+		verdicts_say(g->verdicts);
 }
 
 static int
@@ -1383,7 +1411,8 @@ prepare(struct run *g, struct err *e)
 		return -1;
 	if (!g->o.no_cache && cache_open(&g->cache, g->o.cache, e) == -1)
 		return -1;
-	return 0;
+	g->verdicts = verdicts_new(g->o.verdicts, e);
+	return g->verdicts == NULL ? -1 : 0;
 }
 
 int
@@ -1404,9 +1433,12 @@ main(int argc, char **argv)
 	if (filter_open(&g.f, &g.o.f) == 0) {
 		if (prepare(&g, &e) == -1)
 			filter_fail_err(&g.f, &e);
-		else
+		else {
 			run(&g);
+			report(&g);
+		}
 	}
+	verdicts_free(g.verdicts);
 	cache_close(&g.cache);
 	forget(&g);
 	free(g.ring);

@@ -1,6 +1,6 @@
 /*
- * dcheck: what its three files share: the job that a worker gets, the
- * answer that it gives, and the cache of answers.
+ * dcheck: what its files share: the job that a worker gets, the answer that
+ * it gives, the cache of answers, and the list of verdicts.
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_DCHECK_H
@@ -18,6 +18,7 @@
 #include "store.h"
 
 struct rec;
+struct rec_delta;
 
 #define DCHECK_COLLS	4096	/* collections of one input */
 #define DCHECK_MODEL	1024	/* bytes of a model's text; else its digest */
@@ -93,5 +94,20 @@ int	cache_get(const struct cache *c, const struct job *j,
 void	cache_put(struct cache *c, const struct job *j,
 	    const struct answer *a);
 void	cache_close(struct cache *c);
+
+/*
+ * Verdicts of one run, counted; with path, also written there as JSON lines
+ * (aside: nothing is seen of it before verdicts_place).  NULL: *e.
+ */
+struct verdicts;
+struct verdicts *verdicts_new(const char *path, struct err *e);
+void	verdicts_free(struct verdicts *v);	/* NULL is fine */
+/* mend: what the operator may do; of a refusal alone. */
+void	verdicts_add(struct verdicts *v, const struct rec_delta *d,
+	    const struct answer *a, const char *mend);
+/* One line: how many of each. */
+void	verdicts_say(const struct verdicts *v);
+/* All were judged that could be: the file takes its place, durably. */
+int	verdicts_place(struct verdicts *v, struct err *e);
 
 #endif

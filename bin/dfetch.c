@@ -29,8 +29,9 @@
 static const char	usage_text[] =
 "usage: dfetch [-lv] [-b target | -B target] [-c db] [-f plan] [-P n]\n"
 "              [--cache dir] [--json] [--log format] [--max-failed n]\n"
-"              [--max-size size] [--max-time duration] [--requeue file]\n"
-"              [--sha256] [--stage dir] [input ...]\n";
+"              [--max-size size] [--max-time duration] [--newer-than age]\n"
+"              [--older-than age] [--requeue file] [--sha256] [--stage dir]\n"
+"              [input ...]\n";
 
 static const char	help_text[] =
 "examples:\n"
@@ -60,6 +61,8 @@ static const char	help_text[] =
 "      --max-failed=N, N%%    of a batch, as many may have failed\n"
 "      --max-size=SIZE       refuse an input that is larger (1T)\n"
 "      --max-time=DURATION   for one input from elsewhere (no end)\n"
+"      --newer-than=AGE      of operands, only what came within AGE (1d)\n"
+"      --older-than=AGE      of operands, only what is older than AGE\n"
 "      --requeue=FILE        the requests of a batch to send again\n"
 "      --sha256              with -l: digests, too\n"
 "      --stage=DIR           the staging directory\n"
@@ -435,6 +438,8 @@ max_failed(struct fetch_batch_opts *b, const char *s)
 	free(copy);
 }
 
+enum { O_NEWER = 256, O_OLDER };
+
 /* The index of the first operand. */
 static int
 options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
@@ -458,6 +463,8 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 		{ "max-time",	 required_argument, NULL, 7 },
 		{ "requeue",	 required_argument, NULL, 8 },
 		{ "log",	 required_argument, NULL, 9 },
+		{ "newer-than",	 required_argument, NULL, O_NEWER },
+		{ "older-than",	 required_argument, NULL, O_OLDER },
 		{ NULL, 0, NULL, 0 }
 	};
 	struct fetch_opts	*o = &x->o;
@@ -532,6 +539,16 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 			break;
 		case 8:
 			o->batch.requeue = optarg;
+			break;
+		case O_NEWER:
+			if (num_duration(optarg, &o->newer, &why) == -1)
+				bad_value("--newer-than", optarg, why);
+			o->has_newer = 1;
+			break;
+		case O_OLDER:
+			if (num_duration(optarg, &o->older, &why) == -1)
+				bad_value("--older-than", optarg, why);
+			o->has_older = 1;
 			break;
 		default:
 			usage();

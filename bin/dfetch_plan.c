@@ -27,15 +27,54 @@ grow_seen(struct fetch *x)
 		x->seen[x->n_seen] = NULL;
 }
 
+/* Is an operand's input of an age that is asked for?  1, 0, -1. */
+static int
+is_of_age(const struct fetch *x, const char *url,
+    const struct fetch_seen *seen, struct err *e)
+{
+	const struct fetch_src	*s = fetch_src_of(url, e);
+	struct fetch_info	 info;
+	int64_t			 age;
+
+	if (!x->o.has_newer && !x->o.has_older)
+		return 1;
+	if (s == NULL)
+		return -1;
+	if (seen != NULL)
+		info = seen->info;
+	else if (s->remote)
+		return err_set(e, MSG_USAGE, "%s: --newer-than, --older-than:"
+		    " its age is not known before it is fetched", url);
+	else if (s->look(url, &info, e) == -1)
+		return -1;
+	age = (io_wall_ns() - info.mtime) / 1000000000;
+	if (age < 0)
+		age = 0;
+	if ((x->o.has_newer && (uint64_t)age >= x->o.newer) ||
+	    (x->o.has_older && (uint64_t)age < x->o.older)) {
+		msg_info("%s: passed over: %lld seconds old", url,
+		    (long long)age);
+		return 0;
+	}
+	return 1;
+}
+
 /* An operand's input; takes seen. */
 static int
 add_url(void *arg, const char *url, struct fetch_seen *seen, struct err *e)
 {
 	struct fetch		*x = arg;
 	struct plan_line	*l;
-	char			*id = plan_url(url, NULL, e);
-	int			 rv = id != NULL ? 0 : -1;
+	char			*id;
+	int			 rv;
 
+	rv = is_of_age(x, url, seen, e);
+	if (rv != 1) {
+		fetch_seen_free(seen);
+		return rv;
+	}
+	id = plan_url(url, NULL, e);
+	rv = id != NULL ? 0 : -1;
 	/* whatever else a plan says of it, it is the same input */
 	if (rv == 0 && plan_find(&x->plan, id) == NULL)
 		rv = plan_add_line(&x->plan, url, "operand", 0, e);

@@ -21,6 +21,9 @@ struct fetch_opts {
 	const char		*cache;		/* NULL: not given */
 	unsigned int		 parallel;	/* 0: not given */
 	uint64_t		 max_size, max_time;
+	/* of operands' inputs: seconds since they were modified */
+	int			 has_newer, has_older;
+	uint64_t		 newer, older;
 	struct fetch_batch_opts	 batch;
 	int			 list, sha256;
 	int			 no_stdin;	/* no plan comes there */
