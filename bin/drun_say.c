@@ -113,7 +113,8 @@ drun_account(struct run *r, const struct err *e)
 		return 128 + r->sig;
 	}
 	if (e->code != 0) {
-		drun_blame(r, e->code, "%.400s; nothing was published", e->text);
+		drun_blame(r, e->code, "%.400s; nothing was published",
+		    e->text);
 		return e->code;
 	}
 	if (r->late) {

@@ -33,7 +33,7 @@ struct filter {
 	struct stream_out	*out;
 	struct stage		 stage;
 	struct rec		*totals; /* what END will carry */
-	struct rec		*taken;	/* that part of it which upstream said */
+	struct rec		*taken;	/* what of it upstream said */
 	int			 status; /* gravest so far */
 	int			 hello_sent;
 	char			 run[STAGE_RUN_MAX];	/* for a late hello */
