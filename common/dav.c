@@ -426,6 +426,7 @@ on_net(void *arg, const struct net_res *r, const struct err *ne)
 	memset(&dr, 0, sizeof(dr));
 	dr.status = r->status;
 	dr.stale = r->stale;
+	dr.local = r->local;
 	dr.etag = r->etag;
 	dr.date = r->date;
 	dr.modified = r->modified;
@@ -574,6 +575,7 @@ dav_judge(const struct dav_res *r, const struct err *e)
 	memset(&n, 0, sizeof(n));
 	n.status = r->status;
 	n.stale = r->stale;
+	n.local = r->local;
 	n.retry_after = r->retry_after;
 	if (r->status == 0)
 		return retry_judge(&n, e);

@@ -92,7 +92,7 @@ struct dav_req {
 struct dav_res {
 	int		 status;	/* 0: no answer */
 	enum dav_outcome outcome;
-	int		 stale;		/* as in net_res */
+	int		 stale, local;	/* as in net_res */
 	char		*etag;		/* as sent, or NULL */
 	int64_t		 date, modified;	/* ns; 0 not said */
 	int64_t		 retry_after;

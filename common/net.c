@@ -18,6 +18,8 @@
 #include <strings.h>
 #include <time.h>
 
+#include <sys/socket.h>
+
 #include <curl/curl.h>
 
 #include "buf.h"
@@ -40,6 +42,7 @@ struct xfer {
 	char		*url;		/* of this hop; no user in it */
 	char		*origin;	/* "https://host:port" */
 	char		*user, *password; /* of the URL, or NULL */
+	int		 no_socket;	/* errno of socket(2), or 0 */
 	char		 label[NET_LABEL];
 	struct curl_slist *headers;
 	CURL		*easy;
@@ -641,6 +644,21 @@ strip_headers(struct xfer *x, struct err *e)
 
 #define SET(opt, v) (curl_easy_setopt(x->easy, (opt), (v)) == CURLE_OK)
 
+/* As libcurl would; but why there is none it would not tell. */
+static curl_socket_t
+on_socket(void *arg, curlsocktype what, struct curl_sockaddr *a)
+{
+	struct xfer	*x = arg;
+	int		 fd;
+
+	(void)what;
+	fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+	if (fd == -1 && (errno == EMFILE || errno == ENFILE ||
+	    errno == ENOBUFS || errno == ENOMEM))
+		x->no_socket = errno;
+	return fd == -1 ? CURL_SOCKET_BAD : fd;
+}
+
 static int
 set_method(struct xfer *x)
 {
@@ -691,6 +709,8 @@ set_all(struct xfer *x)
 	    SET(CURLOPT_CONNECTTIMEOUT, (long)NET_CONNECT_S) &&
 	    SET(CURLOPT_TIMEOUT_MS, ms) &&
 	    SET(CURLOPT_TCP_KEEPALIVE, 1L) &&
+	    SET(CURLOPT_OPENSOCKETFUNCTION, on_socket) &&
+	    SET(CURLOPT_OPENSOCKETDATA, x) &&
 	    SET(CURLOPT_BUFFERSIZE, NET_BUFFER) &&
 	    SET(CURLOPT_HEADERFUNCTION, on_header) &&
 	    SET(CURLOPT_HEADERDATA, x) &&
@@ -802,6 +822,12 @@ err_curl(struct xfer *x, CURLcode rc)
 	int		 code = MSG_TEMPFAIL;
 
 	switch ((int)rc) {
+	case CURLE_COULDNT_CONNECT:
+		if (x->no_socket != 0) {
+			x->r.local = 1;
+			return err_sys(&x->e, x->no_socket, "%s", x->label);
+		}
+		break;
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_URL_MALFORMAT:
 		/* the same code says that the answer was not HTTP */

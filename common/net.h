@@ -102,6 +102,7 @@ struct net_res {
 	 * server had closed it, and that says nothing about its health.
 	 */
 	int		 stale;
+	int		 local;		/* this machine failed, not the host */
 	uint64_t	 bytes;		/* of body */
 	int64_t		 length;	/* Content-Length, or -1 */
 	int64_t		 retry_after;	/* seconds, or -1 */

@@ -266,7 +266,7 @@ enum retry_what
 retry_judge(const struct net_res *r, const struct err *e)
 {
 	if (e != NULL) {
-		if (e->code != MSG_TEMPFAIL || io_signal() != 0)
+		if (e->code != MSG_TEMPFAIL || io_signal() != 0 || r->local)
 			return RETRY_NONE;
 		return r->stale ? RETRY_STALE : RETRY_FAILED;
 	}

@@ -884,6 +884,7 @@ on_net(void *arg, const struct net_res *r, const struct err *ne)
 	memset(&sr, 0, sizeof(sr));
 	sr.status = r->status;
 	sr.stale = r->stale;
+	sr.local = r->local;
 	sr.etag = r->etag;
 	sr.length = r->length;
 	sr.modified = r->modified;
@@ -915,6 +916,7 @@ s3_judge(const struct s3_res *r, const struct err *e)
 	memset(&n, 0, sizeof(n));
 	n.status = r->status;
 	n.stale = r->stale;
+	n.local = r->local;
 	n.retry_after = r->retry_after;
 	if (r->status == 0)
 		return retry_judge(&n, e);

@@ -119,7 +119,7 @@ struct s3_req {
 struct s3_res {
 	int		 status;	/* 0: no answer */
 	enum s3_outcome	 outcome;
-	int		 stale;		/* as in net_res */
+	int		 stale, local;	/* as in net_res */
 	char		 code[64];	/* "NoSuchKey", or "" */
 	char		*etag;		/* or NULL */
 	char		*sha256;	/* x-amz-checksum-sha256, base64 */

@@ -7,6 +7,9 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <time.h>
+#include <unistd.h>
+
+#include <sys/resource.h>
 
 #include "buf.h"
 #include "http.h"
@@ -268,6 +271,30 @@ answers(void)
 	    "dates of ISO 8601");
 }
 
+/* What this machine lacks is no failure of the host. */
+static void
+no_descriptors(void)
+{
+	struct rlimit	rl, low;
+	struct net	*fresh;
+	int		 fd = dup(0);
+
+	fresh = net_new(&(struct net_opts){ 8, NULL, "test" }, &err);
+	(void)getrlimit(RLIMIT_NOFILE, &rl);
+	low = rl;
+	low.rlim_cur = (rlim_t)fd;
+	(void)close(fd);
+	net_free(net);
+	net = fresh;
+	while ((fd = dup(0)) != -1 && (rlim_t)fd + 1 < low.rlim_cur)
+		;
+	(void)setrlimit(RLIMIT_NOFILE, &low);
+	tap_ok(fails("GET", "/a", MSG_TEMPFAIL) && res.local && !res.sent,
+	    "no descriptor: 75, and said to be our own");
+	(void)setrlimit(RLIMIT_NOFILE, &rl);
+	tap_ok(get("/a") == 0, "and well again with one");
+}
+
 static void
 broken(void)
 {
@@ -285,6 +312,7 @@ broken(void)
 	tap_ok(fails("GET", NO_HOST, MSG_TEMPFAIL) && fails("GET", NO_HOST,
 	    MSG_TEMPFAIL) && get("/a") == 0,
 	    "a name without an address: 75, again, and the next is well");
+	no_descriptors();
 	tap_ok(fails("GET", "ftp://127.0.0.1/a", MSG_USAGE), "ftp: 64");
 	tap_ok(fails("GET", "nonsense://", MSG_USAGE), "no URL: 64");
 	/* on a new connection */
@@ -552,7 +580,7 @@ signals(void)
 int
 main(void)
 {
-	tap_plan(71);
+	tap_plan(73);
 	msg_init("net");
 	(void)unsetenv("http_proxy");
 	(void)unsetenv("all_proxy");
