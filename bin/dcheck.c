@@ -88,7 +88,8 @@ enum what {
 	PASS,		/* a record that is not ours to judge */
 	DELTA,
 	BASE,
-	STORE
+	STORE,
+	OPAQUE		/* a file of a set */
 };
 
 enum phase {
@@ -106,6 +107,7 @@ struct slot {
 	struct rec_delta delta;		/* views into r */
 	struct rec_base	 base;
 	struct rec_store store;
+	struct rec_file	 file;
 	const char	*url;
 	struct job	 job;
 	struct answer	 a;		/* when DONE */
@@ -357,7 +359,8 @@ fail:
 
 /* The operator's command, in a group of its own and not confined. */
 static void
-hook_child(const char *cmd, const char *store, const char *url, pid_t me)
+hook_child(const char *cmd, const char *store, const struct slot *s,
+    pid_t me)
 {
 	struct err	e = { 0, "" };
 	int		null = open("/dev/null", O_RDONLY);
@@ -365,7 +368,8 @@ hook_child(const char *cmd, const char *store, const char *url, pid_t me)
 	if (null == -1 || dup2(null, STDIN_FILENO) == -1 ||
 	    dup2(STDERR_FILENO, STDOUT_FILENO) == -1 ||
 	    sandbox_child(me, NULL, 0, &e) == -1 ||
-	    setenv("DELTA_URL", url, 1) == -1)
+	    setenv("DELTA_URL", s->url, 1) == -1 || (s->what == OPAQUE &&
+	    setenv("FILE_NAME", s->file.name, 1) == -1))
 		_exit(126);
 	(void)signal(SIGXFSZ, SIG_DFL);
 	(void)execl("/bin/sh", "sh", "-c", cmd, "sh", store, (char *)NULL);
@@ -389,7 +393,7 @@ start_hook(struct run *g, struct slot *s)
 	path = stage_path(g, rel != NULL ? rel : s->job.path);
 	pid = fork();
 	if (pid == 0)
-		hook_child(g->o.hook, path, s->url, me);
+		hook_child(g->o.hook, path, s, me);
 	free(path);
 	free(rel);
 	if (pid == -1) {
@@ -519,6 +523,7 @@ judge_promises(struct slot *s)
 		has_want = 1;
 		break;
 	case PASS:
+	case OPAQUE:
 		break;
 	}
 	if (format != NULL && strcmp(format,
@@ -585,6 +590,11 @@ settle(struct run *g, struct slot *s)
 	s->phase = DONE;
 	if (s->has_cached && take_cached(g, s) == 1)
 		return;
+	if (s->what == OPAQUE) {
+		if (a->kind == ANSWER_OK && g->o.hook != NULL)
+			start_hook(g, s);
+		return;
+	}
 	if (a->kind == ANSWER_OK && a->format == STORE_NONE)
 		refuse(a, CHECK_CRASH, "worker's answer has no format");
 	else if (a->kind == ANSWER_OK && a->where != NULL &&
@@ -846,7 +856,7 @@ say_refused(struct run *g, struct slot *s)
 		return;
 	filter_fail(&g->f, MSG_DATAERR, "%s: %s: %s; mend: %s",
 	    shown(s->url, SHOWN_MAX, name), code, s->a.v.reason, mend);
-	if (s->what == DELTA)
+	if (s->what == DELTA || s->what == OPAQUE)
 		checkpoint(g, s);
 }
 
@@ -898,6 +908,8 @@ say_accepted(struct run *g, struct slot *s)
 		put_delta(g, s);
 		return;
 	}
+	if (s->what == OPAQUE)
+		g->checked++;
 	rec_set_str(s->r, "verdict", "ok");
 	(void)filter_put(&g->f, s->r);
 }
@@ -997,6 +1009,23 @@ take_store(struct slot *s, struct err *e)
 	return 0;
 }
 
+/* A file of a set is nobody's to understand: its bytes, and your hook. */
+static int
+take_file(struct slot *s, struct err *e)
+{
+	struct rec_file	*f = &s->file;
+
+	if (rec_file_get(s->r, f, e) == -1)
+		return -1;
+	s->what = OPAQUE;
+	s->url = f->url;
+	s->job.path = f->path;
+	s->job.sha256 = f->sha256;
+	s->job.has_size = s->job.opaque = 1;
+	s->job.size = f->size;
+	return 0;
+}
+
 /* Put a record at the end of the window.  -1: it is malformed. */
 static int
 take(struct run *g, const struct rec *r)
@@ -1013,6 +1042,9 @@ take(struct run *g, const struct rec *r)
 	s->job.flags = g->o.flags;
 	if (strcmp(rec_type(r), "delta") == 0) {
 		rv = take_delta(s, &e);
+		g->seen++;
+	} else if (strcmp(rec_type(r), "file") == 0) {
+		rv = take_file(s, &e);
 		g->seen++;
 	} else if (strcmp(rec_type(r), "base") == 0)
 		rv = take_base(s, &e);
@@ -1031,7 +1063,7 @@ take(struct run *g, const struct rec *r)
 		g->n--;
 		return -1;
 	}
-	if (s->what != PASS && cache_get(&g->cache, &s->job, &s->cached)) {
+	if (s->what != PASS && s->what != OPAQUE && cache_get(&g->cache, &s->job, &s->cached)) {
 		s->has_cached = 1;
 		s->job.bytes_only = 1;
 		s->job.unpack = s->cached.kind == ANSWER_OK &&

@@ -168,7 +168,7 @@ prove_bytes(struct worker *w)
 				return 1;
 		}
 	}
-	if (size == 0)
+	if (size == 0 && !w->j->opaque)
 		return check_refuse(&w->v, CHECK_SIZE, "0 bytes");
 	if (!w->j->is_dir)
 		hash_hex(d, w->a.tree);
@@ -511,7 +511,7 @@ prove(struct worker *w)
 	int		r;
 
 	r = prove_bytes(w);
-	if (r != 0)
+	if (r != 0 || w->j->opaque)
 		return r;
 	if (w->j->bytes_only)
 		return w->j->unpack ? unpack(w) : 0;

@@ -31,7 +31,10 @@ static const char	usage_text[] =
 "              [--cache dir] [--json] [--log format] [--max-failed n]\n"
 "              [--max-size size] [--max-time duration] [--newer-than age]\n"
 "              [--older-than age] [--requeue file] [--sha256] [--stage dir]\n"
-"              [input ...]\n";
+"              [input ...]\n"
+"       dfetch --files [-v] [-c db] [-P n] [--cache dir] [--json]\n"
+"              [--log format] [--max-size size] [--max-time duration]\n"
+"              [--stage dir] tree ...\n";
 
 static const char	help_text[] =
 "examples:\n"
@@ -56,6 +59,7 @@ static const char	help_text[] =
 "  -P, --parallel=N          copy with N processes, download N at once\n"
 "  -v, --verbose             say what is passed over\n"
 "      --cache=DIR           where downloads lie while they come\n"
+"      --files               the files below each tree, whatever they are\n"
 "      --json                write JSON lines\n"
 "      --log=FORMAT          on stderr: text or json\n"
 "      --max-failed=N, N%%    of a batch, as many may have failed\n"
@@ -303,6 +307,7 @@ fill_work(struct fetch *x, const char *cache)
 	x->work.lockfd = x->o.list ? -1 : x->f.stage.lockfd;
 	x->work.seen = x->seen;
 	x->work.max_size = x->o.max_size;
+	x->work.files = x->o.files;
 	x->work.max_time = x->o.max_time;
 	x->work.parallel = x->o.parallel != 0 ? x->o.parallel : XFER_PARALLEL;
 	x->work.cache = cache;
@@ -330,7 +335,9 @@ copy_all(struct fetch *x)
 		fetch_all(x);
 	fetch_pool_free(x->pool);
 	x->pool = NULL;
-	if (fetch_good(x) && x->n_remote != 0)
+	if (fetch_good(x) && x->o.files)
+		fetch_files_still(x);
+	else if (fetch_good(x) && x->n_remote != 0)
 		fetch_still_there(x);
 }
 
@@ -379,6 +386,8 @@ run_stream(struct fetch *x, const char *cache)
 	filter_count(&x->f, "fetched", 0);
 	filter_count(&x->f, "skipped", 0);
 	filter_count(&x->f, "bytes", 0);
+	if (x->o.files)
+		filter_count(&x->f, "files", 0);
 	if (mkdirat(x->f.stage.dirfd, FETCH_IN, 0700) == -1 &&
 	    errno != EEXIST) {
 		err_sys(&e, errno, "%s/%s", x->f.stage.path, FETCH_IN);
@@ -438,7 +447,7 @@ max_failed(struct fetch_batch_opts *b, const char *s)
 	free(copy);
 }
 
-enum { O_NEWER = 256, O_OLDER };
+enum { O_NEWER = 256, O_OLDER, O_FILES };
 
 /* The index of the first operand. */
 static int
@@ -465,6 +474,7 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 		{ "log",	 required_argument, NULL, 9 },
 		{ "newer-than",	 required_argument, NULL, O_NEWER },
 		{ "older-than",	 required_argument, NULL, O_OLDER },
+		{ "files",	 no_argument, NULL, O_FILES },
 		{ NULL, 0, NULL, 0 }
 	};
 	struct fetch_opts	*o = &x->o;
@@ -550,6 +560,9 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 				bad_value("--older-than", optarg, why);
 			o->has_older = 1;
 			break;
+		case O_FILES:
+			o->files = 1;
+			break;
 		default:
 			usage();
 		}
@@ -599,6 +612,13 @@ main(int argc, char **argv)
 		msg_warn("--sha256 goes with -l");
 		usage();
 	}
+	if (x.o.files && (x.o.list || x.o.base != NULL || n != 0 ||
+	    x.o.batch.requeue != NULL || x.o.has_newer ||
+	    x.o.has_older || first == argc)) {
+		msg_warn("--files wants trees, and neither -b, -B, -f, -l, "
+		    "an age nor --requeue");
+		usage();
+	}
 	io_catch_signals();
 	memset(&sa, 0, sizeof(sa));
 	sa.sa_handler = on_usr1;
@@ -632,6 +652,7 @@ done:
 	for (i = 0; i < x.n_seen; i++)
 		fetch_seen_free(x.seen[i]);
 	free(x.seen);
+	fetch_files_clear(&x);
 	plan_clear(&x.plan);
 	manifest_clear(&x.base);
 	free(x.work.by_url);

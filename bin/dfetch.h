@@ -130,6 +130,14 @@ extern const struct fetch_src	fetch_local, fetch_s3, fetch_http,
  */
 int	fetch_s3_again(struct fetch_list *l, struct fetch_look *v, size_t n,
 	    struct err *e);
+/*
+ * --files, of a path here: f is told of each file below it, sorted by name
+ * ("" for what is no directory), and of those that are hidden nobody.
+ */
+int	fetch_local_files(const char *url, const char *path,
+	    int (*f)(void *arg, const char *name,
+	    const struct fetch_info *info, int64_t ctime, struct err *e),
+	    void *arg, struct err *e);
 /* The name at the end of an http URL, made safe. */
 void	fetch_http_name(char out[FETCH_NAME_MAX], const char *url);
 /* Whose url it is; NULL: *e (64). */
@@ -154,6 +162,7 @@ struct fetch_work {
 	const struct manifest	*base;		/* NULL none */
 	const struct item_source **by_url;	/* base's sources, sorted */
 	uint64_t		 max_size;	/* bytes of an input */
+	int			 files;		/* --files: empty ones, too */
 	/* elsewhere: */
 	uint64_t		 max_time;	/* s for an input; 0 no end */
 	unsigned int		 parallel;	/* transfers at once, of all */

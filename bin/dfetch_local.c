@@ -48,6 +48,7 @@ struct list {
 	size_t		 n, cap;
 	uint64_t	 files;
 	int		 again;	/* it was there before: absent is a change */
+	int		 visible; /* hidden names are passed over */
 };
 
 static int64_t
@@ -167,6 +168,10 @@ list_dir(struct list *l, int fd, const char *prefix, int depth,
 			continue;
 		(void)snprintf(name, sizeof(name), "%s%s%s", prefix,
 		    *prefix != '\0' ? "/" : "", de->d_name);
+		if (l->visible && de->d_name[0] == '.') {
+			msg_info("%s/%s: hidden, passed over", l->url, name);
+			continue;
+		}
 		if (fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
 			lost(l->url, name, errno, e);
 			goto done;
@@ -256,9 +261,6 @@ list_info(const struct list *l, struct fetch_info *info, struct err *e)
 	if (l->files == 0)
 		return err_set(e, MSG_NOINPUT,
 		    "%s: an empty directory: want at least one file", l->url);
-	if (!info->dir && info->size == 0)
-		return err_set(e, MSG_DATAERR,
-		    "%s: size: want more than 0 bytes, got 0", l->url);
 	return 0;
 }
 
@@ -487,6 +489,35 @@ local_look(const char *url, struct fetch_info *info, struct err *e)
 	if (fd != -1)
 		(void)close(fd);
 	free(path);
+	return rv;
+}
+
+int
+fetch_local_files(const char *url, const char *path,
+    int (*f)(void *arg, const char *name, const struct fetch_info *info,
+    int64_t ctime, struct err *e), void *arg, struct err *e)
+{
+	struct fetch_info	 info;
+	struct list		 l;
+	const struct ent	*x;
+	int			 fd = -1, rv;
+
+	memset(&l, 0, sizeof(l));
+	memset(&info, 0, sizeof(info));
+	l.url = url;
+	l.visible = 1;
+	rv = list_input(&l, path, &fd, e);
+	for (x = l.v; rv == 0 && x < l.v + l.n; x++) {
+		if (x->dir)
+			continue;
+		info.size = x->size;
+		info.mtime = x->mtime;
+		info.inode = (uint64_t)x->ino;
+		rv = f(arg, x->name, &info, x->ctime, e);
+	}
+	list_clear(&l);
+	if (fd != -1)
+		(void)close(fd);
 	return rv;
 }
 

@@ -60,8 +60,9 @@ is_of_age(const struct fetch *x, const char *url,
 }
 
 /* An operand's input; takes seen. */
-static int
-add_url(void *arg, const char *url, struct fetch_seen *seen, struct err *e)
+int
+fetch_add_url(void *arg, const char *url, struct fetch_seen *seen,
+    struct err *e)
 {
 	struct fetch		*x = arg;
 	struct plan_line	*l;
@@ -111,7 +112,7 @@ add_operand(struct fetch *x, const char *url, struct err *e)
 		return -1;
 	if (s->remote && x->list.remote == NULL)
 		x->list.remote = remote_new(x->o.ckpt);
-	x->list.add = add_url;
+	x->list.add = fetch_add_url;
 	x->list.arg = x;
 	return s->list(&x->list, url, e);
 }
@@ -137,7 +138,9 @@ fetch_add_operands(struct fetch *x, char **v, int n)
 	size_t			 k, batches = 0;
 	int			 i, rv = 0;
 
-	for (i = 0; i < n && io_signal() == 0; i++) {
+	if (x->o.files)
+		rv = fetch_add_files(x, v);
+	for (i = 0; !x->o.files && i < n && io_signal() == 0; i++) {
 		memset(&e, 0, sizeof(e));
 		if (add_operand(x, v[i], &e) == -1) {
 			fetch_fail(x, &e);

@@ -168,7 +168,7 @@ same_file(struct move *v, const struct xfer_got *g)
 		i->mtime = g->modified;
 	if (i->etag[0] == '\0')
 		memcpy(i->etag, etag, sizeof(etag));
-	if (g->size == 0)
+	if (g->size == 0 && !v->m->w->files)
 		return err_set(&v->a.e, MSG_DATAERR, "%s: size: want more "
 		    "than 0 bytes, got 0", v->line->url);
 	i->size = g->size;

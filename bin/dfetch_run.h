@@ -26,6 +26,7 @@ struct fetch_opts {
 	uint64_t		 newer, older;
 	struct fetch_batch_opts	 batch;
 	int			 list, sha256;
+	int			 files;		/* --files */
 	int			 no_stdin;	/* no plan comes there */
 };
 
@@ -51,6 +52,10 @@ struct fetch {
 	struct plan		 plan;
 	struct fetch_seen	**seen;	/* by line; NULL here */
 	size_t			 n_seen, cap_seen;
+	char			**names; /* by line, with --files */
+	size_t			 n_names, cap_names;
+	char			**trees; /* --files: the operands; not ours */
+	unsigned char		 tree_d[HASH_LEN]; /* what lists said */
 	struct fetch_list	 list;	/* what is elsewhere is listed */
 	size_t			 n_remote;
 	struct manifest		 base;
@@ -87,6 +92,14 @@ int	fetch_see_remote(struct fetch *x);
 void	fetch_unlink(struct fetch *x);
 /* What was fetched from prefixes is still what they hold; else said. */
 void	fetch_still_there(struct fetch *x);
+/* --files: bin/dfetch_files.c; for the operands, which end with NULL. */
+int	fetch_add_files(struct fetch *x, char **v);
+/* The trees still hold what was fetched of them; else it is said. */
+void	fetch_files_still(struct fetch *x);
+void	fetch_files_clear(struct fetch *x);
+/* Who is told of operands' inputs: arg is the run. */
+int	fetch_add_url(void *arg, const char *url, struct fetch_seen *seen,
+	    struct err *e);
 /* -l: the lines, once everything is known. */
 void	fetch_print_plan(const struct fetch *x);
 

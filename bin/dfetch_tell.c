@@ -65,6 +65,33 @@ put_delta(struct fetch *x, const struct fetch_answer *a)
 	return rv;
 }
 
+static int
+put_file(struct fetch *x, const struct fetch_answer *a)
+{
+	struct rec_file	 f;
+	struct rec	*r = rec_new("file");
+	char		 path[64 + FETCH_NAME_MAX];
+	int		 rv;
+
+	(void)snprintf(path, sizeof(path), FETCH_DIR_FMT "/%s",
+	    (unsigned long long)a->n, a->name);
+	memset(&f, 0, sizeof(f));
+	f.name = x->names[a->line];
+	f.path = path;
+	f.url = x->plan.v[a->line].url;
+	f.sha256 = a->sha256;
+	f.size = a->info.size;
+	f.mtime = a->info.mtime;
+	f.etag = a->info.etag[0] != '\0' ? a->info.etag : NULL;
+	rec_file_put(r, &f);
+	rv = filter_put(&x->f, r);
+	rec_free(r);
+	filter_count(&x->f, "fetched", 1);
+	filter_count(&x->f, "files", 1);
+	filter_count(&x->f, "bytes", a->info.size);
+	return rv;
+}
+
 int
 fetch_tell(struct fetch *x, const struct fetch_answer *a)
 {
@@ -79,7 +106,7 @@ fetch_tell(struct fetch *x, const struct fetch_answer *a)
 		return 0;
 	switch (a->what) {
 	case FETCH_DONE:
-		return put_delta(x, a);
+		return x->o.files ? put_file(x, a) : put_delta(x, a);
 	case FETCH_UNCHANGED:
 		return put_skip(x, a, "unchanged");
 	case FETCH_HELD:

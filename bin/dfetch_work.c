@@ -217,6 +217,9 @@ check_size(const struct fetch_work *w, const struct plan_line *l,
 {
 	if (info->unsized)
 		return 0;
+	if (!info->dir && info->size == 0 && !w->files)
+		return err_set(e, MSG_DATAERR,
+		    "%s: size: want more than 0 bytes, got 0", l->url);
 	if (l->has_size && l->size != info->size)
 		return err_set(e, MSG_DATAERR,
 		    "%s: size: want %llu (plan), got %llu", l->url,

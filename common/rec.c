@@ -1133,6 +1133,41 @@ rec_skip_put(struct rec *r, const struct rec_skip *s)
 }
 
 int
+rec_file_get(const struct rec *r, struct rec_file *f, struct err *e)
+{
+	static const char	t[] = "file";
+
+	memset(f, 0, sizeof(*f));
+	if (!rec_get_str(r, "name", &f->name) || !path_is_safe(f->name))
+		return want(e, t, "name", "a path below the set");
+	if (get_path(r, t, &f->path, e) == -1 ||
+	    get_url(r, t, &f->url, e) == -1 ||
+	    get_digest(r, t, "sha256", &f->sha256, e) == -1)
+		return -1;
+	if (!rec_get_u64(r, "size", &f->size) || f->size > INT64_MAX)
+		return want(e, t, "size", "bytes");
+	(void)rec_get_i64(r, "mtime", &f->mtime);
+	(void)rec_get_str(r, "etag", &f->etag);
+	if (rec_get_str(r, "verdict", &f->verdict) &&
+	    strcmp(f->verdict, "ok") != 0)
+		return want(e, t, "verdict", "ok");
+	return 0;
+}
+
+void
+rec_file_put(struct rec *r, const struct rec_file *f)
+{
+	rec_set_str(r, "name", f->name);
+	rec_set_str(r, "path", f->path);
+	rec_set_str(r, "url", f->url);
+	rec_set_str(r, "sha256", f->sha256);
+	rec_set_u64(r, "size", f->size);
+	rec_set_i64(r, "mtime", f->mtime);
+	rec_set_str(r, "etag", f->etag);
+	rec_set_str(r, "verdict", f->verdict);
+}
+
+int
 rec_store_get(const struct rec *r, struct rec_store *s, struct err *e)
 {
 	static const char	t[] = "store";

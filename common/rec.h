@@ -137,6 +137,22 @@ struct rec_skip {
 int	rec_skip_get(const struct rec *r, struct rec_skip *s, struct err *e);
 void	rec_skip_put(struct rec *r, const struct rec_skip *s);
 
+/* One file of a file set, in staging. */
+struct rec_file {
+	const char	*name;		/* below the set, safe: where readers
+					   will find it */
+	const char	*path;		/* below staging, safe */
+	const char	*url;		/* where it came from */
+	const char	*sha256;	/* of its bytes, 64 hex */
+	uint64_t	 size;
+	int64_t		 mtime;		/* ns */
+	const char	*etag;		/* or NULL */
+	const char	*verdict;	/* NULL before dcheck; "ok" */
+};
+int	rec_file_get(const struct rec *r, struct rec_file *f,
+	    struct err *e);
+void	rec_file_put(struct rec *r, const struct rec_file *f);
+
 /* What dmerge made (or handed on). */
 struct rec_store {
 	const char	*path;		/* below staging: a store directory */
