@@ -816,7 +816,7 @@ outcome(const struct op *o, const struct net_res *r, const char *code)
 		return r->sent ? S3_UNKNOWN : S3_REFUSED;
 	case 409:
 	case 412:
-		return S3_TAKEN;
+		return is_conditional(&o->q) ? S3_TAKEN : S3_UNKNOWN;
 	case 404:
 		/* of an upload: it may be gone because it was completed */
 		return strcmp(o->q.method, "POST") == 0 &&
@@ -844,8 +844,7 @@ set_error(struct op *o, const struct net_res *r, const struct said *said,
 	if (r->status >= 300 && r->status < 400)
 		code = MSG_DATAERR;
 	/* nobody was first, as there was nothing to be first at */
-	if (code == MSG_CANTCREAT && strcmp(o->q.method, "PUT") != 0 &&
-	    !is_conditional(&o->q))
+	if (code == MSG_CANTCREAT && !is_conditional(&o->q))
 		code = r->status == 409 ? MSG_TEMPFAIL : MSG_DATAERR;
 	if (said->code[0] == '\0')
 		err_set(e, code, "%s: %s: status %d", o->name, o->s->label,

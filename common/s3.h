@@ -74,7 +74,8 @@ int	s3_url(const char *url, char **bucket, char **key, struct err *e);
 enum s3_outcome {
 	S3_DONE,	/* it was done */
 	S3_REFUSED,	/* it was not done */
-	S3_TAKEN,	/* 409, 412: something else is there; read back */
+	S3_TAKEN,	/* 409, 412 on a condition: something else is
+			   there; read back */
 	S3_UNKNOWN	/* it was done, or not; read back */
 };
 

@@ -683,7 +683,7 @@ outcomes(void)
 	struct s3_part	 part = { 1, 1, "\"e\"" };
 	const char	*both[] = { "good", "bad" };
 	enum s3_excludes x;
-	int		 r;
+	int		 n, r;
 
 	ends_as("ggg", S3_UNKNOWN, MSG_TEMPFAIL, "no answer: unknown");
 	ends_as("hhh", S3_UNKNOWN, MSG_TEMPFAIL, "a reset: unknown");
@@ -692,6 +692,20 @@ outcomes(void)
 	ends_as("eee", S3_UNKNOWN, MSG_TEMPFAIL, "an error in a 200");
 	ends_as("ppp", S3_TAKEN, MSG_CANTCREAT, "412: taken");
 	ends_as("ccc", S3_TAKEN, MSG_CANTCREAT, "409: taken");
+	/* nothing was asked for that another could have been first at */
+	fresh();
+	r = put("ppp", 0);
+	tap_ok(r == -1 && res.outcome == S3_UNKNOWN && err.code ==
+	    MSG_DATAERR, "412 without a condition is no lost race");
+	tap_ok(get("ppp") == -1 && err.code == MSG_DATAERR,
+	    "nor that of a read");
+	fresh();
+	err.code = 0;
+	n = hits('e');
+	tap_ok(s3_list(s3, "eee", "", NULL, NULL, NULL, NULL, &err) == -1 &&
+	    err.code == MSG_TEMPFAIL && hits('e') == n + 5,
+	    "an error in the 200 of a list: asked until the breaker opens");
+	fresh();
 	ends_as("ttt", S3_REFUSED, MSG_NOINPUT, "404: refused");
 	ends_as("zzz", S3_REFUSED, MSG_DATAERR, "501: refused");
 	fresh();
@@ -754,7 +768,7 @@ main(void)
 {
 	char	b[128];
 
-	tap_plan(86);
+	tap_plan(89);
 	msg_init("s3");
 	if (mkdtemp(dir) == NULL || http_start(&web, answer) == -1)
 		return 99;
