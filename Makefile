@@ -87,9 +87,10 @@ $(B)/bin/dpublish: $(B)/bin/dpublish.o $(B)/bin/dpublish_prove.o \
 $(B)/bin/dckpt: $(B)/bin/dckpt.o $(LIB)
 	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
 DRUN = drun drun_split drun_say drun_signal drun_group drun_stages \
-	drun_commit drun_lock drun_tries drun_summary
+	drun_commit drun_lock drun_tries drun_summary drun_note
 $(B)/bin/drun: $(DRUN:%=$(B)/bin/%.o) $(LIB)
-	$(LINK) -o $@ $(DRUN:%=$(B)/bin/%.o) $(LIB) $(CRYPTO_L)
+	$(LINK) -o $@ $(DRUN:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) \
+	    $(SQLITE_L) $(CRYPTO_L)
 
 $(B)/unit/%: tests/unit/%.c tests/unit/tap.h $(LIB)
 	@mkdir -p $(@D)

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,23 @@ print_stages(const struct run *r)
 	return finish_stdout();
 }
 
+/* What is run, and where, so that it can be run again. */
+static int
+tell_stages(const char *text)
+{
+	char	cwd[PATH_MAX];
+
+	if (getcwd(cwd, sizeof(cwd)) == NULL)
+		cwd[0] = '\0'; /* gone, or not ours to see: nobody is told */
+	if (setenv("DRUN_PIPELINE", text, 1) == -1 ||
+	    (cwd[0] != '\0' ? setenv("DRUN_CWD", cwd, 1) :
+	    unsetenv("DRUN_CWD")) == -1) {
+		msg_error(MSG_IOERR, "environment: %s", strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
 /* The run, from lock to record: its status. */
 static int
 run(struct run *r, const struct drun_opts *o, const char *text)
@@ -194,10 +212,8 @@ run(struct run *r, const struct drun_opts *o, const char *text)
 	/* what a stage leaves behind comes to us and not to init */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
 #endif
-	if (setenv("DRUN_PIPELINE", text, 1) == -1) {
-		msg_error(MSG_IOERR, "environment: %s", strerror(errno));
+	if (tell_stages(text) == -1)
 		return MSG_IOERR;
-	}
 	status = drun_check_stdin(r, o);
 	if (status != 0)
 		return status;

@@ -134,11 +134,22 @@ int	drun_tries(struct run *r, const struct drun_opts *o,
 /* Can the stages' stdin be read again?  0, or a status, after saying why. */
 int	drun_check_stdin(struct run *r, const struct drun_opts *o);
 
+/* drun_note.c: how a try ended, for the checkpoint database. */
+struct drun_end {
+	const char	*run;
+	int64_t		 started, ended;	/* ms since 1970 */
+	int		 status;
+	uint64_t	 records, bytes;	/* 0 unknown */
+	const char	*summary;		/* JSON, or NULL */
+};
+int	drun_note_wanted(void);
+void	drun_note(const struct drun_end *n);
+
 /*
  * drun_summary.c: what a run was, in a line for people and a JSON record.
  * drun_report_new: opens o->summary, so that what cannot be written is
  * known before anything runs; NULL with *status set after saying why, or
- * with 0 when nobody asked.  The rest takes NULL and does nothing.
+ * with 0 when nobody asked, neither --summary nor a checkpoint database.  The rest takes NULL and does nothing.
  */
 struct report *drun_report_new(const struct drun_opts *o, int *status);
 /* A try has ended; its staging is still there. */

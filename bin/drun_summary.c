@@ -40,13 +40,13 @@ struct tally {
 struct attempt {
 	char	 run[STAGE_RUN_MAX];
 	char	 why[MSG_ERR_MAX];
-	int64_t	 start;		/* ms since 1970 */
+	int64_t	 start, end;	/* ms since 1970 */
 	double	 seconds;
 	int	 status, stage;	/* that failed; 0 none */
 };
 
 struct report {
-	int		 fd;	/* of the file */
+	int		 fd;	/* of the file; -1 none */
 	int64_t		 start;
 	double		 t0;
 	struct tally	*t;	/* of the last try */
@@ -93,10 +93,10 @@ drun_report_new(const struct drun_opts *o, int *status)
 	int		 fd;
 
 	*status = 0;
-	if (o->summary == NULL)
+	if (o->summary == NULL && !drun_note_wanted())
 		return NULL;
-	fd = open_file(o->summary, &e);
-	if (fd == -1) {
+	fd = o->summary != NULL ? open_file(o->summary, &e) : -1;
+	if (e.code != 0) {
 		msg_err(&e);
 		*status = e.code;
 		return NULL;
@@ -256,6 +256,7 @@ drun_report_try(struct report *rep, const struct run *r, int status)
 	(void)snprintf(a->run, sizeof(a->run), "%s", r->stage.run);
 	(void)snprintf(a->why, sizeof(a->why), "%s", r->why);
 	a->start = r->try_start;
+	a->end = wall_ms();
 	a->seconds = io_now() - r->try_t0;
 	a->status = status;
 	a->stage = status != 0 ? r->blame + 1 : 0;
@@ -497,10 +498,38 @@ append(int fd, const char *name, const struct buf *b, struct err *e)
 	return 0;
 }
 
+/* The last try with the record, those before it as they ended. */
+static void
+note(const struct report *rep, const struct buf *b)
+{
+	struct drun_end	 n;
+	struct buf	 text;
+	size_t		 i;
+
+	buf_init(&text, SUM_RECORD);
+	buf_add(&text, b->p, b->len > 0 ? b->len - 1 : 0);
+	for (i = 0; i < rep->n_a; i++) {
+		if (rep->a[i].run[0] == '\0')
+			continue;
+		memset(&n, 0, sizeof(n));
+		n.run = rep->a[i].run;
+		n.started = rep->a[i].start;
+		n.ended = rep->a[i].end;
+		n.status = rep->a[i].status;
+		if (i == rep->n_a - 1) {
+			(void)total(rep, "records", &n.records);
+			(void)total(rep, "bytes", &n.bytes);
+			n.summary = buf_cstr(&text);
+		}
+		drun_note(&n);
+	}
+	buf_free(&text);
+}
+
 static void
 report_free(struct report *rep)
 {
-	if (rep->fd != STDOUT_FILENO)
+	if (rep->fd != STDOUT_FILENO && rep->fd != -1)
 		(void)close(rep->fd);
 	forget(rep->t, &rep->n);
 	forget(rep->cost, &rep->n_cost);
@@ -519,10 +548,13 @@ drun_report_end(struct report *rep, const struct run *r,
 
 	if (rep == NULL)
 		return status;
-	tell(rep, r, status);
 	buf_init(&b, SUM_RECORD);
 	record(rep, r, command, status, &b);
-	if (append(rep->fd, o->summary, &b, &e) == -1) {
+	if (drun_note_wanted())
+		note(rep, &b);
+	if (rep->fd != -1)
+		tell(rep, r, status);
+	if (rep->fd != -1 && append(rep->fd, o->summary, &b, &e) == -1) {
 		msg_warn("%s: the run has ended as said, its record is not "
 		    "written", e.text);
 		if (status == 0)

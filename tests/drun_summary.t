@@ -3,7 +3,7 @@
 # of every kind of end; whole lines whoever appends at the same time; and
 # lines on standard error as JSON.
 . "$(dirname "$0")/lib.sh"
-plan 74
+plan 83
 
 # f FILTER FILE: of its last record
 f() { tail -n 1 "$2" | jq -r "$1"; }
@@ -151,7 +151,30 @@ status 0 "bytes that are no UTF-8, quotes, newlines" drun --summary sum \
     "$(printf 'true "a\\\\b" |\n: \351 \303\251')"
 is "$(f .status sum)" 0 "are a record all the same"
 
+# --- the checkpoint database
+rm -rf tgt in
+mkdir in
+cp -R "$DATA"/demo/delta-0[1-3] in/
+DCKPT_DB=$T/ck.db
+export DCKPT_DB
+status 75 "a run with DCKPT_DB, without --summary" \
+    drun --retry 1 'dfetch in | { cat; exit 75; }'
+is "$(grep -c '^drun: run ' err)" 0 "has no line for people"
+col() { sqlite3 -readonly "$DCKPT_DB" "SELECT $1 FROM run ORDER BY id"; }
+is "$(col "status, ended >= started, summary IS NULL, cwd = '$T'" |
+    tr '\n' ' ')" "75|1|1|1 75|1|0|1 " "each try is noted, the last with its record"
+is "$(col command | sort -u)" 'dfetch in | { cat; exit 75; }' "and what it ran"
+status 0 "a good run" drun "$pipe"
+is "$(col 'status, bytes > 0, records > 0' | tail -n 1)" "0|1|1" "is noted"
+is "$(sqlite3 -readonly ck.db 'SELECT summary FROM run ORDER BY id' |
+    tail -n 1 | jq -c '[.status, .inputs.merged]')" "[0,3]" "with its record"
+echo junk >ck2.db
+DCKPT_DB=ck2.db status 0 "a database that is none" drun true
+like err 'warning: .*ck2' "is warned of, and no failure of the run"
+unset DCKPT_DB
+
 # --- --log=json
+truncate -s 50000 in/delta-03/chroma.sqlite3
 good() {
 	jq -es 'all(has("time") and has("program") and has("pid") and
 	    has("level") and has("text"))' "$1"
