@@ -2,7 +2,8 @@
  * genrun: what dfetch, dcheck and dmerge would have handed to dpublish:
  * a staging directory with a store merged onto a target's current version,
  * and the stream that goes with it, as JSON lines.  For tests alone: each
- * source holds one record, and everything follows from the sources' names.
+ * source holds one record, and everything follows from the sources' names;
+ * one that is called big... has a document of 8,000,000 bytes.
  *
  *	genrun [-BeSuW] [-d n] [-D NAME] [-g n] [-k NAME] [-K NAME] [-s n]
  *	    [-X NAME] TARGET STAGE [NAME ...]
@@ -34,6 +35,7 @@
 #include "banned.h"
 
 #define MAX 4096
+#define BIG 8000000
 
 static struct item_source	src[MAX];
 static size_t			n_src;
@@ -102,6 +104,25 @@ cmp_idx(const void *a, const void *b)
 	return strcmp(path_base(x->url), path_base(y->url));
 }
 
+/* The document of a record: one that no page of a file has twice. */
+static void
+add_doc(struct item *it, char *buf)
+{
+	uint32_t	x = (uint32_t)it->id[it->id_len - 1] * 2654435761U + 1;
+	size_t		i;
+
+	if (strncmp(it->id, "big", 3) != 0)
+		return;
+	for (i = 0; i < BIG; i++) {
+		x ^= x << 13;
+		x ^= x >> 17;
+		x ^= x << 5;
+		buf[i] = (char)('a' + x % 26);
+	}
+	it->doc = buf;
+	it->doc_len = BIG;
+}
+
 /* One record a source, but for the last `less` ones. */
 static uint64_t
 make_store(const char *dir, size_t less, char content[HASH_HEX],
@@ -113,7 +134,7 @@ make_store(const char *dir, size_t less, char content[HASH_HEX],
 	struct hash		*rh = hash_new(), *ch = hash_new();
 	struct item		 it;
 	unsigned char		 d[HASH_LEN];
-	char			 file[1100];
+	char			 file[1100], *doc = mem_alloc(BIG);
 	float			 vec[4];
 	size_t			 i, live;
 
@@ -142,6 +163,7 @@ make_store(const char *dir, size_t less, char content[HASH_HEX],
 		it.vec = vec;
 		it.meta = "{}";
 		it.meta_len = 2;
+		add_doc(&it, doc);
 		it.seq = src[idx[i]].seq;
 		it.src = (int)idx[i];
 		item_digest(rh, coll.name, coll.dim, &it);
@@ -155,6 +177,7 @@ make_store(const char *dir, size_t less, char content[HASH_HEX],
 		die(e);
 	hash_free(rh);
 	hash_free(ch);
+	free(doc);
 	free(coll.name);
 	return live;
 }
