@@ -67,7 +67,8 @@ echo "# $size bytes in $parts parts, $have were there"
 is "$(look | grep -v '^source')" "commit 1 a
 pointer 1
 staging k
-upload $(look | sed -n 's/^upload //p')" "killed with a part missing: readers see nothing of it"
+upload $(look | sed -n 's/^upload //p')" \
+    "killed with a part missing: readers see nothing of it"
 ok "most of it lies there" test "$have" -gt $((size / 2))
 gen again $BIGS
 fault
