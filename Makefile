@@ -84,8 +84,11 @@ $(B)/bin/dpublish: $(B)/bin/dpublish.o $(B)/bin/dpublish_prove.o \
     $(B)/bin/dpublish_artifact.o $(B)/bin/dpublish_object.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dpublish*.o $(LIB) $(MSGPACK_L) $(CURL_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm
-$(B)/bin/dckpt: $(B)/bin/dckpt.o $(LIB)
-	$(LINK) -o $@ $< $(LIB) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
+DCKPT = dckpt dckpt_show dckpt_change dckpt_again dckpt_stats dckpt_export \
+	dckpt_verify dckpt_breaker dckpt_stage
+$(B)/bin/dckpt: $(DCKPT:%=$(B)/bin/%.o) $(LIB)
+	$(LINK) -o $@ $(DCKPT:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) $(CURL_L) \
+	    $(SQLITE_L) $(CRYPTO_L)
 DRUN = drun drun_split drun_say drun_signal drun_group drun_stages \
 	drun_commit drun_lock drun_tries drun_summary drun_note
 $(B)/bin/drun: $(DRUN:%=$(B)/bin/%.o) $(LIB)

@@ -143,6 +143,8 @@ int	ckpt_release(struct ckpt *c, const char *run, int status,
  * on for long.
  */
 int	ckpt_beat(struct ckpt *c, const char *run, struct err *e);
+/* ms until the next renewal is due. */
+int	ckpt_beat_wait(const struct ckpt *c);
 
 /*
  * What the run is: its pipeline's text and the directory it was begun in,
@@ -154,6 +156,7 @@ int	ckpt_run_note(struct ckpt *c, const char *run, const char *command,
 	    const char *cwd, struct err *e);
 /* How the run ended; summary is drun's JSON record, or NULL. */
 struct ckpt_run_end {
+	int64_t		 started, ended; /* ms; 0: now */
 	int		 status;	/* of the exit */
 	uint64_t	 records, bytes; /* 0 unknown */
 	const char	*summary;
@@ -183,8 +186,8 @@ int	ckpt_note(struct ckpt *c, enum ckpt_scope scope, const char *key,
  * nobody has read it.  A file whose size, time and inode are those that
  * were noted is the same unread, unless it was too young then to be sure.
  * With a digest that is the same, and looked set, the facts are noted anew,
- * and the next look reads nothing.  This is a memory: who leaves work out looks, too,
- * whether what it made is still there.
+ * and the next look reads nothing.  This is a memory: who leaves work out
+ * looks, too, whether what it made is still there.
  */
 enum ckpt_look {
 	CKPT_LOOK_TODO,		/* not done, or not so */
@@ -259,7 +262,6 @@ struct ckpt_sel {
 	size_t		 n_keys;
 	const char	*glob;		/* SQLite GLOB on the key, or NULL */
 	const char	*code;		/* of the error, such as "hot" */
-	const char	*run;		/* last at it */
 	int64_t		 before, since;	/* last change, ms; 0 any */
 	int		 open;		/* failed, or stale */
 	int		 stale;		/* only these */
@@ -311,7 +313,7 @@ int	ckpt_expire(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,
 struct ckpt_sum {
 	const char	*pipeline;
 	enum ckpt_scope	 scope;
-	const char	*outcome;	/* completed repeated failed abandoned */
+	const char	*outcome;	/* "completed" and so on */
 	enum ckpt_class	 class;
 	const char	*code;		/* "" none */
 	uint64_t	 n;		/* attempts that ended so */
@@ -322,10 +324,10 @@ int	ckpt_sums(struct ckpt *c, const char *pipeline,
 	    int (*f)(const struct ckpt_sum *s, void *arg), void *arg,
 	    struct err *e);
 
-/* The last run of each pipeline that said what it is. */
+/* Of each pipeline the run that ended last (ckpt_run_end). */
 struct ckpt_run {
 	const char	*id, *pipeline, *command, *cwd, *host;
-	int64_t		 started, ended;	/* ms; 0: it has not */
+	int64_t		 started, ended;	/* ms */
 	int		 status;
 	uint64_t	 records, bytes;
 	const char	*summary;	/* or NULL */

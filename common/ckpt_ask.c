@@ -123,12 +123,10 @@ where(struct buf *b, const struct ckpt_sel *s)
 		buf_str(b, " AND ckpt_key_out(scope, key) GLOB ?2");
 	if (s->code != NULL)
 		buf_str(b, " AND code = ?4");
-	if (s->run != NULL)
-		buf_str(b, " AND run = ?5");
 	if (s->before != 0)
-		buf_str(b, " AND updated < ?6");
+		buf_str(b, " AND updated < ?5");
 	if (s->since != 0)
-		buf_str(b, " AND updated >= ?7");
+		buf_str(b, " AND updated >= ?6");
 	if (s->open || s->stale)
 		buf_printf(b, " AND (%sstate = 'in_progress' AND "
 		    CKPT_STALE ")", s->stale ? "" : "state = 'failed' OR ");
@@ -163,9 +161,8 @@ fill_sel(struct ckpt *c, const struct ckpt_sel *s, struct err *e)
 	ckpt_db_some(st, 3, s->limit > INT64_MAX ? INT64_MAX :
 	    (int64_t)s->limit);
 	ckpt_db_str(st, 4, s->code);
-	ckpt_db_str(st, 5, s->run);
-	ckpt_db_some(st, 6, s->before);
-	ckpt_db_some(st, 7, s->since);
+	ckpt_db_some(st, 5, s->before);
+	ckpt_db_some(st, 6, s->since);
 	rv = db_step(st, c->path, e);
 done:
 	sqlite3_finalize(st);
@@ -281,7 +278,9 @@ ckpt_history(struct ckpt *c, int64_t unit,
 		a.pid = sqlite3_column_int64(st, 3);
 		a.started = sqlite3_column_int64(st, 4);
 		a.ended = sqlite3_column_int64(st, 5);
-		a.outcome = ckpt_db_col(st, 6) != NULL ? ckpt_db_col(st, 6) : "";
+		a.outcome = ckpt_db_col(st, 6);
+		if (a.outcome == NULL)
+			a.outcome = "";
 		a.digest = ckpt_db_col(st, 7);
 		a.status = sqlite3_column_int(st, 8);
 		(void)ckpt_class_parse(ckpt_db_col(st, 9), &a.class);

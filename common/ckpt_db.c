@@ -185,8 +185,9 @@ const char *const ckpt_db_sql[CKPT_ST_N] = {
 	    " cwd = coalesce(cwd, excluded.cwd)",
 	[CKPT_ST_RUN_END] = "INSERT INTO run (id, pipeline, host, started,"
 	    " ended, status, records, bytes, summary)"
-	    " VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id)"
-	    " DO UPDATE SET ended = excluded.ended, status = excluded.status,"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id)"
+	    " DO UPDATE SET started = min(started, excluded.started),"
+	    " ended = excluded.ended, status = excluded.status,"
 	    " records = excluded.records, bytes = excluded.bytes,"
 	    " summary = excluded.summary",
 	[CKPT_ST_BREAKER] = "SELECT host, state, failures, recent, opened,"

@@ -5,6 +5,7 @@
  */
 #include "ckpt_db.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,11 +61,12 @@ ckpt_run_end(struct ckpt *c, const char *run, const struct ckpt_run_end *r,
 		ckpt_db_str(st, 1, run);
 		ckpt_db_str(st, 2, c->pipeline);
 		ckpt_db_str(st, 3, c->self.host);
-		ckpt_db_int(st, 4, c->now);
-		ckpt_db_int(st, 5, r->status);
-		ckpt_db_some(st, 6, (int64_t)r->records);
-		ckpt_db_some(st, 7, (int64_t)r->bytes);
-		ckpt_db_str(st, 8, r->summary);
+		ckpt_db_int(st, 4, r->started != 0 ? r->started : c->now);
+		ckpt_db_int(st, 5, r->ended != 0 ? r->ended : c->now);
+		ckpt_db_int(st, 6, r->status);
+		ckpt_db_some(st, 7, (int64_t)r->records);
+		ckpt_db_some(st, 8, (int64_t)r->bytes);
+		ckpt_db_str(st, 9, r->summary);
 		rv = db_step(st, c->path, e);
 	}
 	return ckpt_db_leave(c, rv, e);
@@ -94,6 +96,15 @@ ckpt_beat(struct ckpt *c, const char *run, struct err *e)
 }
 
 int
+ckpt_beat_wait(const struct ckpt *c)
+{
+	int64_t	due = c->beat + c->lease_ms / CKPT_BEATS -
+		    io_wall_ns() / 1000000;
+
+	return due < 1 ? 1 : due > INT_MAX ? INT_MAX : (int)due;
+}
+
+int
 ckpt_runs(struct ckpt *c, const char *pipeline,
     int (*f)(const struct ckpt_run *r, void *arg), void *arg,
     struct err *e)
@@ -104,9 +115,10 @@ ckpt_runs(struct ckpt *c, const char *pipeline,
 
 	st = db_prepare(c->db, "SELECT id, pipeline, command, cwd, host,"
 	    " started, ended, status, records, bytes, summary FROM run AS r"
-	    " WHERE (?1 IS NULL OR pipeline = ?1) AND NOT EXISTS (SELECT 1"
-	    " FROM run AS s WHERE s.pipeline = r.pipeline AND"
-	    " (s.started, s.id) > (r.started, r.id)) ORDER BY pipeline",
+	    " WHERE ended IS NOT NULL AND (?1 IS NULL OR pipeline = ?1)"
+	    " AND NOT EXISTS (SELECT 1 FROM run AS s"
+	    " WHERE s.pipeline = r.pipeline AND s.ended IS NOT NULL"
+	    " AND (s.ended, s.id) > (r.ended, r.id)) ORDER BY pipeline",
 	    c->path, e);
 	if (st == NULL)
 		return -1;

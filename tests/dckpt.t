@@ -158,7 +158,7 @@ is "$(sql "select count(*) from attempt where ended is null")" 0 \
 is "$(sql "select group_concat(outcome) from attempt join unit on unit.id = unit where key = '/d/bad'")" \
     failed "the history stays"
 status 0 "--history" dckpt -c "$DB" list --history /d/bad
-like out '^    20.* failed, exit 65, run 2.* pid [0-9]+: its "writer"' "shows it"
+like out '^    20.* failed, exit 65 \(permanent\), run 2.* pid [0-9]+: its "writer"' "shows it"
 
 # --- clear: what is shown is what goes
 status 64 "clear of nothing named" dckpt -c "$DB" clear

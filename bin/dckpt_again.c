@@ -1,0 +1,187 @@
+/*
+ * dckpt, recorded pipelines run again: each once, in the directory it was
+ * run in, under drun.  What it is, who ran it said; nothing is guessed.
+ * SPDX-License-Identifier: ISC
+ */
+#include "dckpt.h"
+
+#include <sys/types.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "mem.h"
+#include "banned.h"
+
+#define EXE_MAX		4096	/* bytes of our own executable's path */
+
+static int
+is_same(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+void
+dckpt_again_add(struct dckpt_agains *a, const struct ckpt_unit *u)
+{
+	struct dckpt_again	*g;
+	size_t			 i;
+
+	if (u->command == NULL) {
+		a->unknown++;
+		return;
+	}
+	for (i = 0; i < a->n; i++)
+		if (strcmp(a->v[i].command, u->command) == 0 &&
+		    strcmp(a->v[i].pipeline, u->pipeline) == 0 &&
+		    is_same(a->v[i].cwd, u->cwd))
+			return;
+	a->v = mem_grow(a->v, &a->cap, a->n + 1, sizeof(*a->v));
+	g = &a->v[a->n++];
+	g->pipeline = mem_dup(u->pipeline);
+	g->command = mem_dup(u->command);
+	g->cwd = u->cwd != NULL ? mem_dup(u->cwd) : NULL;
+}
+
+void
+dckpt_again_clear(struct dckpt_agains *a)
+{
+	size_t	i;
+
+	for (i = 0; i < a->n; i++) {
+		free(a->v[i].pipeline);
+		free(a->v[i].command);
+		free(a->v[i].cwd);
+	}
+	free(a->v);
+	memset(a, 0, sizeof(*a));
+}
+
+void
+dckpt_again_say(struct dckpt *o, const struct dckpt_agains *a)
+{
+	struct buf	b;
+	size_t		i;
+
+	(void)o;
+	buf_init(&b, DCKPT_LINE_MAX);
+	for (i = 0; i < a->n; i++) {
+		dckpt_quoted(&b, a->v[i].command);
+		msg_note("would run: drun %s%s%s", buf_cstr(&b),
+		    a->v[i].cwd != NULL ? " in " : "",
+		    a->v[i].cwd != NULL ? a->v[i].cwd : "");
+		buf_reset(&b);
+	}
+	buf_free(&b);
+}
+
+/* Our neighbour, else whatever PATH says. */
+static const char *
+find_drun(char b[EXE_MAX])
+{
+	static const char	name[] = "drun";
+	ssize_t			n;
+	char			*slash;
+
+	n = readlink("/proc/self/exe", b, EXE_MAX - sizeof(name) - 1);
+	if (n <= 0)
+		return name;
+	b[n] = '\0';
+	slash = strrchr(b, '/');
+	if (slash == NULL)
+		return name;
+	memcpy(slash + 1, name, sizeof(name));
+	return access(b, X_OK) == 0 ? b : name;
+}
+
+/* In the child: it does not return. */
+static void
+become(const struct dckpt_again *g, const char *prog, const char *db,
+    int stdin_too)
+{
+	static const char *const	not_ours[] = { "DSTAGE", "DRUN_ID",
+	    "DRUN_LAST", "DRUN_PIPELINE", "DRUN_CWD" };
+	size_t				i;
+	int				fd;
+
+	for (i = 0; i < sizeof(not_ours) / sizeof(not_ours[0]); i++)
+		(void)unsetenv(not_ours[i]);
+	if (setenv("DCKPT_DB", db, 1) == -1 ||
+	    setenv("DCKPT_PIPELINE", g->pipeline, 1) == -1) {
+		msg_warn("environment: %s", strerror(errno));
+		_exit(MSG_IOERR);
+	}
+	if (g->cwd != NULL && chdir(g->cwd) == -1) {
+		msg_warn("%s: %s", g->cwd, strerror(errno));
+		_exit(err_status(errno));
+	}
+	if (!stdin_too) {
+		fd = open("/dev/null", O_RDONLY);
+		if (fd > STDIN_FILENO)
+			(void)dup2(fd, STDIN_FILENO);
+	}
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	(void)execlp(prog, "drun", g->command, (char *)NULL);
+	msg_warn("%s: %s", prog, strerror(errno));
+	_exit(errno == ENOENT ? 127 : 126);
+}
+
+/* Its exit status; 128 + n for a signal, which ends us too. */
+static int
+run_one(const struct dckpt_again *g, const char *prog, const char *db,
+    int stdin_too)
+{
+	pid_t	pid, got;
+	int	st = 0, told = 0;
+
+	pid = fork();
+	if (pid == -1) {
+		msg_warn("fork: %s", strerror(errno));
+		return MSG_TEMPFAIL;
+	}
+	if (pid == 0)
+		become(g, prog, db, stdin_too);
+	while ((got = waitpid(pid, &st, 0)) == -1 && errno == EINTR)
+		if (io_signal() != 0 && !told) {
+			(void)kill(pid, io_signal());
+			told = 1;
+		}
+	if (got == -1) {
+		msg_warn("wait: %s", strerror(errno));
+		return MSG_IOERR;
+	}
+	return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
+}
+
+int
+dckpt_again_run(struct dckpt *o, const struct dckpt_agains *a)
+{
+	char		 b[EXE_MAX];
+	const char	*prog = find_drun(b);
+	char		*db = dckpt_db_path(o);
+	size_t		 i;
+	int		 got, status = 0;
+
+	(void)fflush(stdout);
+	/* what we have open would be shared with it */
+	ckpt_close(o->c);
+	o->c = NULL;
+	io_catch_signals();
+	for (i = 0; i < a->n && io_signal() == 0; i++) {
+		msg_info("run: %s", a->v[i].command);
+		/* one pipeline may read a plan; of several, who? */
+		got = run_one(&a->v[i], prog, db, a->n == 1);
+		status = msg_worse(status, got);
+	}
+	free(db);
+	io_die_of_signal();
+	return status;
+}

@@ -1,0 +1,337 @@
+/*
+ * dckpt within a run: as a stage, recording what flows by; beat, which
+ * says that a run is still at it; note, which takes in how runs ended.
+ * It changes no record.
+ * SPDX-License-Identifier: ISC
+ */
+#include "dckpt.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "filter.h"
+#include "io.h"
+#include "json.h"
+#include "mem.h"
+#include "num.h"
+#include "rec.h"
+#include "banned.h"
+
+#define NOTE_MAX	((size_t)64 << 20)	/* bytes of a summary */
+#define NOTE_READ	65536
+
+/*
+ * As a stage.
+ */
+
+static int
+start_input(struct ckpt *c, const struct rec *r, const char *run,
+    struct err *e)
+{
+	struct ckpt_facts	f;
+	struct rec_delta	d;
+
+	memset(&f, 0, sizeof(f));
+	if (rec_delta_get(r, &d, e) == -1)
+		return -1;
+	f.size = d.size;
+	f.mtime = d.mtime;
+	f.records = d.records;
+	switch (ckpt_start(c, CKPT_INPUT, d.url, d.sha256, run, e)) {
+	case 0:
+		return ckpt_note(c, CKPT_INPUT, d.url, &f, e);
+	case 1:
+		return 0; /* another run's */
+	default:
+		return -1;
+	}
+}
+
+static int
+done_operation(struct ckpt *c, const struct rec *r, const char *run,
+    struct err *e)
+{
+	struct ckpt_facts	f;
+	struct buf		b;
+	const char		*url;
+	int			rv = -1;
+
+	memset(&f, 0, sizeof(f));
+	if (!rec_get_str(r, "target", &url))
+		return 0;
+	(void)rec_get_str(r, "version", &f.result);
+	(void)rec_get_u64(r, "records", &f.records);
+	buf_init(&b, CKPT_KEY_MAX);
+	buf_printf(&b, "publish %s", url);
+	if (ckpt_done(c, CKPT_OPERATION, buf_cstr(&b), NULL, run, e) != -1)
+		rv = ckpt_note(c, CKPT_OPERATION, buf_cstr(&b), &f, e);
+	buf_free(&b);
+	return rv;
+}
+
+static int
+record(struct ckpt *c, const struct rec *r, const char *run, struct err *e)
+{
+	struct rec_skip	 s;
+	const char	*type = rec_type(r), *url, *code = NULL;
+	const char	*why = NULL;
+
+	if (ckpt_beat(c, run, e) == -1)
+		return -1;
+	if (strcmp(type, "delta") == 0)
+		return start_input(c, r, run, e);
+	if (strcmp(type, "skip") == 0) {
+		if (rec_skip_get(r, &s, e) == -1)
+			return -1;
+		return ckpt_done(c, CKPT_INPUT, s.url, s.sha256, run, e);
+	}
+	if (strcmp(type, "refused") == 0 && rec_get_str(r, "url", &url)) {
+		(void)rec_get_str(r, "verdict", &code);
+		(void)rec_get_str(r, "reason", &why);
+		return ckpt_fail(c, CKPT_INPUT, url, run, MSG_DATAERR, code,
+		    why, e);
+	}
+	if (strcmp(type, "published") == 0)
+		return done_operation(c, r, run, e);
+	return 0;
+}
+
+int
+dckpt_pass(const struct dckpt_opts *o, struct ckpt *c)
+{
+	struct err		 e = { 0, "" };
+	struct filter_opts	 fo;
+	struct filter		 f;
+	const struct rec	*r;
+
+	memset(&fo, 0, sizeof(fo));
+	fo.json = o->json;
+	fo.json_in = o->json_in;
+	fo.stage = o->stage;
+	io_catch_signals();
+	if (filter_open(&f, &fo) == 0) {
+		while (filter_ok(&f) && filter_next(&f, &r)) {
+			if (record(c, r, f.stage.run, &e) == -1)
+				filter_fail_err(&f, &e);
+			else if (filter_put(&f, r) == -1)
+				break;
+		}
+		e.code = 0;
+		if (!filter_ok(&f) && ckpt_release(c, f.stage.run,
+		    f.status != 0 ? f.status : MSG_PROTOCOL, NULL, &e) == -1)
+			msg_err(&e);
+	}
+	ckpt_close(c);
+	return filter_finish(&f, isatty(STDOUT_FILENO));
+}
+
+/*
+ * beat RUN: until standard input ends.
+ */
+
+int
+dckpt_beat(struct dckpt *o, int *status)
+{
+	const struct ckpt_sel	*s = &o->o->sel;
+	struct pollfd		 p = { STDIN_FILENO, POLLIN, 0 };
+	char			 b[NOTE_READ];
+	int			 r;
+
+	(void)status;
+	if (s->n_keys != 1)
+		return err_set(o->e, MSG_USAGE, "beat: want the id of one "
+		    "run");
+	io_catch_signals();
+	for (;;) {
+		if (ckpt_beat(o->c, s->keys[0], o->e) == -1)
+			return -1;
+		r = poll(&p, 1, ckpt_beat_wait(o->c));
+		if (io_signal() != 0)
+			break;
+		if (r == -1 && errno != EINTR)
+			return err_sys(o->e, errno, "stdin");
+		if (r > 0 && io_read_some(STDIN_FILENO, b, sizeof(b)) <= 0)
+			return 0;
+	}
+	ckpt_close(o->c);
+	o->c = NULL;
+	io_die_of_signal();
+	return 0;
+}
+
+/*
+ * note: summaries of drun, JSON lines on standard input.
+ */
+
+struct summary {
+	char			*run, *command;
+	struct ckpt_run_end	 end;
+	int			 seen;	/* a status */
+};
+
+static int
+is_key(const struct json_val *v, const char *key)
+{
+	return v->key_len == strlen(key) &&
+	    memcmp(v->key, key, v->key_len) == 0;
+}
+
+/* Two digits, or four; -1 when they are none. */
+static int64_t
+digits(const char *s, int n)
+{
+	int64_t	v = 0;
+
+	while (n-- > 0) {
+		if (*s < '0' || *s > '9')
+			return -1;
+		v = v * 10 + (*s++ - '0');
+	}
+	return v;
+}
+
+/* ms since 1970 of 2026-11-21T03:00:07.112Z; 0 when it is no such time. */
+static int64_t
+from_iso(const char *s, size_t len)
+{
+	int64_t	y, m, d, h, mi, sec, ms, days;
+
+	if (len != 24 || s[4] != '-' || s[7] != '-' || s[10] != 'T' ||
+	    s[13] != ':' || s[16] != ':' || s[19] != '.' || s[23] != 'Z')
+		return 0;
+	y = digits(s, 4);
+	m = digits(s + 5, 2);
+	d = digits(s + 8, 2);
+	h = digits(s + 11, 2);
+	mi = digits(s + 14, 2);
+	sec = digits(s + 17, 2);
+	ms = digits(s + 20, 3);
+	if (y < 1970 || m < 1 || m > 12 || d < 1 || d > 31 || h < 0 ||
+	    mi < 0 || sec < 0 || ms < 0)
+		return 0;
+	/* years begin in March, so that a leap day is the last one */
+	if (m <= 2) {
+		y--;
+		m += 12;
+	}
+	days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * (m - 3) + 2) / 5 +
+	    d - 1 - 719468;
+	return (((days * 24 + h) * 60 + mi) * 60 + sec) * 1000 + ms;
+}
+
+static void
+take_value(struct summary *s, const struct json_val *v)
+{
+	if (v->type == JSON_STR && is_key(v, "run") && v->len > 0 &&
+	    memchr(v->str, '\0', v->len) == NULL) {
+		free(s->run);
+		s->run = mem_ndup(v->str, v->len);
+	} else if (v->type == JSON_STR && is_key(v, "command") &&
+	    memchr(v->str, '\0', v->len) == NULL) {
+		free(s->command);
+		s->command = mem_ndup(v->str, v->len);
+	} else if (v->type == JSON_STR && is_key(v, "start"))
+		s->end.started = from_iso(v->str, v->len);
+	else if (v->type == JSON_STR && is_key(v, "end"))
+		s->end.ended = from_iso(v->str, v->len);
+	else if (v->type != JSON_INT || v->i < 0)
+		return;
+	else if (is_key(v, "status") && v->i < 256) {
+		s->end.status = (int)v->i;
+		s->seen = 1;
+	} else if (is_key(v, "records"))
+		s->end.records = (uint64_t)v->i;
+	else if (is_key(v, "bytes"))
+		s->end.bytes = (uint64_t)v->i;
+}
+
+/* 1 a summary, 0 it is none. */
+static int
+parse_summary(struct summary *s, const char *p, size_t n)
+{
+	struct json_val	v;
+	struct json	j;
+	enum json_type	t;
+	int		ok = 0;
+
+	memset(s, 0, sizeof(*s));
+	json_init(&j, p, n);
+	if (json_next(&j, &v) == JSON_OBJ) {
+		while ((t = json_next(&j, &v)) != JSON_CLOSE &&
+		    t != JSON_BAD && t != JSON_EOF)
+			if (t == JSON_OBJ || t == JSON_ARR) {
+				if (json_skip(&j) == -1)
+					break;
+			} else
+				take_value(s, &v);
+		ok = t == JSON_CLOSE && json_next(&j, &v) == JSON_EOF;
+	}
+	json_clear(&j);
+	return ok && s->run != NULL && s->seen;
+}
+
+static int
+note_one(struct dckpt *o, char *line, size_t n, uint64_t nth)
+{
+	struct summary	s;
+	int		rv = -1;
+
+	line[n] = '\0';
+	if (!parse_summary(&s, line, n))
+		err_set(o->e, MSG_DATAERR, "line %llu: want a summary of "
+		    "drun: run and status", (unsigned long long)nth);
+	else {
+		s.end.summary = line;
+		rv = ckpt_run_end(o->c, s.run, &s.end, o->e);
+		if (rv == 0 && s.command != NULL)
+			rv = ckpt_run_note(o->c, s.run, s.command, NULL,
+			    o->e);
+	}
+	free(s.run);
+	free(s.command);
+	return rv;
+}
+
+int
+dckpt_note(struct dckpt *o, int *status)
+{
+	struct buf	 b;
+	unsigned char	*p, *nl;
+	uint64_t	 nth = 0;
+	size_t		 from = 0;
+	ssize_t		 n;
+	int		 rv = -1;
+
+	(void)status;
+	if (o->o->sel.n_keys > 0)
+		return err_set(o->e, MSG_USAGE, "note: want no key: "
+		    "summaries come on standard input");
+	buf_init(&b, NOTE_MAX);
+	while ((p = buf_room(&b, NOTE_READ)) != NULL &&
+	    (n = io_read_some(STDIN_FILENO, p, NOTE_READ)) > 0)
+		b.len += (size_t)n;
+	if (p == NULL)
+		err_set(o->e, MSG_DATAERR, "stdin: more than %zu bytes",
+		    NOTE_MAX);
+	else if (n == -1)
+		err_sys(o->e, errno, "stdin");
+	else
+		rv = ckpt_begin(o->c, o->e);
+	buf_addc(&b, '\n');
+	while (rv == 0 && from < b.len &&
+	    (nl = memchr(b.p + from, '\n', b.len - from)) != NULL) {
+		n = nl - (b.p + from);
+		nth++;
+		if (n > 0)
+			rv = note_one(o, (char *)b.p + from, (size_t)n, nth);
+		from += (size_t)n + 1;
+	}
+	if (rv == 0)
+		rv = ckpt_commit(o->c, o->e);
+	buf_free(&b);
+	return rv;
+}
