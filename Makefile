@@ -79,10 +79,10 @@ $(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
 $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dmerge*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
 	    $(CRYPTO_L) -lm
-$(B)/bin/dpublish: $(B)/bin/dpublish.o $(B)/bin/dpublish_prove.o \
-    $(B)/bin/dpublish_commit.o $(B)/bin/dpublish_verbs.o \
-    $(B)/bin/dpublish_artifact.o $(B)/bin/dpublish_object.o $(LIB)
-	$(LINK) -o $@ $(B)/bin/dpublish*.o $(LIB) $(MSGPACK_L) $(CURL_L) \
+DPUBLISH = dpublish dpublish_prove dpublish_commit dpublish_verbs \
+	dpublish_artifact dpublish_object dpublish_files
+$(B)/bin/dpublish: $(DPUBLISH:%=$(B)/bin/%.o) $(LIB)
+	$(LINK) -o $@ $(DPUBLISH:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) $(CURL_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm
 DCKPT = dckpt dckpt_show dckpt_change dckpt_again dckpt_stats dckpt_export \
 	dckpt_verify dckpt_breaker dckpt_stage

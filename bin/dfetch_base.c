@@ -132,6 +132,12 @@ fetch_base(struct fetch *x)
 		    "one (-B takes none for an answer)", target_url(t));
 		goto done;
 	}
+	if (strcmp(c.format, "sqlite") != 0 &&
+	    strcmp(c.format, "chroma") != 0) {
+		err_set(&e, MSG_USAGE, "%s: it holds %s, no stores: there is "
+		    "nothing to merge onto", target_url(t), c.format);
+		goto done;
+	}
 	if (x->o.list)
 		rv = target_manifest(t, c.version, &x->base, NULL, &e);
 	else

@@ -220,6 +220,8 @@ take(struct dpub *p, const struct rec *r)
 
 	if (strcmp(t, "delta") == 0)
 		take_delta(p, r);
+	else if (strcmp(t, "file") == 0)
+		dpub_files_take(p, r);
 	else if (strcmp(t, "base") == 0)
 		take_once(p, &p->base, r);
 	else if (strcmp(t, "store") == 0)
@@ -273,6 +275,10 @@ prove_parent(struct dpub *p, const struct target *t,
 {
 	struct rec_base	b;
 
+	if (head->generation != 0 && strcmp(head->format, DPUB_FILES) == 0)
+		return err_set(e, MSG_USAGE, "%s: it holds file sets: a "
+		    "target holds stores or file sets, never both: use "
+		    "another", target_url(t));
 	if (p->base == NULL) {
 		if (head->generation == 0)
 			return 0;
@@ -368,9 +374,10 @@ leave(struct dpub *p, const struct rec *pub, const char *claim,
 }
 
 /* Nothing new: the target stays as it is, the pointer is made right. */
-static int
-unchanged(struct dpub *p, struct target *t, const struct target_commit *head,
-    const struct rec_store *s, struct err *e)
+int
+dpub_unchanged(struct dpub *p, struct target *t,
+    const struct target_commit *head, const struct rec_store *s,
+    struct err *e)
 {
 	static const struct target_claim none = { NULL, 0, NULL, NULL };
 	struct target_upload	*u = NULL;
@@ -402,6 +409,7 @@ unchanged(struct dpub *p, struct target *t, const struct target_commit *head,
 		msg_info("%s: the pointer named %s and was mended",
 		    target_url(t), ptr[0] != '\0' ? ptr : "nothing");
 	}
+	dpub_note_same(p->o->ckpt, t, head, p->f.stage.run);
 	rv = filter_put(&p->f, r);
 done:
 	if (u != NULL && target_finish(u, e) == -1)
@@ -426,6 +434,9 @@ open_there(struct dpub *p, struct target *t, const char *version,
 	char		 name[64];
 	int		 rv;
 
+	/* its bytes are all that there is to prove */
+	if (strcmp(m->format, DPUB_FILES) == 0)
+		return 0;
 	if (path != NULL)
 		return dpub_open_store(path, m, &p->f.stage, e);
 	buf_init(&b, 16384);
@@ -448,10 +459,11 @@ open_there(struct dpub *p, struct target *t, const char *version,
 }
 
 /* Everything up to the commit; then the commit, or a ticket for it. */
-static int
-upload(struct dpub *p, struct target *t, const struct target_commit *head,
-    const struct manifest *m, const unsigned char d[HASH_LEN], int fd,
-    const struct rec_store *s, struct err *e)
+int
+dpub_upload(struct dpub *p, struct target *t,
+    const struct target_commit *head, const struct manifest *m,
+    const unsigned char d[HASH_LEN], int fd, const struct rec_store *s,
+    struct err *e)
 {
 	struct target_upload	 *u = NULL;
 	struct target_commit	  c;
@@ -535,10 +547,25 @@ no_base(const struct dpub *p)
 	    (rec_get_bool(p->base, "none", &none) && none);
 }
 
+void
+dpub_publish_end(struct dpub *p, struct target *t, const struct err *e)
+{
+	struct target_commit	mine;
+
+	if (e->code != 0)
+		filter_fail_err(&p->f, e);
+	if (p->f.status == 0 || p->done || t == NULL)
+		return;
+	memset(&mine, 0, sizeof(mine));
+	(void)snprintf(mine.run, sizeof(mine.run), "%s", p->f.stage.run);
+	dpub_note(p->o->ckpt, t, &mine, p->f.status,
+	    p->f.n_reasons > 0 ? p->f.reasons[0] : "");
+}
+
 static void
 publish(struct dpub *p)
 {
-	struct target_commit	 head, mine;
+	struct target_commit	 head;
 	struct manifest		 m, base;
 	struct rec_store	 s;
 	struct target		*t = NULL;
@@ -566,19 +593,11 @@ publish(struct dpub *p)
 	if (!filter_ok(&p->f))
 		goto done;
 	if (s.unchanged)
-		(void)unchanged(p, t, &head, &s, &e);
+		(void)dpub_unchanged(p, t, &head, &s, &e);
 	else
-		(void)upload(p, t, &head, &m, d, fd, &s, &e);
+		(void)dpub_upload(p, t, &head, &m, d, fd, &s, &e);
 done:
-	if (e.code != 0)
-		filter_fail_err(&p->f, &e);
-	if (p->f.status != 0 && !p->done && t != NULL) {
-		memset(&mine, 0, sizeof(mine));
-		(void)snprintf(mine.run, sizeof(mine.run), "%s",
-		    p->f.stage.run);
-		dpub_note(p->o->ckpt, t, &mine, p->f.status,
-		    p->f.n_reasons > 0 ? p->f.reasons[0] : "");
-	}
+	dpub_publish_end(p, t, &e);
 	if (fd != -1)
 		(void)close(fd);
 	target_commit_clear(&head);
@@ -603,8 +622,12 @@ run(const char *target, const struct dpub_opts *o)
 		while (filter_ok(&p.f) && filter_next(&p.f, &r))
 			take(&p, r);
 		/* END was read, and nothing was wrong on the way */
-		if (filter_ok(&p.f) && !p.f.broken)
-			publish(&p);
+		if (filter_ok(&p.f) && !p.f.broken) {
+			if (p.files.n != 0)
+				dpub_files_publish(&p);
+			else
+				publish(&p);
+		}
 	}
 	status = filter_finish(&p.f, 1);
 	rec_free(p.base);
@@ -612,6 +635,7 @@ run(const char *target, const struct dpub_opts *o)
 	dpub_srcs_clear(&p.deltas);
 	dpub_srcs_clear(&p.given);
 	dpub_srcs_clear(&p.skips);
+	dpub_files_clear(&p.files);
 	return status;
 }
 

@@ -46,6 +46,21 @@ struct dpub_srcs {
 	int		 sorted;
 };
 
+/* A file of a set. */
+struct dpub_file {
+	char		*name;		/* in the set */
+	char		*path;		/* below staging */
+	char		*url, *etag;	/* etag NULL: none */
+	char		 sha256[HASH_HEX];
+	uint64_t	 size;
+	int64_t		 mtime;
+};
+struct dpub_files {
+	struct dpub_file	*v;	/* by name, once it is judged */
+	size_t			 n, cap;
+};
+#define DPUB_FILES	"files"	/* the format of a set that is a version */
+
 /* What came down the stream. */
 struct dpub {
 	struct filter		 f;
@@ -55,12 +70,50 @@ struct dpub {
 	struct dpub_srcs	 deltas;	/* the records */
 	struct dpub_srcs	 given;		/* the sources they stand for */
 	struct dpub_srcs	 skips;
+	struct dpub_files	 files;
 	int			 done;	/* published */
 };
 
 void	dpub_srcs_add(struct dpub_srcs *s, const char *sha256,
 	    const char *url);
 void	dpub_srcs_clear(struct dpub_srcs *s);
+
+/*
+ * bin/dpublish.c: the last steps, the same for stores and file sets.  s is
+ * what dmerge said, or would have said; the files of m lie in fd.
+ */
+
+/* Nothing new: the target stays as it is, the pointer is made right. */
+int	dpub_unchanged(struct dpub *p, struct target *t,
+	    const struct target_commit *head, const struct rec_store *s,
+	    struct err *e);
+/* Upload, prove, and the commit, or a ticket for it. */
+int	dpub_upload(struct dpub *p, struct target *t,
+	    const struct target_commit *head, const struct manifest *m,
+	    const unsigned char d[HASH_LEN], int fd,
+	    const struct rec_store *s, struct err *e);
+/* What went wrong, if anything did, said and noted; t may be NULL. */
+void	dpub_publish_end(struct dpub *p, struct target *t,
+	    const struct err *e);
+
+/* bin/dpublish_files.c */
+
+void	dpub_files_take(struct dpub *p, const struct rec *r);
+void	dpub_files_clear(struct dpub_files *s);
+/* Sorts them: all that was fetched, apart from each other, and no store. */
+int	dpub_files_judge(struct dpub *p, struct err *e);
+const struct dpub_file *dpub_files_find(const struct dpub_files *s,
+	    const char *name);
+/* The input digest of the tree. */
+void	dpub_files_digest(const struct dpub_files *s, char hex[HASH_HEX],
+	    uint64_t *bytes);
+/*
+ * The set as the new directory dir of staging, *fd, its files moved there,
+ * their names behind sub; and what is known of them into m.
+ */
+int	dpub_files_build(struct dpub *p, const char *dir, const char *sub,
+	    struct manifest *m, int *fd, struct err *e);
+void	dpub_files_publish(struct dpub *p);
 
 /* bin/dpublish_prove.c: each says what is wrong through filter_fail. */
 
@@ -108,6 +161,9 @@ int	dpub_moved(const struct target *t, const struct target_commit *head,
  */
 void	dpub_note(const char *path, struct target *t,
 	    const struct target_commit *c, int status, const char *text);
+/* The same of a file set that lies there already, brought by run. */
+void	dpub_note_same(const char *path, struct target *t,
+	    const struct target_commit *head, const char *run);
 /* --commit and --discard: exit statuses. */
 int	dpub_commit_tickets(const struct dpub_opts *o);
 int	dpub_discard_tickets(const struct dpub_opts *o);

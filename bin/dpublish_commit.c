@@ -151,8 +151,11 @@ note_inputs(struct ckpt *db, struct target *t,
 	    target_manifest(t, c->parent, &base, NULL, e) == -1)
 		goto done;
 	for (i = 0; i < m.n_sources; i++) {
-		if (manifest_source(&base, m.sources[i].sha256) != NULL ||
-		    ckpt_done(db, CKPT_INPUT, m.sources[i].url,
+		/* of a set all are brought each time, of a store what is new */
+		if (strcmp(c->format, DPUB_FILES) != 0 && manifest_source(
+		    &base, m.sources[i].sha256) != NULL)
+			continue;
+		if (ckpt_done(db, CKPT_INPUT, m.sources[i].url,
 		    m.sources[i].sha256, c->run, e) != -1)
 			continue;
 		if (e->code != MSG_DATAERR)
@@ -206,6 +209,19 @@ done:
 		msg_warn("warning: %s", e.text);
 	buf_free(&key);
 	ckpt_close(db);
+}
+
+void
+dpub_note_same(const char *path, struct target *t,
+    const struct target_commit *head, const char *run)
+{
+	struct target_commit	c = *head;
+
+	/* inputs of a store that were skipped are dfetch's to tell of */
+	if (strcmp(c.format, DPUB_FILES) != 0)
+		return;
+	(void)snprintf(c.run, sizeof(c.run), "%s", run);
+	dpub_note(path, t, &c, 0, "");
 }
 
 /* The same of an intermediate that was put in its place. */
@@ -297,6 +313,7 @@ commit_ticket(const struct rec *ticket, const struct stage *s,
 		    target_finish(u, e) == -1)
 			goto done;
 		rv = 0;
+		dpub_note_same(o->ckpt, t, &c, s->run);
 		goto done;
 	}
 	u = target_resume(t, claim, e);
