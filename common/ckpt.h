@@ -124,6 +124,12 @@ int	ckpt_plan(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	    const char *run, struct err *e);
 int	ckpt_start(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	    const char *digest, const char *run, struct err *e);
+/*
+ * start, unless it is completed with this digest: then 2, and nothing
+ * changes.  Of many who claim one unit, one works on it.
+ */
+int	ckpt_claim(struct ckpt *c, enum ckpt_scope scope, const char *key,
+	    const char *digest, const char *run, struct err *e);
 int	ckpt_done(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	    const char *digest, const char *run, struct err *e);
 int	ckpt_fail(struct ckpt *c, enum ckpt_scope scope, const char *key,

@@ -22,6 +22,7 @@ enum ckpt_at {
 enum ckpt_event {
 	CKPT_EV_PLAN,
 	CKPT_EV_START,
+	CKPT_EV_CLAIM,		/* begun, unless it is done with that digest */
 	CKPT_EV_DONE_SAME,	/* with the digest that is known */
 	CKPT_EV_DONE_OTHER,	/* with another one */
 	CKPT_EV_DONE_UNKNOWN,	/* one of the two is not known */

@@ -310,7 +310,7 @@ begin_beside(struct ckpt *c, int64_t id, const struct what *w,
 /*
  * Find the unit and make the one change that ev makes of it.  g is what
  * the attempt ends with.  0 it was made, 1 only the history was written,
- * 2 it was not that content, -1.
+ * 2 it was not that content, or needs no claim, -1.
  */
 static int
 apply(struct ckpt *c, const struct what *w, enum ckpt_event ev,
@@ -326,13 +326,15 @@ apply(struct ckpt *c, const struct what *w, enum ckpt_event ev,
 		return -1;
 	if (ev == CKPT_EV_DONE_UNKNOWN && f.known)
 		ev = f.same ? CKPT_EV_DONE_SAME : CKPT_EV_DONE_OTHER;
+	if (ev == CKPT_EV_CLAIM && !(f.known && f.same))
+		ev = CKPT_EV_START;
 	act = ckpt_step(f.at, ev);
 	if (f.id == 0 && act != CKPT_ACT_NONE &&
 	    insert(c, w, &f.id, e) == -1)
 		return -1;
 	switch (act) {
 	case CKPT_ACT_NONE:
-		return 1;
+		return ev == CKPT_EV_CLAIM ? 2 : 1;
 	case CKPT_ACT_PLAN:
 		return 0;
 	case CKPT_ACT_TAKE:
@@ -416,6 +418,17 @@ ckpt_start(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	if (c != NULL && note_run(c, run, e) == -1)
 		return -1;
 	return change(c, &w, CKPT_EV_START, NULL, e);
+}
+
+int
+ckpt_claim(struct ckpt *c, enum ckpt_scope scope, const char *key,
+    const char *digest, const char *run, struct err *e)
+{
+	struct what	w = { scope, key, NULL, digest, run };
+
+	if (c != NULL && note_run(c, run, e) == -1)
+		return -1;
+	return change(c, &w, CKPT_EV_CLAIM, NULL, e);
 }
 
 int

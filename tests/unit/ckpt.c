@@ -15,6 +15,10 @@
 #include <sqlite3.h>
 
 #include "ckpt.h"
+#include "ckpt_fs.h"
+#include "ckpt_key.h"
+#include "ckpt_step.h"
+#include "io.h"
 #include "msg.h"
 #include "tap.h"
 #include "banned.h"
@@ -42,8 +46,9 @@ on_unit(const struct ckpt_unit *u, void *arg)
 
 	s->n++;
 	s->u = *u;
-	(void)snprintf(s->text, sizeof(s->text), "%s %s%s %llu %s %s %s",
+	(void)snprintf(s->text, sizeof(s->text), "%s %s%s%s %llu %s %s %s",
 	    ckpt_state_name(u->state), u->stale ? "stale " : "",
+	    u->forced ? "forced " : "",
 	    u->run != NULL ? u->run : "-", (unsigned long long)u->attempts,
 	    u->digest == NULL ? "-" : u->digest[0] == 'a' ? "A" : "B",
 	    ckpt_class_name(u->class), u->code != NULL ? u->code : "-");
@@ -232,6 +237,401 @@ transitions(struct ckpt *c, const char *path)
 	    "nobody asked: nothing, and 0");
 }
 
+/*
+ * Every place a unit can stand at, and everything that can happen to it
+ * there.  The table of ckpt_step says what it does; this one says what is
+ * seen afterwards, and was written by hand.
+ */
+
+static const char *const at_names[CKPT_AT_N] = { "none", "pending", "mine",
+    "held", "stale", "done", "failed" };
+static const char *const ev_names[CKPT_EV_N] = { "plan", "start",
+    "claim", "done same", "done other", "done unknown", "fail", "release", "retry",
+    "force" };
+
+#define R2A "r2:abandoned"
+#define GONE_STAYS "1 in_progress stale r2 1 A  - | r2:"
+#define HELD_STAYS "1 in_progress r2 1 A  - | r2:"
+
+/* By r1: what the call returned, and what look() says then. */
+static const char *const expected[CKPT_AT_N][CKPT_EV_N] = {
+	[CKPT_AT_NONE] = {
+		"0 pending - 0 -  - | ",
+		"0 in_progress r1 1 A  - | r1:",
+		"0 in_progress r1 1 A  - | r1:",
+		"0 completed r1 1 A  - | r1:completed",
+		"0 completed r1 1 B  - | r1:completed",
+		"0 completed r1 1 -  - | r1:completed",
+		"0 failed r1 1 - transient TEMPFAIL | r1:failed",
+		"0 none", "0 none", "0 none" },
+	[CKPT_AT_PENDING] = {
+		"1 pending - 0 -  - | ",
+		"0 in_progress r1 1 A  - | r1:",
+		"0 in_progress r1 1 A  - | r1:",
+		"0 completed r1 1 A  - | r1:completed",
+		"0 completed r1 1 B  - | r1:completed",
+		"0 completed r1 1 -  - | r1:completed",
+		"0 failed r1 1 - transient TEMPFAIL | r1:failed",
+		"0 pending - 0 -  - | ",
+		"0 pending - 0 -  - | ",
+		"1 pending forced - 0 -  - | " },
+	[CKPT_AT_MINE] = {
+		"1 in_progress r1 1 A  - | r1:",
+		"0 in_progress r1 1 A  - | r1:",
+		"0 in_progress r1 1 A  - | r1:",
+		"0 completed r1 1 A  - | r1:completed",
+		"-1 failed r1 1 A permanent changed | r1:failed",
+		"0 completed r1 1 A  - | r1:completed",
+		"0 failed r1 1 A transient TEMPFAIL | r1:failed",
+		"1 pending r1 1 A transient - | r1:abandoned",
+		"0 in_progress r1 1 A  - | r1:",
+		"0 in_progress r1 1 A  - | r1:" },
+	[CKPT_AT_HELD] = {
+		HELD_STAYS,
+		"1 in_progress r2 2 A  - | r2: r1:",
+		"1 in_progress r2 2 A  - | r2: r1:",
+		"0 completed r1 2 A  - | r2: r1:completed",
+		"1 in_progress r2 2 A  - | r2: r1:completed",
+		"0 completed r1 2 A  - | r2: r1:completed",
+		"1 in_progress r2 2 A  - | r2: r1:failed",
+		"0 in_progress r2 1 A  - | r2:",
+		"0 in_progress r2 1 A  - | r2:",
+		"0 in_progress r2 1 A  - | r2:" },
+	[CKPT_AT_STALE] = {
+		GONE_STAYS,
+		"0 in_progress r1 2 A  - | " R2A " r1:",
+		"0 in_progress r1 2 A  - | " R2A " r1:",
+		"0 completed r1 2 A  - | r2: r1:completed",
+		"0 completed r1 2 B  - | r2: r1:completed",
+		"0 completed r1 2 A  - | r2: r1:completed",
+		"0 failed r1 2 A transient TEMPFAIL | r2: r1:failed",
+		"0 in_progress stale r2 1 A  - | r2:",
+		"1 pending r2 1 A  - | " R2A,
+		"1 pending forced r2 1 A  - | " R2A },
+	[CKPT_AT_DONE] = {
+		"1 completed r2 1 A  - | r2:completed",
+		"0 in_progress r1 2 A  - | r2:completed r1:",
+		"2 completed r2 1 A  - | r2:completed",
+		"0 completed r2 1 A  - | r2:completed",
+		"1 completed r2 2 A  - | r2:completed r1:completed",
+		"0 completed r1 2 A  - | r2:completed r1:completed",
+		"1 completed r2 2 A  - | r2:completed r1:failed",
+		"0 completed r2 1 A  - | r2:completed",
+		"0 completed r2 1 A  - | r2:completed",
+		"1 pending forced r2 1 A  - | r2:completed" },
+	[CKPT_AT_FAILED] = {
+		"1 failed r2 1 A unknown IOERR | r2:failed",
+		"0 in_progress r1 2 A  - | r2:failed r1:",
+		"0 in_progress r1 2 A  - | r2:failed r1:",
+		"0 completed r1 2 A  - | r2:failed r1:completed",
+		"0 completed r1 2 B  - | r2:failed r1:completed",
+		"0 completed r1 2 A  - | r2:failed r1:completed",
+		"0 failed r1 2 A transient TEMPFAIL | r2:failed r1:failed",
+		"0 failed r2 1 A unknown IOERR | r2:failed",
+		"1 pending r2 1 A unknown IOERR | r2:failed",
+		"1 pending forced r2 1 A unknown IOERR | r2:failed" }
+};
+
+static int
+stand(struct ckpt *c, const char *path, enum ckpt_at at, const char *k,
+    struct err *e)
+{
+	char	b[256];
+
+	switch (at) {
+	case CKPT_AT_NONE:
+		return 0;
+	case CKPT_AT_PENDING:
+		return ckpt_plan(c, CKPT_INPUT, k, "r2", e);
+	case CKPT_AT_MINE:
+		return ckpt_start(c, CKPT_INPUT, k, A, "r1", e);
+	case CKPT_AT_HELD:
+		return ckpt_start(c, CKPT_INPUT, k, A, "r2", e);
+	case CKPT_AT_STALE:
+		(void)snprintf(b, sizeof(b), "UPDATE unit SET place = 'x',"
+		    " lease = 1 WHERE key = '%s'", k);
+		return ckpt_start(c, CKPT_INPUT, k, A, "r2", e) == -1 ? -1 :
+		    raw(path, b);
+	case CKPT_AT_DONE:
+		return ckpt_start(c, CKPT_INPUT, k, A, "r2", e) == -1 ? -1 :
+		    ckpt_done(c, CKPT_INPUT, k, A, "r2", e);
+	case CKPT_AT_FAILED:
+		return ckpt_start(c, CKPT_INPUT, k, A, "r2", e) == -1 ? -1 :
+		    ckpt_fail(c, CKPT_INPUT, k, "r2", 74, NULL, "x", e);
+	}
+	return -1;
+}
+
+static int
+nobody(const struct ckpt_unit *u, void *arg)
+{
+	(void)u;
+	(void)arg;
+	return 0;
+}
+
+/* What the call returned; of those of many units, how many changed. */
+static int
+happen(struct ckpt *c, enum ckpt_event ev, const char *k, struct err *e)
+{
+	struct ckpt_sel	sel;
+	uint64_t	n = 0;
+
+	memset(&sel, 0, sizeof(sel));
+	sel.keys = &k;
+	sel.n_keys = 1;
+	switch (ev) {
+	case CKPT_EV_PLAN:
+		return ckpt_plan(c, CKPT_INPUT, k, "r1", e);
+	case CKPT_EV_START:
+		return ckpt_start(c, CKPT_INPUT, k, A, "r1", e);
+	case CKPT_EV_CLAIM:
+		return ckpt_claim(c, CKPT_INPUT, k, A, "r1", e);
+	case CKPT_EV_DONE_SAME:
+		return ckpt_done(c, CKPT_INPUT, k, A, "r1", e);
+	case CKPT_EV_DONE_OTHER:
+		return ckpt_done(c, CKPT_INPUT, k, B, "r1", e);
+	case CKPT_EV_DONE_UNKNOWN:
+		return ckpt_done(c, CKPT_INPUT, k, NULL, "r1", e);
+	case CKPT_EV_FAIL:
+		return ckpt_fail(c, CKPT_INPUT, k, "r1", 75, NULL, "y", e);
+	case CKPT_EV_RELEASE:
+		return ckpt_release(c, "r1", 75, &n, e) == -1 ? -1 : (int)n;
+	case CKPT_EV_RETRY:
+		return ckpt_retry(c, &sel, nobody, NULL, &n, e) == -1 ? -1 :
+		    (int)n;
+	case CKPT_EV_FORCE:
+		return ckpt_force(c, &sel, nobody, NULL, &n, e) == -1 ? -1 :
+		    (int)n;
+	}
+	return -1;
+}
+
+/* The state that an act leaves, or NULL where it changes none. */
+static const char *
+left_by(enum ckpt_act act)
+{
+	switch (act) {
+	case CKPT_ACT_NONE:
+	case CKPT_ACT_HISTORY:
+	case CKPT_ACT_REPEAT:
+		return NULL;
+	case CKPT_ACT_TAKE:
+	case CKPT_ACT_RENEW:
+		return "in_progress r1";
+	case CKPT_ACT_DONE:
+		return "completed r1";
+	case CKPT_ACT_CHANGED:
+	case CKPT_ACT_FAIL:
+		return "failed r1";
+	case CKPT_ACT_PLAN:
+	case CKPT_ACT_PENDING:
+		return "pending ";
+	case CKPT_ACT_FORCE:
+		return "pending forced";
+	}
+	return "?";
+}
+
+static void
+every_step(const char *path)
+{
+	struct err	 e = { 0, "" };
+	struct ckpt	*c = ckpt_open(path, CKPT_CREATE, &e);
+	const char	*now, *want;
+	char		 key[32], before[512], got[512], what[64];
+	int		 at, ev, r;
+
+	for (at = 0; at < CKPT_AT_N; at++)
+		for (ev = 0; ev < CKPT_EV_N; ev++) {
+			e.code = 0;
+			(void)snprintf(key, sizeof(key), "/step/%d/%d", at,
+			    ev);
+			if (stand(c, path, (enum ckpt_at)at, key, &e) == -1)
+				printf("# %s: %s\n", key, e.text);
+			(void)snprintf(before, sizeof(before), "%s",
+			    look(c, key));
+			r = happen(c, (enum ckpt_event)ev, key, &e);
+			now = look(c, key);
+			(void)snprintf(got, sizeof(got), "%d %s", r, now);
+			(void)snprintf(what, sizeof(what), "%s, %s",
+			    at_names[at], ev_names[ev]);
+			tap_is(got, expected[at][ev], what);
+			want = left_by(ckpt_step((enum ckpt_at)at,
+			    (enum ckpt_event)ev));
+			if (want == NULL ? strcspn(before, "0123456789") !=
+			    strcspn(now, "0123456789") : strncmp(now, want,
+			    strlen(want)) != 0)
+				tap_ok(0, "%s, %s: the table says %s",
+				    at_names[at], ev_names[ev],
+				    want != NULL ? want : before);
+			/* the next one of r1 must not find this one's */
+			(void)ckpt_release(c, "r1", 0, NULL, &e);
+			(void)ckpt_clear(c, &(struct ckpt_sel){ 0 },
+			    &(uint64_t){ 0 }, &e);
+		}
+	ckpt_close(c);
+}
+
+/*
+ * Keys.
+ */
+
+static void
+one_key(const char *root, enum ckpt_scope scope, const char *key,
+    const char *kept, const char *back)
+{
+	char	*in = ckpt_key_in(root, scope, key);
+	char	*out = ckpt_key_out(root, scope, in);
+	char	*again = ckpt_key_in(root, scope, out);
+
+	tap_ok(strcmp(in, kept) == 0 && strcmp(out, back) == 0 &&
+	    strcmp(again, in) == 0, "%s below %s: %s, %s", key, root, in,
+	    out);
+	free(in);
+	free(out);
+	free(again);
+}
+
+static void
+keys(void)
+{
+	one_key("/a/b", CKPT_INPUT, "/a/b/c d", "./c d", "/a/b/c d");
+	one_key("/a/b", CKPT_INPUT, "/a/bc", "/a/bc", "/a/bc");
+	one_key("/a/b", CKPT_INPUT, "/a/b", "./", "/a/b");
+	one_key("/a/b", CKPT_CHUNK, "/a/b/../b//x/", "./x", "/a/b/x");
+	one_key("/", CKPT_INPUT, "/x/y", "./x/y", "/x/y");
+	one_key("/a/b", CKPT_INPUT, "file:///a/b/x%20y", "./x y",
+	    "/a/b/x y");
+	one_key("/a/b", CKPT_INPUT, "s3://a/b/c", "s3://a/b/c",
+	    "s3://a/b/c");
+	one_key("/a/b", CKPT_INPUT, "openai-batch:b/c", "openai-batch:b/c",
+	    "openai-batch:b/c");
+	one_key("/a/b", CKPT_OPERATION, "publish /a/b/t", "publish ./t",
+	    "publish /a/b/t");
+	one_key("/a/b", CKPT_OPERATION, "publish s3://a/b", "publish s3://a/b",
+	    "publish s3://a/b");
+	one_key("/a/b", CKPT_PIPELINE, "./x", "./x", "./x");
+	one_key("/a/b", CKPT_INPUT, "/a/b/x|y'\"", "./x|y'\"",
+	    "/a/b/x|y'\"");
+}
+
+static void
+file_systems(void)
+{
+	tap_is(ckpt_fs_shared(0x6969, NULL), "NFS", "NFS is shared");
+	tap_is(ckpt_fs_shared(0xff534d42UL, NULL), "CIFS", "CIFS");
+	tap_is(ckpt_fs_shared((unsigned long)(long)(int)0xff534d42U, NULL),
+	    "CIFS", "CIFS where f_type is signed");
+	tap_is(ckpt_fs_shared(0xfe534d42UL, NULL), "SMB", "SMB");
+	tap_is(ckpt_fs_shared(0x65735546, "fuse.sshfs"), "FUSE", "sshfs");
+	tap_is(ckpt_fs_shared(0x65735546, "fuse.s3fs"), "FUSE", "s3fs");
+	tap_is(ckpt_fs_shared(0x65735546, NULL), "FUSE",
+	    "FUSE of an unknown kind");
+	tap_ok(ckpt_fs_shared(0x65735546, "fuseblk") == NULL &&
+	    ckpt_fs_shared(0x65735546, "fuse.fuse-overlayfs") == NULL,
+	    "FUSE of this machine's disks is not");
+	tap_ok(ckpt_fs_shared(0xef53, NULL) == NULL &&
+	    ckpt_fs_shared(0x01021994, NULL) == NULL &&
+	    ckpt_fs_shared(0x794c7630, NULL) == NULL &&
+	    ckpt_fs_shared(0x58465342, NULL) == NULL &&
+	    ckpt_fs_shared(0x9123683e, NULL) == NULL,
+	    "ext4, tmpfs, overlay, xfs, btrfs are not");
+	tap_ok(ckpt_fs_of("/proc/self/nothing") == NULL,
+	    "what cannot be looked at keeps nobody from working");
+}
+
+/*
+ * Need it be done?
+ */
+
+static enum ckpt_look
+need(struct ckpt *c, const struct ckpt_facts *f, const char *digest)
+{
+	struct err	e = { 0, "" };
+	enum ckpt_look	l = CKPT_LOOK_TODO;
+
+	if (ckpt_look(c, CKPT_INPUT, "/need", f, digest, &l, &e) == -1)
+		printf("# %s\n", e.text);
+	return l;
+}
+
+static void
+needs(const char *path)
+{
+	struct ckpt_facts	 f, g;
+	struct ckpt_sel		 sel;
+	struct err		 e = { 0, "" };
+	struct ckpt		*c = ckpt_open(path, CKPT_CREATE, &e);
+	uint64_t		 n;
+
+	memset(&f, 0, sizeof(f));
+	f.size = 10;
+	f.mtime = io_wall_ns() - (int64_t)3600 * 1000000000;
+	f.inode = 7;
+	f.options = "-F chroma";
+	tap_ok(need(c, &f, NULL) == CKPT_LOOK_TODO, "unknown: to do");
+	(void)ckpt_start(c, CKPT_INPUT, "/need", NULL, "r1", &e);
+	(void)ckpt_note(c, CKPT_INPUT, "/need", &f, &e);
+	tap_ok(need(c, &f, NULL) == CKPT_LOOK_TODO, "in progress: to do");
+	(void)ckpt_done(c, CKPT_INPUT, "/need", A, "r1", &e);
+	tap_ok(need(c, &f, NULL) == CKPT_LOOK_DONE,
+	    "done: nothing need be read");
+	g = f;
+	g.mtime++;
+	tap_ok(need(c, &g, NULL) == CKPT_LOOK_READ,
+	    "another time: its digest must say");
+	tap_ok(need(c, &g, B) == CKPT_LOOK_TODO, "another digest: to do");
+	tap_ok(need(c, &g, A) == CKPT_LOOK_DONE, "the same: done");
+	tap_ok(need(c, &g, NULL) == CKPT_LOOK_READ,
+	    "when it was looked at was not said: read again");
+	g.looked = io_wall_ns() / 1000000;
+	tap_ok(need(c, &g, A) == CKPT_LOOK_DONE &&
+	    need(c, &g, NULL) == CKPT_LOOK_DONE,
+	    "said: the next look reads nothing");
+	g.size++;
+	tap_ok(need(c, &g, NULL) == CKPT_LOOK_READ, "another size");
+	g.size--;
+	g.inode++;
+	tap_ok(need(c, &g, NULL) == CKPT_LOOK_READ, "another inode");
+	g.inode--;
+	g.options = "-F sqlite";
+	tap_ok(need(c, &g, A) == CKPT_LOOK_TODO, "other options: to do");
+	g.options = NULL;
+	tap_ok(need(c, &g, A) == CKPT_LOOK_TODO, "no options: to do");
+	g.options = f.options;
+	(void)raw(path, "UPDATE unit SET tool = 'dpublish 0.0.1'");
+	tap_ok(need(c, &g, A) == CKPT_LOOK_TODO, "another version: to do");
+	(void)raw(path, "UPDATE unit SET tool = 'dfetch " MSG_VERSION "'");
+	tap_ok(need(c, &g, NULL) == CKPT_LOOK_DONE, "this version");
+
+	/* modified just before work on it began: again, unseen? */
+	(void)ckpt_start(c, CKPT_INPUT, "/need", NULL, "r2", &e);
+	tap_ok(need(c, &g, NULL) == CKPT_LOOK_TODO, "begun anew: to do");
+	g.mtime = io_wall_ns() - 1000000000;
+	(void)ckpt_note(c, CKPT_INPUT, "/need", &g, &e);
+	(void)ckpt_done(c, CKPT_INPUT, "/need", B, "r2", &e);
+	g.looked = 0;
+	tap_ok(need(c, &g, NULL) == CKPT_LOOK_READ,
+	    "a file too young to be sure of is read");
+
+	memset(&sel, 0, sizeof(sel));
+	tap_ok(ckpt_forced(c, CKPT_INPUT, "/need", &e) == 0 &&
+	    ckpt_force(c, &sel, nobody, NULL, &n, &e) == 0 && n == 1 &&
+	    ckpt_forced(c, CKPT_INPUT, "/need", &e) == 1 &&
+	    need(c, &g, B) == CKPT_LOOK_TODO, "forced: to do");
+	(void)ckpt_start(c, CKPT_INPUT, "/need", B, "r3", &e);
+	tap_ok(ckpt_forced(c, CKPT_INPUT, "/need", &e) == 1,
+	    "begun: still so");
+	(void)ckpt_fail(c, CKPT_INPUT, "/need", "r3", 75, NULL, "x", &e);
+	tap_ok(ckpt_forced(c, CKPT_INPUT, "/need", &e) == 1,
+	    "failed: still so");
+	(void)ckpt_start(c, CKPT_INPUT, "/need", B, "r4", &e);
+	(void)ckpt_done(c, CKPT_INPUT, "/need", B, "r4", &e);
+	tap_ok(ckpt_forced(c, CKPT_INPUT, "/need", &e) == 0, "done: over");
+	ckpt_close(c);
+}
+
 /* Errors have text whole in UTF-8. */
 static int
 on_text(const struct ckpt_unit *u, void *arg)
@@ -345,7 +745,8 @@ static void
 remove_all(const char *dir)
 {
 	static const char *const	names[] = { "db", "db-wal", "db-shm",
-	    "many", "many-wal", "many-shm" };
+	    "many", "many-wal", "many-shm", "step", "step-wal",
+	    "step-shm", "need", "need-wal", "need-shm" };
 	char				path[64];
 	size_t				i;
 
@@ -366,7 +767,7 @@ main(void)
 	struct ckpt	*c;
 
 	msg_init("unit");
-	tap_plan(58);
+	tap_plan(170);
 	(void)unsetenv("DCKPT_DB");
 	(void)unsetenv("DCKPT_PIPELINE");
 	if (mkdtemp(dir) == NULL)
@@ -389,6 +790,12 @@ main(void)
 	ckpt_close(c);
 	(void)snprintf(path, sizeof(path), "%s/many", dir);
 	many(path);
+	(void)snprintf(path, sizeof(path), "%s/step", dir);
+	every_step(path);
+	keys();
+	file_systems();
+	(void)snprintf(path, sizeof(path), "%s/need", dir);
+	needs(path);
 	remove_all(dir);
 	return tap_done();
 }
