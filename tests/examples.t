@@ -52,12 +52,12 @@ reprocess() {
 status 0 "reprocess.mk" reprocess
 is "$(digest mk)" "$DIGEST" "the same content digest"
 status 0 "reprocess.mk again" reprocess
-is "$(grep -c 'dmerge -o' out)" 0 "no delta is done again"
+is "$(grep -c ': done$' out)" 0 "no delta is done again"
 is "$(commits mk)" 1 "nothing is published"
-find work -name manifest.json -exec touch -d '2026-11-20 13:00:00' {} +
+find work -name '*.done' -exec touch -d '2026-11-20 13:00:00' {} +
 touch -d '2026-11-20 14:00:00' deltas/delta-04/chroma.sqlite3
 status 0 "one delta was touched" reprocess
-is "$(grep -c 'dmerge -o' out)" 1 "one delta is done again"
+is "$(grep -c ': done$' out)" 1 "one delta is done again"
 
 # --- a stage that is not ours
 status 0 "foreign.py in the middle" drun "dfetch -B lines deltas | dcheck |
