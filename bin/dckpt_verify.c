@@ -9,6 +9,7 @@
 
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -26,6 +27,7 @@
 #include "target.h"
 #include "banned.h"
 
+#define DEPTH_MAX	8	/* as hash_dir has it */
 #define LOOK_BACK	10000	/* commits looked through for a run's */
 
 static const char publish[] = "publish ";
@@ -140,15 +142,70 @@ check_digest(const struct unit *i, const char *path, int dir,
 	return GOT_DIFFERS;
 }
 
-static int
-same_facts(const struct unit *i, const struct stat *st)
+static int64_t
+mtime_ns(const struct stat *st)
 {
-	int64_t	ns = (int64_t)st->st_mtim.tv_sec * 1000000000 +
-		    st->st_mtim.tv_nsec;
+	return (int64_t)st->st_mtim.tv_sec * 1000000000 +
+	    st->st_mtim.tv_nsec;
+}
 
-	return S_ISREG(st->st_mode) && i->mtime != 0 && i->inode != 0 &&
-	    i->mtime == ns && i->inode == (uint64_t)st->st_ino &&
-	    i->size == (uint64_t)st->st_size;
+/*
+ * What dfetch notes of a directory: the bytes of its files and the time of
+ * the newest; fd is closed.  -1: it could not be read, or is none of the
+ * kind that could have been an input.
+ */
+static int
+add_dir(int fd, int depth, uint64_t *size, int64_t *newest)
+{
+	struct dirent	*de;
+	struct stat	 st;
+	DIR		*d = depth <= DEPTH_MAX ? fdopendir(fd) : NULL;
+	int		 sub, rv = 0;
+
+	if (d == NULL) {
+		(void)close(fd);
+		return -1;
+	}
+	while (rv == 0 && (de = readdir(d)) != NULL) {
+		if (strcmp(de->d_name, ".") == 0 ||
+		    strcmp(de->d_name, "..") == 0)
+			continue;
+		rv = fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW);
+		if (rv == 0 && S_ISDIR(st.st_mode)) {
+			sub = openat(dirfd(d), de->d_name, O_RDONLY |
+			    O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			rv = sub == -1 ? -1 :
+			    add_dir(sub, depth + 1, size, newest);
+		} else if (rv == 0 && S_ISREG(st.st_mode)) {
+			*size += (uint64_t)st.st_size;
+			if (mtime_ns(&st) > *newest)
+				*newest = mtime_ns(&st);
+		} else
+			rv = -1;
+	}
+	(void)closedir(d);
+	return rv;
+}
+
+static int
+same_facts(const struct unit *i, const char *path, const struct stat *st)
+{
+	uint64_t	size = (uint64_t)st->st_size;
+	int64_t		newest = INT64_MIN;
+	int		fd;
+
+	if (i->mtime == 0 || i->inode == 0 ||
+	    i->inode != (uint64_t)st->st_ino)
+		return 0;
+	if (S_ISREG(st->st_mode))
+		newest = mtime_ns(st);
+	else {
+		size = 0;
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd == -1 || add_dir(fd, 0, &size, &newest) == -1)
+			return 0;
+	}
+	return i->mtime == newest && i->size == size;
 }
 
 static enum got
@@ -167,7 +224,7 @@ check_input(const struct dckpt_opts *o, const struct unit *i,
 	if (stat(path, &st) == -1) {
 		err_sys(e, errno, "%s", i->key);
 		rv = of_error(e);
-	} else if (!o->full && same_facts(i, &st)) {
+	} else if (!o->full && same_facts(i, path, &st)) {
 		*how = "size, time and inode";
 		rv = GOT_OK;
 	} else if (i->digest == NULL || o->quick)
@@ -329,8 +386,10 @@ say(struct dckpt *o, const struct unit *i, enum got f, const char *how,
 	if (f == GOT_MISSING || f == GOT_DIFFERS) {
 		buf_printf(&o->b, "%-9s %-9s ", words[f],
 		    ckpt_scope_name(i->scope));
-		dckpt_masked(&o->b, i->key);
-		buf_str(&o->b, ": ");
+		if (strncmp(e->text, i->key, strlen(i->key)) != 0) {
+			dckpt_masked(&o->b, i->key);
+			buf_str(&o->b, ": ");
+		}
 		dckpt_masked(&o->b, e->text);
 		buf_addc(&o->b, '\n');
 		dckpt_put(o);
