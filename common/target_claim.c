@@ -121,6 +121,7 @@ owner_get(struct target *t, const char *claim, struct owner *o,
 	struct json	 j;
 	struct json_val	 v;
 	struct buf	 b;
+	struct err	 f = { 0, "" };
 	char		 key[TARGET_KEY_MAX];
 	int		 r;
 
@@ -129,6 +130,12 @@ owner_get(struct target *t, const char *claim, struct owner *o,
 	    claim);
 	buf_init(&b, TARGET_COMMIT_MAX);
 	r = t->ops->get(t->impl, key, &b, e);
+	/* one that is there, and too large to be one of ours */
+	if (r == -1 && e->code == MSG_DATAERR &&
+	    t->ops->has(t->impl, key, &f) == 1) {
+		e->code = 0;
+		r = 0;
+	}
 	if (r != 1) {
 		buf_free(&b);
 		return r;
@@ -314,20 +321,40 @@ target_own(struct target_upload *u, const char *removes, struct err *e)
 	return r;
 }
 
-/* Was what a claim claims committed, by the one that could? 1, 0, -1. */
+/*
+ * Was what a claim claims committed, by the one that could?  1, 0, -1.  A
+ * claim is not believed against what readers follow: the newest commit and
+ * the pointer.
+ */
 static int
 claim_committed(struct target *t, const char *version, uint64_t generation,
     struct err *e)
 {
 	struct target_commit	c;
-	int			r;
+	char			ptr[TARGET_VERSION_MAX];
+	int			r, same = 0;
 
 	r = target_commit_get(t, generation, &c, e);
 	if (r == 1) {
-		r = strcmp(c.version, version) == 0;
+		same = strcmp(c.version, version) == 0;
 		target_commit_clear(&c);
 	}
-	return r;
+	if (r == -1 || same)
+		return r;
+	r = target_newest(t, &c, e);
+	if (r == 1) {
+		same = strcmp(c.version, version) == 0;
+		target_commit_clear(&c);
+	}
+	if (r == -1 || same)
+		return r;
+	r = target_pointer(t, ptr, e);
+	if (r == -1 && e->code == MSG_DATAERR) {
+		/* no version's name is that long */
+		e->code = 0;
+		r = 0;
+	}
+	return r > 0 ? strcmp(ptr, version) == 0 : r;
 }
 
 /* The claim goes; with version set, what it claims goes before it. */
@@ -486,12 +513,13 @@ collect_one(struct target *t, const char *name, const struct owner *o,
 	} else if (!is_dead_local(t, name, o, c->age))
 		return 0;
 	if (target_version_ok(o->version)) {
+		/* in this order: an heir may commit it between the two */
+		r = may_go(t, o, old, e);
+		if (r != 1)
+			return r;
 		committed = claim_committed(t, o->version, o->generation, e);
-		r = committed ? 1 : may_go(t, o, old, e);
-		if (committed == -1 || r == -1)
+		if (committed == -1)
 			return -1;
-		if (r == 0)
-			return 0;
 		if (!committed)
 			left.version = o->version;
 	}
@@ -589,6 +617,10 @@ inherit(struct target *t, const char *name, const struct owner *o,
 	    !target_version_ok(o->version) || o->run[0] == '\0' ||
 	    !path_is_name(o->run) || !is_dead_here(o))
 		return 0;
+	/* others may be about to remove what is older */
+	r = claim_is_old(t, name, TARGET_CLAIM_USE, e);
+	if (r != 0)
+		return r == 1 ? 0 : r;
 	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", name);
 	(void)snprintf(key, sizeof(key), "%.400s/heir-of-%.100s", claim,
 	    o->run);

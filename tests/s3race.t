@@ -3,9 +3,11 @@
 # server, in turns.  Each merges a delta of its own onto the same version;
 # one wins, the others are told 73, leave nothing, and do it again, all at
 # once.  No delta may be lost.  ROUNDS=n does n of them (60; FULL=1: 200).
+# Then a prune that finds the claim of a dead run, while another takes that
+# run's upload up and publishes it: at each request of the prune.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-N=9
+N=11
 plan $N
 if ! s3_rgw; then
 	skip $N "$why"
@@ -81,5 +83,43 @@ is "$(grep -Ev '^(commit|pointer|source)' look)" "" \
 is "$(s3do uploads s3://bucket/)" "" "not even half an upload"
 status 0 "the last version is what it was published as" dpublish rollback $A \
     "$(dpublish log $A | sed -n '1s/.*\([0-9]\{8\}T[0-9.]*Z-[0-9a-f]*\).*/\1/p')"
+
+# the heir: dead leaves a claim, heir is the same content
+fault_up '' "$RGW"
+cat >hook <<SH
+#!/bin/sh
+cd "$T" && AWS_ENDPOINT_URL=$RGW && export AWS_ENDPOINT_URL
+dpublish -v --json-in --stage intact.heir \$(cat at) <heir.json \\
+    >/dev/null 2>heir.err
+echo \$? >ran
+SH
+chmod +x hook
+k=0 odd='' heirs=0
+while :; do
+	k=$((k + 1)) A=s3://bucket/heir/$k
+	echo $A >at
+	gen a first
+	at_once a
+	gen dead second
+	gen heir second
+	DRUN_ID=dead dpublish --json-in --stage intact.dead $A <dead.json \
+	    >/dev/null 2>dead.err
+	rm -rf intact.dead ran
+	fault "* . $k done pass then=$T/hook"
+	AWS_ENDPOINT_URL=$PROXY dpublish prune --keep-newer-than 1d $A \
+	    >prune.out 2>&1
+	[ -s ran ] && [ $k -lt 200 ] || break
+	! grep -q 'going on with version' heir.err || heirs=$((heirs + 1))
+	dpublish log $A >log
+	case $(cat ran)$(head -1 log) in
+	'0*'*' 2 '*' present '*) ;;
+	*)	odd="$odd $k"
+		cat heir.err prune.out log | sed 's/^/# /' ;;
+	esac
+done
+is "$odd" "" "what an heir publishes while a prune looks stays"
+echo "# $k requests, $heirs heirs"
+ok "and it was one" test $heirs -gt 4
+
 s3_down
 finish

@@ -3,7 +3,7 @@
 # OpenStack Swift, which cannot exclude and is refused without --lock.
 # Streams and stores come from tests/gen/genrun.c.
 . "$(dirname "$0")/lib.sh"
-EACH=57
+EACH=61
 plan $((2 * EACH + 6))
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
@@ -41,6 +41,8 @@ left() { s3do list "$1/staging/"; s3do uploads "$1/"; }
 versions() { s3do list "$1/timestamped/" | sed 's,.*/timestamped/,,;s,/.*,,' |
 	sort -u | wc -l | tr -d ' '; }
 commits() { s3do list "$1/commits/" | wc -l | tr -d ' '; }
+PLACE="$(cat /proc/sys/kernel/random/boot_id) $(readlink /proc/self/ns/pid) \
+$(readlink /proc/self/ns/mnt)"
 # owner TARGET CLAIM JSON: as a run of another machine would leave it
 owner() { printf '%s\n' "$3" >owner; s3do put "$1/staging/$2/owner" owner \
     >/dev/null; }
@@ -172,6 +174,22 @@ rag/lines/timestamped/ID/store.sqlite3" "$name: what lies there"
 	dpublish prune -n $L --keep-newer-than 0 $A >o 2>&1
 	is "$(grep -c staging o)" 0 "$name: a young claim of another stays"
 	s3do del $A/staging/far/owner >/dev/null
+	# one of this machine, dead, that says what is not so
+	owner $A near "{\"host\":\"$(uname -n)\",\"run\":\"near\",\"pid\":\
+999999999,\"place\":\"$PLACE\",\"version\":\"$cur\",\"generation\":1}"
+	status 0 "$name: a false claim of the current version" \
+	    dpublish prune $L --keep 2 --keep-newer-than 0 $A
+	is "$(keys $A | grep -c near) $(s3do list "$A/timestamped/$cur/" |
+	    grep -c manifest)" "0 1" "$name: goes, and the version stays"
+	# strangers' claims: they stop nobody
+	head -c 200000 /dev/zero | tr '\0' '{' >huge
+	s3do put $A/staging/big/owner huge >/dev/null
+	owner $A junk 'no JSON'
+	status 0 "$name: claims that are none of ours stop nobody" \
+	    dpublish prune $L --keep 2 --keep-newer-than 0 $A
+	is "$(keys $A | grep -c 'staging/big\|staging/junk')" 2 \
+	    "$name: and are left to age"
+	for i in big junk; do s3do del $A/staging/$i/owner >/dev/null; done
 
 	# a version that is gone, or not what was committed
 	s3do get "$A/timestamped/$cur/manifest.json" m >/dev/null
