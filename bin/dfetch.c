@@ -21,6 +21,7 @@
 #include "mem.h"
 #include "num.h"
 #include "remote.h"
+#include "retry.h"
 #include "xfer.h"
 #include "banned.h"
 
@@ -377,6 +378,13 @@ run_list(struct fetch *x, const char *cache)
 	return x->status;
 }
 
+/* A total of END. */
+static void
+add_total(const char *key, uint64_t n, void *filter)
+{
+	filter_count(filter, key, n);
+}
+
 static int
 run_stream(struct fetch *x, const char *cache)
 {
@@ -409,6 +417,7 @@ run_stream(struct fetch *x, const char *cache)
 		filter_fail(&x->f, MSG_SOFTWARE, "totals do not add up");
 	unread(x);
 	fetch_ckpt_give_back(x);
+	retry_count(add_total, &x->f);
 	/* nobody reads records from a terminal, nor what they name */
 	return filter_finish(&x->f, isatty(STDOUT_FILENO));
 }
@@ -620,6 +629,9 @@ main(int argc, char **argv)
 		usage();
 	}
 	io_catch_signals();
+	/* workers ask, too; where there is no memory, they are not counted */
+	(void)retry_share(&e);
+	e.code = 0;
 	memset(&sa, 0, sizeof(sa));
 	sa.sa_handler = on_usr1;
 	sigemptyset(&sa.sa_mask);
@@ -645,8 +657,10 @@ done:
 		rv = run_list(&x, cache);
 	else if (fetch_good(&x))
 		rv = run_stream(&x, cache);
-	else
+	else {
+		retry_count(add_total, &x.f);
 		rv = filter_finish(&x.f, 0);
+	}
 	free(cache);
 	fetch_unlink(&x);
 	for (i = 0; i < x.n_seen; i++)

@@ -17,6 +17,7 @@
 #include "mem.h"
 #include "num.h"
 #include "path.h"
+#include "retry.h"
 #include "ticket.h"
 #include "banned.h"
 
@@ -606,6 +607,13 @@ done:
 	target_close(t);
 }
 
+/* A total of END. */
+static void
+add_total(const char *key, uint64_t n, void *filter)
+{
+	filter_count(filter, key, n);
+}
+
 static int
 run(const char *target, const struct dpub_opts *o)
 {
@@ -629,6 +637,7 @@ run(const char *target, const struct dpub_opts *o)
 				publish(&p);
 		}
 	}
+	retry_count(add_total, &p.f);
 	status = filter_finish(&p.f, 1);
 	rec_free(p.base);
 	rec_free(p.store);

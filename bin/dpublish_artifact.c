@@ -20,6 +20,7 @@
 #include "mem.h"
 #include "path.h"
 #include "remote.h"
+#include "retry.h"
 #include "store.h"
 #include "ticket.h"
 #include "banned.h"
@@ -397,6 +398,13 @@ from_stream(struct filter *f, const struct dpub_opts *o)
 	free(v);
 }
 
+/* A total of END. */
+static void
+add_total(const char *key, uint64_t n, void *filter)
+{
+	filter_count(filter, key, n);
+}
+
 int
 dpub_artifact(char **paths, const struct dpub_opts *o)
 {
@@ -426,5 +434,6 @@ dpub_artifact(char **paths, const struct dpub_opts *o)
 		if (n > 0 && filter_ok(&f) && stream_unread(1, &e) == -1)
 			filter_fail_err(&f, &e);
 	}
+	retry_count(add_total, &f);
 	return filter_finish(&f, 1);
 }

@@ -6,7 +6,10 @@
  * here and told to the others together with the first failure.
  * SPDX-License-Identifier: ISC
  */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "retry.h"
+
+#include <sys/mman.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -23,6 +26,11 @@
 #include "mem.h"
 #include "net.h"
 #include "banned.h"
+
+/* Counts that processes share; of this one until there is a page. */
+struct counts {
+	_Atomic uint64_t	requests, retries, openings;
+};
 
 struct host {
 	char		*name;
@@ -49,7 +57,35 @@ struct step {
 	int		 probe;
 	const char	*why;
 	enum breaker_say say;
+	int		 opened;	/* it was not open before */
 };
+
+static struct counts	 own;
+static struct counts	*counts = &own;
+
+int
+retry_share(struct err *e)
+{
+	void	*p;
+
+	p = mmap(NULL, sizeof(struct counts), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return err_set(e, MSG_TEMPFAIL, "shared memory: %s",
+		    strerror(errno));
+	counts = p;
+	return 0;
+}
+
+void
+retry_count(void (*f)(const char *key, uint64_t n, void *arg), void *arg)
+{
+	if (counts->requests == 0)
+		return;
+	f("requests", counts->requests, arg);
+	f("retries", counts->retries, arg);
+	f("breaker_openings", counts->openings, arg);
+}
 
 struct retry *
 retry_new(struct ckpt *c, unsigned int budget)
@@ -113,6 +149,8 @@ do_step(struct breaker *b, int64_t now, void *arg)
 	case STEP_TELL:
 		breaker_tell(b, now, s->h->pending, s->h->n_pending,
 		    s->probe, s->why);
+		s->opened = old.state != BREAKER_OPEN &&
+		    b->state == BREAKER_OPEN;
 		break;
 	case STEP_RELEASE:
 		/* if nobody has taken it over */
@@ -131,13 +169,13 @@ step(struct retry *r, struct step *s)
 {
 	struct err	e = { 0, "" };
 
-	if (r->c != NULL) {
-		if (ckpt_breaker_change(r->c, s->h->name, do_step, s, &e) ==
-		    0)
-			return;
+	if (r->c == NULL || ckpt_breaker_change(r->c, s->h->name, do_step, s,
+	    &e) == -1) {
 		r->c = NULL;
+		(void)do_step(&s->h->b, io_wall_ns() / 1000000, s);
 	}
-	(void)do_step(&s->h->b, io_wall_ns() / 1000000, s);
+	if (s->opened)
+		counts->openings++;
 }
 
 int
@@ -145,7 +183,7 @@ retry_ask(struct retry *r, const char *host, struct retry_op *op,
     struct err *e)
 {
 	struct host	*h = host_of(r, host);
-	struct step	 s = { r, h, STEP_ASK, 0, NULL, BREAKER_GO };
+	struct step	 s = { r, h, STEP_ASK, 0, NULL, BREAKER_GO, 0 };
 	struct err	 ignored = { 0, "" };
 	int64_t		 left;
 
@@ -168,6 +206,7 @@ retry_ask(struct retry *r, const char *host, struct retry_op *op,
 	}
 	op->probe = s.say == BREAKER_PROBE;
 	op->tries++;
+	counts->requests++;
 	return 0;
 }
 
@@ -175,7 +214,8 @@ static void
 tell_breaker(struct retry *r, struct host *h, struct retry_op *op, char c,
     const char *why)
 {
-	struct step	s = { r, h, STEP_TELL, op->probe, why, BREAKER_GO };
+	struct step	s = { r, h, STEP_TELL, op->probe, why, BREAKER_GO,
+		    0 };
 
 	if (h->n_pending == BREAKER_LAST)
 		memmove(h->pending, h->pending + 1, --h->n_pending);
@@ -202,7 +242,7 @@ retry_tell(struct retry *r, const char *host, struct retry_op *op,
     enum retry_what what, int64_t retry_after, const char *why)
 {
 	struct host	*h = host_of(r, host);
-	struct step	 s = { r, h, STEP_RELEASE, 0, NULL, BREAKER_GO };
+	struct step	 s = { r, h, STEP_RELEASE, 0, NULL, BREAKER_GO, 0 };
 	double		 wait;
 
 	if (what == RETRY_STALE && op->stale)
@@ -237,12 +277,14 @@ retry_tell(struct retry *r, const char *host, struct retry_op *op,
 			return -1;
 		op->stale = 1;
 		op->tries--;
+		counts->retries++;
 		return 0;
 	}
 	wait = retry_delay(op->tries, retry_after, next_random(r));
 	if (wait < 0 || r->left < 1)
 		return -1;
 	r->left -= 1;
+	counts->retries++;
 	return wait;
 }
 
@@ -334,7 +376,7 @@ retry_do(struct retry *r, const char *host,
 void
 retry_free(struct retry *r)
 {
-	struct step	s = { r, NULL, STEP_TELL, 0, NULL, BREAKER_GO };
+	struct step	s = { r, NULL, STEP_TELL, 0, NULL, BREAKER_GO, 0 };
 	size_t		i;
 
 	if (r == NULL)

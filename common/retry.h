@@ -77,6 +77,15 @@ int	retry_do(struct retry *r, const char *host,
 	    int (*try)(void *arg, enum retry_what *what, int64_t *after,
 	    struct err *e), void *arg, struct err *e);
 
+/*
+ * What was asked so far, as "requests", "retries" and "breaker_openings":
+ * by this process, or by all that were forked since retry_share (75: no
+ * memory; then each counts for itself).  f is not called when nothing was.
+ */
+int	retry_share(struct err *e);
+void	retry_count(void (*f)(const char *key, uint64_t n, void *arg),
+	    void *arg);
+
 /* Before try number tries + 1: u is random in [0, 1). -1: do not. */
 double	retry_delay(unsigned int tries, int64_t retry_after, double u);
 /* 0, or -1 (75): a signal came. */
