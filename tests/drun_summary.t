@@ -3,7 +3,7 @@
 # of every kind of end; whole lines whoever appends at the same time; and
 # lines on standard error as JSON.
 . "$(dirname "$0")/lib.sh"
-plan 83
+plan 85
 
 # f FILTER FILE: of its last record
 f() { tail -n 1 "$2" | jq -r "$1"; }
@@ -119,6 +119,44 @@ is "$(f '[.requests, .retries, .breaker_openings, .stages[0].totals.own] |
     @tsv' sum)" "16	4	2	1" \
     "costs of all tries are added up, counts are of the last; junk is not taken"
 like err '16 requests; 4 retries; 2 breaker openings' "in the line"
+
+# of dfetch, whichever of its processes asks: a server that is not well
+if python3 -c 'import http.server' 2>/dev/null; then
+	cat >sick.py <<'E2'
+import http.server, sys
+n = 0
+class H(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *a):
+        pass
+    def do_GET(self):
+        global n
+        n += 1
+        body = b'' if n <= 2 else b'no store'
+        self.send_response(503 if n <= 2 else 200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+s = http.server.HTTPServer(('127.0.0.1', 0), H)
+open('port.new', 'w').write(str(s.server_port))
+import os
+os.rename('port.new', 'port')
+s.serve_forever()
+E2
+	python3 sick.py & server=$!
+	until_true 100 [ -s port ]
+	env -u http_proxy -u HTTP_PROXY -u all_proxy -u ALL_PROXY \
+	    drun --summary sum \
+	    "dfetch http://127.0.0.1:$(cat port)/x.jsonl | dcheck" >out 2>err
+	is "$?" 65 "an input that comes at the third time, and is none"
+	is "$(f '[.retries, .requests >= 3, .breaker_openings,
+	    .stages[0].totals.retries, .stages[1].totals.retries] | @tsv' \
+	    sum)" "2	true	0	2	" "each request and each retry is counted, once"
+	kill $server
+	wait $server 2>/dev/null
+else
+	skip 2 "no python3 here"
+fi
 
 # --- the file
 status 77 "a file that cannot be made is told first" \
