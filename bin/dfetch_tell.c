@@ -197,8 +197,10 @@ fetch_ckpt_last(struct fetch *x)
 		facts.size = d->info.size;
 		facts.mtime = d->info.mtime;
 		facts.inode = d->info.inode;
-		if (d->what != FETCH_DONE && ckpt_done(x->ckpt, CKPT_INPUT,
-		    x->plan.v[i].url, d->sha256, fetch_run_id(x), &e) == -1)
+		/* what is begun is begun with this content */
+		if ((d->what != FETCH_DONE ? ckpt_done : ckpt_start)(x->ckpt,
+		    CKPT_INPUT, x->plan.v[i].url, d->sha256,
+		    fetch_run_id(x), &e) == -1)
 			goto fail;
 		if (ckpt_note(x->ckpt, CKPT_INPUT, x->plan.v[i].url, &facts,
 		    &e) == -1)

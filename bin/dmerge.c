@@ -881,7 +881,8 @@ note(struct merge *m, int done, struct err *e)
 		return 0;
 	if (done)
 		return ckpt_done(m->ckpt, CKPT_CHUNK, m->out, NULL,
-		    m->f.stage.run, e) == -1 ? -1 : 0;
+		    m->f.stage.run, e) == -1 || ckpt_finish(m->ckpt,
+		    m->f.stage.run, NULL, e) == -1 ? -1 : 0;
 	return ckpt_start(m->ckpt, CKPT_CHUNK, m->out, NULL, m->f.stage.run,
 	    e) == -1 ? -1 : 0;
 }
@@ -905,7 +906,8 @@ run(struct merge *m)
 	if (note(m, 0, &e) == -1)
 		goto fail;
 	while (filter_ok(&m->f) && filter_next(&m->f, &r) == 1) {
-		if (take(m, r, &e) == -1)
+		if (take(m, r, &e) == -1 ||
+		    ckpt_beat(m->ckpt, m->f.stage.run, &e) == -1)
 			goto fail;
 		if (filter_put(&m->f, r) == -1)
 			return;

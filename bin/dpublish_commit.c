@@ -181,6 +181,7 @@ dpub_note(const char *path, struct target *t, const struct target_commit *c,
 {
 	struct err	 e = { 0, "" };
 	struct ckpt	*db = ckpt_open(path, CKPT_CREATE, &e);
+	struct ckpt_facts facts;
 	struct buf	 key;
 
 	if (db == NULL) {
@@ -190,14 +191,19 @@ dpub_note(const char *path, struct target *t, const struct target_commit *c,
 	}
 	buf_init(&key, CKPT_KEY_MAX);
 	buf_printf(&key, "publish %s", target_url(t));
+	memset(&facts, 0, sizeof(facts));
+	facts.records = c->records;
+	facts.result = c->version;
 	/* each run's publication is an attempt of its own */
 	if (ckpt_begin(db, &e) == -1 || ckpt_start(db, CKPT_OPERATION,
 	    buf_cstr(&key), NULL, c->run, &e) == -1)
 		goto done;
 	if (status == 0) {
 		if (note_inputs(db, t, c, &e) == -1 ||
+		    ckpt_finish(db, c->run, NULL, &e) == -1 ||
 		    ckpt_done(db, CKPT_OPERATION, buf_cstr(&key), NULL,
-		    c->run, &e) == -1)
+		    c->run, &e) == -1 || ckpt_note(db, CKPT_OPERATION,
+		    buf_cstr(&key), &facts, &e) == -1)
 			goto done;
 	} else if (ckpt_fail(db, CKPT_OPERATION, buf_cstr(&key), c->run,
 	    status, NULL, text, &e) == -1)
@@ -231,8 +237,8 @@ note_chunk(const char *path, const char *to, const char *run)
 	struct err	 e = { 0, "" };
 	struct ckpt	*db = ckpt_open(path, CKPT_CREATE, &e);
 
-	if (db != NULL)
-		(void)ckpt_done(db, CKPT_CHUNK, to, NULL, run, &e);
+	if (db != NULL && ckpt_done(db, CKPT_CHUNK, to, NULL, run, &e) != -1)
+		(void)ckpt_finish(db, run, NULL, &e);
 	if (e.code != 0)
 		msg_warn("warning: %s", e.text);
 	ckpt_close(db);

@@ -40,9 +40,8 @@ drun_note(const struct drun_end *n)
 		if (ckpt_run_end(c, n->run, &end, &e) == 0)
 			(void)ckpt_run_note(c, n->run,
 			    getenv("DRUN_PIPELINE"), getenv("DRUN_CWD"), &e);
-		/* what it began and nobody failed is to be done again */
-		if (n->status != 0)
-			(void)ckpt_release(c, n->run, n->status, NULL, &e);
+		/* what it began and nobody finished is to be done again */
+		(void)ckpt_release(c, n->run, n->status, NULL, &e);
 		ckpt_close(c);
 	}
 	if (e.code != 0)

@@ -144,6 +144,14 @@ int	ckpt_release(struct ckpt *c, const char *run, int status,
 	    uint64_t *n, struct err *e);
 
 /*
+ * What the run made is in its place: the inputs that it has in progress
+ * are completed, whatever became of them on the way.  *n (or NULL) gets
+ * how many.
+ */
+int	ckpt_finish(struct ckpt *c, const char *run, uint64_t *n,
+	    struct err *e);
+
+/*
  * The run is still at it: its leases are renewed, CKPT_BEATS times in a
  * lease; in between this is a look at the clock.  Call it where work goes
  * on for long.

@@ -158,6 +158,8 @@ const char *const ckpt_db_sql[CKPT_ST_N] = {
 	    " WHERE unit = ?1 AND run IS ?2 AND ended IS NULL",
 	[CKPT_ST_TRY_ENDED] = "SELECT 1 FROM attempt WHERE unit = ?1"
 	    " AND run IS ?2 AND outcome = ?3",
+	[CKPT_ST_TRY_OPEN] = "SELECT 1 FROM attempt WHERE unit = ?1"
+	    " AND run IS ?2 AND ended IS NULL",
 	[CKPT_ST_TRY_ABANDON] = "UPDATE attempt SET ended = ?2,"
 	    " outcome = 'abandoned' WHERE unit = ?1 AND ended IS NULL",
 	[CKPT_ST_RELEASE] = "UPDATE unit SET state = 'pending', lease = NULL,"
@@ -167,6 +169,16 @@ const char *const ckpt_db_sql[CKPT_ST_N] = {
 	    " outcome = 'abandoned', class = ?3, status = ?4"
 	    " WHERE run = ?1 AND ended IS NULL AND unit IN"
 	    " (SELECT id FROM unit WHERE run = ?1 AND pipeline = ?2)",
+	[CKPT_ST_FINISH] = "UPDATE unit SET state = 'completed',"
+	    " lease = NULL, class = NULL, status = NULL, code = NULL,"
+	    " error = NULL, forced = 0, tool = ?3, updated = ?5"
+	    " WHERE run = ?1 AND state = 'in_progress' AND pipeline = ?2"
+	    " AND scope = 'input'",
+	[CKPT_ST_FINISH_TRY] = "UPDATE attempt SET ended = ?5,"
+	    " outcome = 'completed', tool = ?3"
+	    " WHERE run = ?1 AND ended IS NULL AND unit IN"
+	    " (SELECT id FROM unit WHERE run = ?1 AND pipeline = ?2"
+	    " AND state = 'in_progress' AND scope = 'input')",
 	[CKPT_ST_NOTE] = "UPDATE unit SET size = coalesce(?4, size),"
 	    " mtime = coalesce(?5, mtime), inode = coalesce(?6, inode),"
 	    " options = coalesce(?7, options),"

@@ -295,13 +295,25 @@ set_done(struct ckpt *c, int64_t id, const struct what *w,
 	return attempt_end(c, id, w, g, e);
 }
 
-/* Begun, but it is another run's: its attempt is all that is kept. */
+/*
+ * Begun, but it is another run's: its attempt is all that is kept, and
+ * once.
+ */
 static int
 begin_beside(struct ckpt *c, int64_t id, const struct what *w,
     struct err *e)
 {
-	struct ending	g = { NULL, w->digest, 0, NULL, NULL };
+	struct ending	 g = { NULL, w->digest, 0, NULL, NULL };
+	sqlite3_stmt	*st = ckpt_db_stmt(c, CKPT_ST_TRY_OPEN, e);
+	int		 r;
 
+	if (st == NULL)
+		return -1;
+	ckpt_db_int(st, 1, id);
+	ckpt_db_str(st, 2, w->run);
+	r = db_step(st, c->path, e);
+	if (r != 0)
+		return r == 1 ? 0 : -1;
 	if (count_attempt(c, id, w, e) == -1)
 		return -1;
 	return attempt(c, id, w, &g, e);
@@ -463,15 +475,13 @@ ckpt_fail(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	return change(c, &w, CKPT_EV_FAIL, &g, e);
 }
 
-int
-ckpt_release(struct ckpt *c, const char *run, int status, uint64_t *n,
-    struct err *e)
+/* Attempts first: which they are, their units' state says. */
+static int
+change_run(struct ckpt *c, const enum ckpt_stmt order[2], const char *run,
+    int status, uint64_t *n, struct err *e)
 {
-	static const enum ckpt_stmt	 order[] = { CKPT_ST_RELEASE_TRY,
-		CKPT_ST_RELEASE };
-	sqlite3_stmt			*st;
-	size_t				 i;
-	int				 rows = 0, rv = 0;
+	sqlite3_stmt	*st;
+	int		 i, rows = 0, rv = 0;
 
 	if (n != NULL)
 		*n = 0;
@@ -479,7 +489,7 @@ ckpt_release(struct ckpt *c, const char *run, int status, uint64_t *n,
 		return 0;
 	if (ckpt_db_enter(c, e) == -1)
 		return -1;
-	for (i = 0; rv == 0 && i < sizeof(order) / sizeof(order[0]); i++) {
+	for (i = 0; rv == 0 && i < 2; i++) {
 		st = ckpt_db_stmt(c, order[i], e);
 		if (st == NULL) {
 			rv = -1;
@@ -487,7 +497,9 @@ ckpt_release(struct ckpt *c, const char *run, int status, uint64_t *n,
 		}
 		ckpt_db_str(st, 1, run);
 		ckpt_db_str(st, 2, c->pipeline);
-		if (status != 0) {
+		if (order[1] == CKPT_ST_FINISH)
+			ckpt_db_str(st, 3, c->tool);
+		else if (status != 0) {
 			ckpt_db_str(st, 3,
 			    ckpt_class_name(ckpt_class_of(status)));
 			ckpt_db_int(st, 4, status);
@@ -498,6 +510,25 @@ ckpt_release(struct ckpt *c, const char *run, int status, uint64_t *n,
 	if (rv == 0 && n != NULL)
 		*n = (uint64_t)rows;
 	return ckpt_db_leave(c, rv, e);
+}
+
+int
+ckpt_release(struct ckpt *c, const char *run, int status, uint64_t *n,
+    struct err *e)
+{
+	static const enum ckpt_stmt	order[2] = { CKPT_ST_RELEASE_TRY,
+		CKPT_ST_RELEASE };
+
+	return change_run(c, order, run, status, n, e);
+}
+
+int
+ckpt_finish(struct ckpt *c, const char *run, uint64_t *n, struct err *e)
+{
+	static const enum ckpt_stmt	order[2] = { CKPT_ST_FINISH_TRY,
+		CKPT_ST_FINISH };
+
+	return change_run(c, order, run, 0, n, e);
 }
 
 static int
