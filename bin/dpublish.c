@@ -27,6 +27,11 @@
 "                [--stage dir] [--verify how] target\n" \
 "       dpublish -a dest [-v] [-c db] [--json] [--json-in] [--lock file]\n" \
 "                [--log format] [--stage dir] [--verify how] [path ...]\n" \
+"       dpublish --in-place [-nv] [-c db] [--delete] [--json] [--json-in]\n" \
+"                [--lock file] [--log format] [--max-delete n]\n" \
+"                [--stage dir] prefix\n" \
+"       dpublish --in-place --rollback [-v] [--json] [--lock file]\n" \
+"                [--log format] prefix\n" \
 "       dpublish log [-v] [--json] [--log format] target\n" \
 "       dpublish rollback [-v] [--json] [--lock file] [--log format] target\n" \
 "                [version]\n" \
@@ -47,13 +52,15 @@ USAGE
 "  -a, --artifact DEST    place an immutable delta or intermediate at DEST\n"
 "                         (below DEST when it ends in /), never over another\n"
 "  -c, --checkpoints DB   note in DB what was published (DCKPT_DB)\n"
-"  -n, --dry-run          prune: say what would go, remove nothing\n"
+"  -n, --dry-run          prune, --in-place: say what would be done, no more\n"
 "  -p, --plan PLAN        every line of PLAN must be in the store, no other\n"
 "  -v, --verbose          say more on stderr\n"
 "      --allow-empty      publish a store without records\n"
 "      --allow-shrink N   publish with fewer records than before: exactly N\n"
 "      --commit           commit what a run under drun prepared\n"
+"      --delete           --in-place: what the set has not goes\n"
 "      --discard          remove what a run under drun prepared\n"
+"      --in-place         change plain keys below PREFIX, all or none\n"
 "      --json             write JSON lines\n"
 "      --json-in          read JSON lines\n"
 "      --keep N           prune: keep the N newest versions (1)\n"
@@ -61,6 +68,8 @@ USAGE
 "      --lock FILE        what keeps publishers apart where the store cannot:\n"
 "                         all of them must name the same local file\n"
 "      --log FORMAT       on stderr: text or json\n"
+"      --max-delete N, N%  refuse to delete more (of the keys there)\n"
+"      --rollback         --in-place: take back what is not finished\n"
 "      --stage DIR        the run's staging directory (DSTAGE)\n"
 "      --verify HOW       of what lies elsewhere: bytes (the default), or\n"
 "                         full: bring it back and open it, too\n"
@@ -71,13 +80,17 @@ enum {
 	O_ALLOW_EMPTY = 256,
 	O_ALLOW_SHRINK,
 	O_COMMIT,
+	O_DELETE,
 	O_DISCARD,
+	O_IN_PLACE,
 	O_JSON,
 	O_JSON_IN,
 	O_KEEP,
 	O_LOCK,
+	O_MAX_DELETE,
 	O_LOG,
 	O_NEWER,
+	O_ROLLBACK,
 	O_STAGE,
 	O_VERIFY
 };
@@ -93,12 +106,16 @@ static const struct option longopts[] = {
 	{ "allow-empty",	no_argument, NULL, O_ALLOW_EMPTY },
 	{ "allow-shrink",	required_argument, NULL, O_ALLOW_SHRINK },
 	{ "commit",		no_argument, NULL, O_COMMIT },
+	{ "delete",		no_argument, NULL, O_DELETE },
 	{ "discard",		no_argument, NULL, O_DISCARD },
+	{ "in-place",		no_argument, NULL, O_IN_PLACE },
 	{ "json",		no_argument, NULL, O_JSON },
 	{ "json-in",		no_argument, NULL, O_JSON_IN },
 	{ "keep",		required_argument, NULL, O_KEEP },
 	{ "keep-newer-than",	required_argument, NULL, O_NEWER },
 	{ "lock",		required_argument, NULL, O_LOCK },
+	{ "max-delete",		required_argument, NULL, O_MAX_DELETE },
+	{ "rollback",		no_argument, NULL, O_ROLLBACK },
 	{ "log",		required_argument, NULL, O_LOG },
 	{ "stage",		required_argument, NULL, O_STAGE },
 	{ "verify",		required_argument, NULL, O_VERIFY },
@@ -114,7 +131,8 @@ enum what {
 	DO_PRUNE,
 	DO_PROBE,
 	DO_COMMIT,
-	DO_DISCARD
+	DO_DISCARD,
+	DO_IN_PLACE
 };
 
 #define B_A		0x0001U
@@ -132,6 +150,10 @@ enum what {
 #define B_STAGE		0x1000U
 #define B_LOCK		0x2000U
 #define B_VERIFY	0x4000U
+#define B_IN_PLACE	0x10000U
+#define B_DELETE	0x20000U
+#define B_MAX_DELETE	0x40000U
+#define B_ROLLBACK	0x80000U
 
 static const unsigned int allowed[] = {
 	B_C | B_P | B_EMPTY | B_SHRINK | B_JSON | B_JSON_IN | B_STAGE |
@@ -142,7 +164,9 @@ static const unsigned int allowed[] = {
 	B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
 	B_JSON | B_LOCK,
 	B_COMMIT | B_C | B_STAGE,
-	B_DISCARD | B_STAGE
+	B_DISCARD | B_STAGE,
+	B_IN_PLACE | B_C | B_N | B_JSON | B_JSON_IN | B_STAGE | B_LOCK |
+	    B_DELETE | B_MAX_DELETE | B_ROLLBACK
 };
 
 static int
@@ -157,6 +181,23 @@ bad_number(const char *opt, const char *arg, const char *why)
 {
 	msg_warn("%s: %s: %s", opt, arg, why);
 	return usage();
+}
+
+/* N or N%. */
+static int
+max_delete(struct dpub_opts *o, const char *s, const char **why)
+{
+	size_t	 n = strlen(s);
+	char	*copy;
+	int	 rv;
+
+	o->has_max_delete = 1;
+	o->max_percent = n != 0 && s[n - 1] == '%';
+	copy = mem_ndup(s, n - (o->max_percent ? 1 : 0));
+	rv = num_u64(copy, 0, o->max_percent ? 100 : UINT32_MAX,
+	    &o->max_delete, why);
+	free(copy);
+	return rv;
 }
 
 /* Collecting the stream. */
@@ -309,8 +350,8 @@ prove_parent(struct dpub *p, const struct target *t,
 	return 0;
 }
 
-static void
-fill_commit(struct target_commit *c, const struct target_commit *head,
+void
+dpub_fill_commit(struct target_commit *c, const struct target_commit *head,
     const struct manifest *m, const unsigned char d[HASH_LEN],
     const char *version, const char *run)
 {
@@ -345,8 +386,8 @@ add_report(struct rec *r, struct dpub *p, const struct rec_store *s,
 	rec_set_u64(r, "bytes", s->bytes);
 }
 
-static enum stream_mode
-out_mode(const struct filter_opts *o)
+enum stream_mode
+dpub_out_mode(const struct filter_opts *o)
 {
 	return o->json ? STREAM_JSON :
 	    isatty(STDOUT_FILENO) ? STREAM_TEXT : STREAM_MSGPACK;
@@ -365,7 +406,7 @@ leave(struct dpub *p, const struct rec *pub, const char *claim,
 	if (p->o->lock != NULL)
 		rec_set_str(t, "lock", p->o->lock);
 	rec_set_map(t, "published", pub);
-	rv = ticket_leave(&p->f.stage, t, out_mode(&p->o->filter), e);
+	rv = ticket_leave(&p->f.stage, t, dpub_out_mode(&p->o->filter), e);
 	rec_set_str(prep, "t", "prepared");
 	if (rv == 0)
 		rv = filter_put(&p->f, prep);
@@ -494,7 +535,7 @@ dpub_upload(struct dpub *p, struct target *t,
 	u = target_begin(t, &p->f.stage, p->f.stage.run, &claim, e);
 	if (u == NULL)
 		goto done;
-	fill_commit(&c, head, m, d, target_upload_version(u),
+	dpub_fill_commit(&c, head, m, d, target_upload_version(u),
 	    p->f.stage.run);
 	if (strcmp(c.version, id) != 0)
 		msg_info("%s: going on with version %s, which a run that "
@@ -614,38 +655,49 @@ add_total(const char *key, uint64_t n, void *filter)
 	filter_count(filter, key, n);
 }
 
+int
+dpub_read(struct dpub *p)
+{
+	const struct rec	*r;
+
+	while (filter_ok(&p->f) && filter_next(&p->f, &r))
+		take(p, r);
+	return filter_ok(&p->f) && !p->f.broken ? 0 : -1;
+}
+
+int
+dpub_finish(struct dpub *p)
+{
+	int	status;
+
+	retry_count(add_total, &p->f);
+	status = filter_finish(&p->f, 1);
+	rec_free(p->base);
+	rec_free(p->store);
+	dpub_srcs_clear(&p->deltas);
+	dpub_srcs_clear(&p->given);
+	dpub_srcs_clear(&p->skips);
+	dpub_files_clear(&p->files);
+	return status;
+}
+
 static int
 run(const char *target, const struct dpub_opts *o)
 {
 	struct dpub		 p;
 	struct filter_opts	 fo = o->filter;
-	const struct rec	*r;
-	int			 status;
 
 	memset(&p, 0, sizeof(p));
 	p.o = o;
 	p.target = target;
 	fo.quiet = ticket_wanted() && getenv("DRUN_LAST") != NULL;
-	if (filter_open(&p.f, &fo) == 0) {
-		while (filter_ok(&p.f) && filter_next(&p.f, &r))
-			take(&p, r);
-		/* END was read, and nothing was wrong on the way */
-		if (filter_ok(&p.f) && !p.f.broken) {
-			if (p.files.n != 0)
-				dpub_files_publish(&p);
-			else
-				publish(&p);
-		}
+	if (filter_open(&p.f, &fo) == 0 && dpub_read(&p) == 0) {
+		if (p.files.n != 0)
+			dpub_files_publish(&p);
+		else
+			publish(&p);
 	}
-	retry_count(add_total, &p.f);
-	status = filter_finish(&p.f, 1);
-	rec_free(p.base);
-	rec_free(p.store);
-	dpub_srcs_clear(&p.deltas);
-	dpub_srcs_clear(&p.given);
-	dpub_srcs_clear(&p.skips);
-	dpub_files_clear(&p.files);
-	return status;
+	return dpub_finish(&p);
 }
 
 /* main */
@@ -697,6 +749,12 @@ dispatch(enum what w, char **v, int n, const struct dpub_opts *o)
 		return n == 0 ? dpub_commit_tickets(o) : usage();
 	case DO_DISCARD:
 		return n == 0 ? dpub_discard_tickets(o) : usage();
+	case DO_IN_PLACE:
+		if (n != 1 || (o->rollback && (o->del || o->dry_run)) ||
+		    (o->has_max_delete && !o->del))
+			return usage();
+		return o->rollback ? dpub_inplace_rollback(v[0], o) :
+		    dpub_inplace(v[0], o);
 	}
 	return MSG_SOFTWARE;
 }
@@ -760,9 +818,17 @@ main(int argc, char **argv)
 			w = DO_COMMIT;
 			seen |= B_COMMIT;
 			break;
+		case O_DELETE:
+			o.del = 1;
+			seen |= B_DELETE;
+			break;
 		case O_DISCARD:
 			w = DO_DISCARD;
 			seen |= B_DISCARD;
+			break;
+		case O_IN_PLACE:
+			w = DO_IN_PLACE;
+			seen |= B_IN_PLACE;
 			break;
 		case O_JSON:
 			o.filter.json = 1;
@@ -792,6 +858,15 @@ main(int argc, char **argv)
 				    why);
 			o.has_newer = 1;
 			seen |= B_NEWER;
+			break;
+		case O_MAX_DELETE:
+			if (max_delete(&o, optarg, &why) == -1)
+				return bad_number("--max-delete", optarg, why);
+			seen |= B_MAX_DELETE;
+			break;
+		case O_ROLLBACK:
+			o.rollback = 1;
+			seen |= B_ROLLBACK;
 			break;
 		case O_STAGE:
 			o.filter.stage = optarg;

@@ -34,6 +34,10 @@ struct dpub_opts {
 	uint64_t		 newer;		/* seconds */
 	const char		*lock;		/* --lock */
 	int			 full;		/* --verify=full */
+	/* --in-place: */
+	int			 rollback, del;
+	int			 has_max_delete, max_percent;
+	uint64_t		 max_delete;
 };
 
 struct dpub_src {
@@ -59,7 +63,8 @@ struct dpub_files {
 	struct dpub_file	*v;	/* by name, once it is judged */
 	size_t			 n, cap;
 };
-#define DPUB_FILES	"files"	/* the format of a set that is a version */
+#define DPUB_FILES	"files"		/* format of a set: a version, */
+#define DPUB_INPLACE	"in-place"	/* or what plain keys are made of */
 
 /* What came down the stream. */
 struct dpub {
@@ -92,6 +97,15 @@ int	dpub_upload(struct dpub *p, struct target *t,
 	    const struct target_commit *head, const struct manifest *m,
 	    const unsigned char d[HASH_LEN], int fd,
 	    const struct rec_store *s, struct err *e);
+/* The whole stream into p: 0 END was read, and nothing was wrong. */
+int	dpub_read(struct dpub *p);
+/* The end of the run; all of p is gone.  The exit status. */
+int	dpub_finish(struct dpub *p);
+void	dpub_fill_commit(struct target_commit *c,
+	    const struct target_commit *head, const struct manifest *m,
+	    const unsigned char d[HASH_LEN], const char *version,
+	    const char *run);
+enum stream_mode dpub_out_mode(const struct filter_opts *o);
 /* What went wrong, if anything did, said and noted; t may be NULL. */
 void	dpub_publish_end(struct dpub *p, struct target *t,
 	    const struct err *e);
@@ -114,6 +128,14 @@ void	dpub_files_digest(const struct dpub_files *s, char hex[HASH_HEX],
 int	dpub_files_build(struct dpub *p, const char *dir, const char *sub,
 	    struct manifest *m, int *fd, struct err *e);
 void	dpub_files_publish(struct dpub *p);
+
+/* bin/dpublish_inplace.c: exit statuses; and the "in-place" ticket. */
+int	dpub_inplace(const char *prefix, const struct dpub_opts *o);
+int	dpub_inplace_rollback(const char *prefix,
+	    const struct dpub_opts *o);
+int	dpub_inplace_commit(const struct rec *ticket, const struct stage *s,
+	    const struct dpub_opts *o, struct rec **pub, int *done,
+	    struct err *e);
 
 /* bin/dpublish_prove.c: each says what is wrong through filter_fail. */
 
@@ -152,6 +174,9 @@ int	dpub_commit(struct target *t, struct target_upload *u,
 struct rec *dpub_record(const char *type, const struct target *t,
 	    const struct target_commit *c);
 
+/* The commit that a record of dpub_record describes: 0, -1. */
+int	dpub_commit_of(const struct rec *r, struct target_commit *c,
+	    struct err *e);
 /* "Somebody was faster", into *e (73); returns -1. */
 int	dpub_moved(const struct target *t, const struct target_commit *head,
 	    struct err *e);

@@ -68,9 +68,8 @@ keep_fixed(const struct rec *r, const char *key, char *out, size_t sz)
 		memcpy(out, s, strlen(s) + 1);
 }
 
-/* The commit that a record made by dpub_record describes: 0, or -1. */
-static int
-commit_of(const struct rec *r, struct target_commit *c, struct err *e)
+int
+dpub_commit_of(const struct rec *r, struct target_commit *c, struct err *e)
 {
 	memset(c, 0, sizeof(*c));
 	(void)rec_get_u64(r, "generation", &c->generation);
@@ -135,6 +134,13 @@ dpub_commit(struct target *t, struct target_upload *u,
 	return 0;
 }
 
+static int
+is_set(const struct target_commit *c)
+{
+	return strcmp(c->format, DPUB_FILES) == 0 ||
+	    strcmp(c->format, DPUB_INPLACE) == 0;
+}
+
 /* Sources of the version that its parent has not: their work is done. */
 static int
 note_inputs(struct ckpt *db, struct target *t,
@@ -152,8 +158,8 @@ note_inputs(struct ckpt *db, struct target *t,
 		goto done;
 	for (i = 0; i < m.n_sources; i++) {
 		/* of a set all are brought each time, of a store what is new */
-		if (strcmp(c->format, DPUB_FILES) != 0 && manifest_source(
-		    &base, m.sources[i].sha256) != NULL)
+		if (!is_set(c) && manifest_source(&base,
+		    m.sources[i].sha256) != NULL)
 			continue;
 		if (ckpt_done(db, CKPT_INPUT, m.sources[i].url,
 		    m.sources[i].sha256, c->run, e) != -1)
@@ -224,7 +230,7 @@ dpub_note_same(const char *path, struct target *t,
 	struct target_commit	c = *head;
 
 	/* inputs of a store that were skipped are dfetch's to tell of */
-	if (strcmp(c.format, DPUB_FILES) != 0)
+	if (!is_set(&c))
 		return;
 	(void)snprintf(c.run, sizeof(c.run), "%s", run);
 	dpub_note(path, t, &c, 0, "");
@@ -301,7 +307,7 @@ commit_ticket(const struct rec *ticket, const struct stage *s,
 	if (*pub == NULL || !rec_get_str(ticket, "claim", &claim) ||
 	    !rec_get_str(*pub, "target", &url))
 		return err_set(e, MSG_SOFTWARE, "ticket: not one of ours");
-	if (commit_of(*pub, &c, e) == -1)
+	if (dpub_commit_of(*pub, &c, e) == -1)
 		return -1;
 	t = open_ticket(ticket, url, o, e);
 	if (t == NULL)
@@ -355,6 +361,8 @@ discard_ticket(const struct rec *ticket, const struct dpub_opts *o,
 	    !rec_get_str(pub, "target", &url))
 		rv = err_set(e, MSG_SOFTWARE, "ticket: not one of ours");
 	else if (*claim != '\0') {
+		/* of --in-place: where its journal lies */
+		(void)rec_get_str(ticket, "at", &url);
 		t = open_ticket(ticket, url, o, e);
 		u = t == NULL ? NULL : target_resume(t, claim, e);
 		rv = u == NULL ? -1 : target_abandon(u, e);
@@ -404,7 +412,8 @@ any_publish(struct rec *const *v, size_t n)
 
 	for (i = 0; i < n; i++)
 		if (rec_get_str(v[i], "kind", &kind) &&
-		    strcmp(kind, "publish") == 0)
+		    (strcmp(kind, "publish") == 0 ||
+		    strcmp(kind, "in-place") == 0))
 			return 1;
 	return 0;
 }
@@ -432,7 +441,9 @@ do_ticket(const struct rec *ticket, const struct stage *s,
 		(void)rec_get_str(ticket, "to", &to);
 		rv = dpub_artifact_commit(ticket, s, &pub, &e);
 		done = rv == 0;
-	} else if (strcmp(kind, "publish") == 0)
+	} else if (strcmp(kind, "in-place") == 0)
+		rv = dpub_inplace_commit(ticket, s, o, &pub, &done, &e);
+	else if (strcmp(kind, "publish") == 0)
 		rv = commit_ticket(ticket, s, o, &pub, &done, &e);
 	else
 		rv = err_set(&e, MSG_SOFTWARE, "ticket: unknown kind %s",

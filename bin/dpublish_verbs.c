@@ -291,6 +291,12 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 			    "here yet", target_url(t));
 		return -1;
 	}
+	if (strcmp(head.format, DPUB_INPLACE) == 0) {
+		err_set(e, MSG_USAGE, "%s: a journal of --in-place: publish "
+		    "the older set again, or dpublish --in-place --rollback "
+		    "what is not finished", target_url(t));
+		goto done;
+	}
 	if (find_old(t, &head, version, &c, e) == -1 ||
 	    prove_old(t, &c, e) == -1 || stage_run_id(run, e) == -1)
 		goto done;

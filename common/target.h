@@ -36,6 +36,8 @@
 #define TARGET_STAGING		"staging"
 #define TARGET_QUARANTINE	"quarantine"
 
+#define TARGET_WHO_MAX		512	/* bytes of "run R on H" */
+
 #define TARGET_CLAIM_LIFE	86400	/* s; claims of other machines that are
 					   older are dead */
 #define TARGET_CLAIM_USE	43200	/* s; an older claim is not committed */
@@ -216,6 +218,24 @@ int	target_collect(struct target *t, uint64_t age, int dry,
 /* Remove a version for good: hidden from its name first, then removed. */
 int	target_remove(struct target_upload *u, const char *version,
 	    struct err *e);
+
+/*
+ * For those who keep more beside the layout (bin/dpublish_inplace.c): a
+ * small object of any key, 1, 0 absent, -1; one that is created durably and
+ * whole, and never changed: 0, 1 it is there already, -1.  Between writers
+ * only the claims decide: who has none marks nothing.
+ */
+int	target_object(struct target *t, const char *key, struct buf *b,
+	    struct err *e);
+int	target_mark(struct target_upload *u, const char *key, const void *p,
+	    size_t n, struct err *e);
+/*
+ * Is a claim other than u's there that uploads or keeps the version?  1 and
+ * who it is, 0, -1.  Of two who claim and then ask one at least sees the
+ * other.
+ */
+int	target_rival(struct target_upload *u, const char *version,
+	    char who[TARGET_WHO_MAX], struct err *e);
 
 /*
  * Does this place exclude?  -1 with 64 and the reason when it does not.

@@ -301,6 +301,42 @@ target_is_wanted(struct target *t, const char *version, int removes,
 	return w.found;
 }
 
+struct rival {
+	struct target_upload	*u;
+	const char		*version;
+	char			*who;
+	int			 found;
+};
+
+static int
+look_rival(struct target *t, const char *claim, const struct owner *o,
+    void *arg, struct err *e)
+{
+	struct rival	*r = arg;
+
+	(void)t;
+	(void)e;
+	if (r->found || strcmp(claim, r->u->name) == 0 ||
+	    (strcmp(o->version, r->version) != 0 &&
+	    strcmp(o->keeps, r->version) != 0))
+		return 0;
+	r->found = 1;
+	(void)snprintf(r->who, TARGET_WHO_MAX, "run %s on %.255s", o->run,
+	    o->host != NULL ? o->host : "another machine");
+	return 0;
+}
+
+int
+target_rival(struct target_upload *u, const char *version,
+    char who[TARGET_WHO_MAX], struct err *e)
+{
+	struct rival	r = { u, version, who, 0 };
+
+	if (each_owner(u->t, look_rival, &r, e) == -1)
+		return -1;
+	return r.found;
+}
+
 int
 target_own(struct target_upload *u, const char *removes, struct err *e)
 {

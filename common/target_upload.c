@@ -315,6 +315,38 @@ target_advance(struct target_upload *u, struct err *e)
 	return r;
 }
 
+int
+target_object(struct target *t, const char *key, struct buf *b,
+    struct err *e)
+{
+	return t->ops->get(t->impl, key, b, e);
+}
+
+int
+target_mark(struct target_upload *u, const char *key, const void *p,
+    size_t n, struct err *e)
+{
+	struct target	*t = u->t;
+	struct err	 one, back;
+	char		 claim[TARGET_KEY_MAX];
+	int		 r, tries, unsure;
+
+	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", u->name);
+	for (tries = 1;; tries++) {
+		unsure = 0;
+		memset(&one, 0, sizeof(one));
+		memset(&back, 0, sizeof(back));
+		r = t->ops->create(t->impl, claim, key, p, n, &unsure, &one);
+		if (r != -1 || !unsure || tries >= COMMIT_TRIES ||
+		    retry_sleep(retry_delay((unsigned int)tries, -1, 0.5),
+		    &back) == -1)
+			break;
+	}
+	if (r == -1)
+		*e = one;
+	return r;
+}
+
 /* Removal. */
 
 int
