@@ -49,8 +49,7 @@ struct s3t {
 	int		 lockfd;
 	int		 blind;		/* If-Match is not to be had here */
 	unsigned int	 parallel;
-	struct seen	 seen[SEEN_MAX];
-	size_t		 next;
+	struct seen	 seen[SEEN_MAX];	/* the latest last */
 };
 
 static char *
@@ -88,19 +87,22 @@ seen_find(struct s3t *t, const char *key)
 	return NULL;
 }
 
+/* What was looked at last is forgotten last. */
 static void
 seen_set(struct s3t *t, const char *key, const char *etag)
 {
-	struct seen	*s = seen_find(t, key);
+	struct seen	*s = seen_find(t, key), keep;
 
 	if (s == NULL) {
-		s = &t->seen[t->next];
-		t->next = (t->next + 1) % SEEN_MAX;
+		s = &t->seen[0];
 		free(s->key);
 		s->key = mem_dup(key);
 	}
 	free(s->etag);
 	s->etag = etag != NULL ? mem_dup(etag) : NULL;
+	keep = *s;
+	memmove(s, s + 1, (size_t)(&t->seen[SEEN_MAX - 1] - s) * sizeof(*s));
+	t->seen[SEEN_MAX - 1] = keep;
 }
 
 /* "Not there": 0, but for a bucket that is not there. */

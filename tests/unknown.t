@@ -6,12 +6,12 @@
 # Nothing is lost, nothing that readers see is removed, nothing is claimed
 # that is not so, and the next run finds and leaves all in order.
 #
-# All faults at the commit, and one case in EVERY (12) at the other requests,
-# those of an upload in parts among them; FULL=1: every fault at every
-# request (15 minutes).
+# All faults at the commit and the pointer, and one case in EVERY (15) at the
+# other requests, those of an upload in parts among them; FULL=1: every fault
+# at every request (15 minutes).
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-N=10
+N=11
 plan $N
 if ! s3_rgw; then
 	skip $N "$why"
@@ -22,7 +22,7 @@ hang=1
 if [ "${FULL:-0}" = 1 ]; then
 	EVERY=1 hang=2
 fi
-EVERY=${EVERY:-12}
+EVERY=${EVERY:-15}
 export EVERY
 HANG=$hang "$REAL/unknown.py" "$T" "$RGW" >all 2>err
 is "$? $(cat err)" "0 " "every case is run"
@@ -51,16 +51,20 @@ is "$(awk -F'\t' '$6 != 0 && $6 != 73 && $6 != -9 && $7 ~ /^ours/ &&
 ok "whoever does not die has told why" sh -c \
     '! awk -F"\t" "\$6 > 0" rows | grep -v "	dpublish: "'
 
-# What becomes of the commit: this is the table of dpublish(1).
-awk -F'\t' '$2 == "PUT commits/N.json" { print $3, $4, $5, $6, $7 }' rows |
-    sed 's/, leftovers//' | sort >got
-for f in reset empty hang 500 503 409 412 error; do
+# What becomes of the commit, and of the pointer: the table of dpublish(1).
+# pinned REQUEST: its rows, without their names
+pinned() {
+	awk -F'\t' -v c="$1" '$2 == c { print $3, $4, $5, $6, $7 }' rows |
+	    sed 's/, leftovers//' | sort
+}
+each='reset empty hang 500 503 409 412 error'
+for f in $each; do
 	echo "$f not alone 0 ours"
 	echo "$f applied alone 0 ours"
 	echo "$f not another 73 theirs"
 	echo "$f applied another 0 ours, then theirs"
 done >want
-sort - want >want2 <<-X
+sort - want >commits <<-X
 	404 not alone 66 the old version
 	404 applied alone 0 ours
 	404 not another 73 theirs
@@ -71,6 +75,26 @@ sort - want >want2 <<-X
 	kill applied another -9 ours, then theirs
 	down not alone 75 the old version
 X
-is "$(cat got)" "$(cat want2)" "what becomes of the commit is as documented"
+is "$(pinned PUT\ commits/N.json)" "$(cat commits)" \
+    "what becomes of the commit is as documented"
+for f in $each; do
+	echo "$f not alone 0 ours"
+	echo "$f applied alone 0 ours"
+	echo "$f not another 0 ours, then theirs"
+	echo "$f applied another 0 ours, then theirs"
+done >want
+sort - want >pointer <<-X
+	404 not alone 66 ours, pointer behind
+	404 applied alone 66 ours
+	404 not another 66 ours, then theirs
+	404 applied another 66 ours, then theirs
+	kill not alone -9 ours, pointer behind
+	kill applied alone -9 ours
+	kill not another -9 ours, then theirs
+	kill applied another -9 ours, then theirs
+	down not alone 75 ours, pointer behind
+X
+is "$(pinned PUT\ latest-pointer.txt)" "$(cat pointer)" \
+    "and of the pointer"
 s3_down
 finish

@@ -4,9 +4,9 @@ fault at one request, and says what came of it: what dpublish claimed, what
 lies there, and whether the next run finds and leaves it in order.
 
     FAULTS="reset empty ..."   those of FAULT below, all but hang
-    EVERY=1     of the cases at other requests than the commit's, one in so
-                many
-    HANG=0      1: hang, too, at the commit; 2: at every request
+    EVERY=1     of the cases at other requests than the commit's and the
+                pointer's, one in so many
+    HANG=0      1: hang, too, at these two; 2: at every request
     BIG=0       1: of 40 MB, which go up in parts; silence does not end soon
                 where they are put together: not with HANG
     JOBS=2      at once                 ONLY=REGEX  at these requests alone
@@ -38,7 +38,7 @@ FAULT = {
     'kill': 'reset',    # and dpublish is killed before
     'down': 'reset',    # this one and all that follow
 }
-CENTRAL = 'PUT commits/'   # the one request that all hangs on
+CENTRAL = ('PUT commits/', 'PUT latest-pointer')  # what all hangs on
 WAYS = (('not', False), ('done', False), ('not', True), ('done', True))
 TARGET_LIFE = 12        # cases on one target, then a new one
 
