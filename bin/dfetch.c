@@ -307,6 +307,7 @@ fill_work(struct fetch *x, const char *cache)
 	x->work.stagefd = x->o.list ? -1 : x->f.stage.dirfd;
 	x->work.lockfd = x->o.list ? -1 : x->f.stage.lockfd;
 	x->work.seen = x->seen;
+	x->work.forced = x->forced;
 	x->work.max_size = x->o.max_size;
 	x->work.files = x->o.files;
 	x->work.max_time = x->o.max_time;
@@ -671,6 +672,7 @@ done:
 	manifest_clear(&x.base);
 	free(x.work.by_url);
 	free(x.done);
+	free(x.forced);
 	io_die_of_signal();
 	return rv;
 }

@@ -160,6 +160,8 @@ struct fetch_work {
 	int			 stagefd;	/* -1 none */
 	int			 lockfd;	/* -1 none */
 	const struct manifest	*base;		/* NULL none */
+	const unsigned char	*forced;	/* by line: not to be left out,
+						   held or not; NULL none */
 	const struct item_source **by_url;	/* base's sources, sorted */
 	uint64_t		 max_size;	/* bytes of an input */
 	int			 files;		/* --files: empty ones, too */

@@ -62,6 +62,7 @@ struct fetch {
 	struct fetch_work	 work;
 	struct fetch_pool	*pool;
 	struct fetched		*done;	/* by line; -l, checkpoints, remote */
+	unsigned char		*forced; /* by line; NULL without checkpoints */
 	struct ckpt		*ckpt;
 	struct filter		 f;	/* not with -l */
 	int			 status; /* with -l */

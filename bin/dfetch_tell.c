@@ -162,16 +162,22 @@ fetch_ckpt_first(struct fetch *x)
 {
 	struct err	e = { 0, "" };
 	size_t		i;
+	int		forced;
 
 	fetch_ckpt_open(x);
 	if (x->ckpt == NULL)
 		return;
 	if (ckpt_begin(x->ckpt, &e) == -1)
 		goto fail;
-	for (i = 0; i < x->plan.n; i++)
-		if (ckpt_start(x->ckpt, CKPT_INPUT, x->plan.v[i].url, NULL,
-		    fetch_run_id(x), &e) == -1)
+	x->forced = mem_zero(x->plan.n, sizeof(*x->forced));
+	for (i = 0; i < x->plan.n; i++) {
+		forced = ckpt_forced(x->ckpt, CKPT_INPUT, x->plan.v[i].url,
+		    &e);
+		if (forced == -1 || ckpt_start(x->ckpt, CKPT_INPUT,
+		    x->plan.v[i].url, NULL, fetch_run_id(x), &e) == -1)
 			goto fail;
+		x->forced[i] = (unsigned char)forced;
+	}
 	if (ckpt_commit(x->ckpt, &e) == 0)
 		return;
 fail:

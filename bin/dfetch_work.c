@@ -244,6 +244,13 @@ fetch_timed(const struct plan_line *l, const struct fetch_info *info,
 	    l->url);
 }
 
+/* The operator wants it processed again (dckpt force). */
+static int
+is_forced(const struct fetch_work *w, const struct fetch_answer *a)
+{
+	return w->forced != NULL && w->forced[a->line];
+}
+
 /* Whatever failed, and however it was told. */
 static void
 judged(const struct fetch_work *w, struct fetch_answer *a)
@@ -275,7 +282,7 @@ fetch_before(const struct fetch_work *w, const struct fetch_job *j,
 		(void)fetch_local.look(l->url, &a->info, &a->e);
 	if (a->e.code != 0 || check_size(w, l, &a->info, &a->e) == -1)
 		return 0;
-	s = unchanged(w, l, &a->info);
+	s = is_forced(w, a) ? NULL : unchanged(w, l, &a->info);
 	a->what = FETCH_DONE;
 	if (s != NULL) {
 		memcpy(a->sha256, s->sha256, sizeof(a->sha256));
@@ -308,7 +315,8 @@ fetch_after(const struct fetch_work *w, int dirfd,
 	}
 	/* it may have grown since it was looked at, and be quiet now */
 	if (check_size(w, l, &a->info, &a->e) == -1 ||
-	    fetch_timed(l, &a->info, &a->e) == -1 || w->base == NULL)
+	    fetch_timed(l, &a->info, &a->e) == -1 || w->base == NULL ||
+	    is_forced(w, a))
 		goto done;
 	if (manifest_source(w->base, a->sha256) != NULL) {
 		memcpy(a->held, a->sha256, sizeof(a->held));

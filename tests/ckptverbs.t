@@ -3,7 +3,7 @@
 # one thing, verify, retry and run again, force, expire, breakers; and what
 # a monitor asks.
 . "$(dirname "$0")/lib.sh"
-plan 137
+plan 139
 
 A=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 DB=$T/db
@@ -157,7 +157,12 @@ status 0 "force" dckpt -c "$DB" force run/delta-01
 is "$(count "forced and state = 'pending'")" 1 "it is to be done again"
 status 0 "list says so" dckpt -c "$DB" list run/delta-01
 like out '^forced +input' "in its first word"
-sql "update unit set forced = 0, state = 'completed'"
+(cd run && DCKPT_DB=$DB drun --summary ../force.json 'dfetch -B target delta-0* |
+    dcheck | dmerge | dpublish target' >/dev/null 2>&1)
+is "$? $(perl -MJSON::PP -e 'open my $f, "<", "force.json"; my $i = decode_json(scalar <$f>)->{inputs}; print "$i->{fetched} $i->{skipped}"')" \
+    "0 1 2" "the next run leaves it not out, though the target holds it"
+is "$(count forced) $(sql "select state from unit where key glob '*delta-01'")" \
+    "0 completed" "then it is done, and forced no more"
 
 # --- retry --run: what failed is run again as it was
 mkdir again
