@@ -42,7 +42,7 @@ MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
 	ckpt_owner ckpt_key ckpt_db ckpt_unit ckpt_ask ckpt_run ckpt_breaker \
 	aimd retry ticket \
 	xml sign cred s3 s3_calls remote part xfer s3_pool s3_send s3_prove \
-	dav dav_send target target_claim target_upload \
+	dav dav_send target target_claim target_upload target_keep \
 	target_local target_s3 target_dav journal plain plain_local plain_s3
 
 OBJS = $(MODS:%=$(B)/common/%.o)
@@ -80,7 +80,8 @@ $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dmerge*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
 	    $(CRYPTO_L) -lm
 DPUBLISH = dpublish dpublish_prove dpublish_commit dpublish_verbs \
-	dpublish_artifact dpublish_object dpublish_files dpublish_inplace
+	dpublish_artifact dpublish_object dpublish_files dpublish_inplace \
+	dpublish_gc dpublish_pin dpublish_quarantine dpublish_move
 $(B)/bin/dpublish: $(DPUBLISH:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DPUBLISH:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) $(CURL_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm

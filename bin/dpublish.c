@@ -21,6 +21,8 @@
 #include "ticket.h"
 #include "banned.h"
 
+#define LEASE_MAX	((uint64_t)365 * 86400)	/* seconds */
+
 #define USAGE \
 "usage: dpublish [-v] [-c db] [-p plan] [--allow-empty] [--allow-shrink n]\n" \
 "                [--json] [--json-in] [--lock file] [--log format]\n" \
@@ -37,6 +39,23 @@
 "                [version]\n" \
 "       dpublish prune [-nv] [--json] [--keep n] [--lock file]\n" \
 "                [--log format] --keep-newer-than age target\n" \
+"       dpublish gc [-nv] [--json] [--keep n] [--lock file]\n" \
+"                [--log format] --keep-newer-than age target\n" \
+"       dpublish pin [-v] [--json] [--lock file] [--log format]\n" \
+"                [--reason text] target [version]\n" \
+"       dpublish pin --list [-v] [--json] [--log format] target\n" \
+"       dpublish lease [-v] [--json] [--lock file] [--log format]\n" \
+"                [--name name] [--reason text] --for age target [version]\n" \
+"       dpublish unpin [-v] [--lock file] [--log format] target name ...\n" \
+"       dpublish sources [-v] [--json] [--log format] target [version]\n" \
+"       dpublish quarantine [-nv] [--json] [--lock file] [--log format]\n" \
+"                [--reason text] [--requeue file] [--verdict code]\n" \
+"                [--verdicts file] target [input ...]\n" \
+"       dpublish quarantine --list [-v] [--json] [--log format]\n" \
+"                [--newer-than age] [--older-than age] [--verdict code]\n" \
+"                target\n" \
+"       dpublish unquarantine [-nv] [--json] [--lock file] [--log format]\n" \
+"                target name ...\n" \
 "       dpublish probe [-v] [--json] [--lock file] [--log format] target\n" \
 "       dpublish --commit [-v] [-c db] [--log format] [--stage dir]\n" \
 "       dpublish --discard [-v] [--log format] [--stage dir]\n"
@@ -52,7 +71,8 @@ USAGE
 "  -a, --artifact DEST    place an immutable delta or intermediate at DEST\n"
 "                         (below DEST when it ends in /), never over another\n"
 "  -c, --checkpoints DB   note in DB what was published (DCKPT_DB)\n"
-"  -n, --dry-run          prune, --in-place: say what would be done, no more\n"
+"  -n, --dry-run          prune, gc, quarantine, --in-place: say what would be\n"
+"                         done, no more\n"
 "  -p, --plan PLAN        every line of PLAN must be in the store, no other\n"
 "  -v, --verbose          say more on stderr\n"
 "      --allow-empty      publish a store without records\n"
@@ -60,17 +80,27 @@ USAGE
 "      --commit           commit what a run under drun prepared\n"
 "      --delete           --in-place: what the set has not goes\n"
 "      --discard          remove what a run under drun prepared\n"
+"      --for AGE          lease: for so long (1h)\n"
 "      --in-place         change plain keys below PREFIX, all or none\n"
 "      --json             write JSON lines\n"
 "      --json-in          read JSON lines\n"
-"      --keep N           prune: keep the N newest versions (1)\n"
-"      --keep-newer-than AGE  prune: keep what was current within AGE (7d)\n"
+"      --keep N           prune, gc: keep the N newest versions (1)\n"
+"      --keep-newer-than AGE  prune, gc: keep what was current within AGE\n"
+"                         (7d)\n"
+"      --list             quarantine, pin: what there is\n"
 "      --lock FILE        what keeps publishers apart where the store cannot:\n"
 "                         all of them must name the same local file\n"
 "      --log FORMAT       on stderr: text or json\n"
 "      --max-delete N, N%  refuse to delete more (of the keys there)\n"
 "      --rollback         --in-place: take back what is not finished\n"
+"      --name NAME        lease: its name, to go on with it\n"
+"      --newer-than AGE   quarantine --list: set aside within AGE\n"
+"      --older-than AGE   quarantine --list: set aside before that\n"
+"      --reason TEXT      quarantine, pin, lease: why\n"
+"      --requeue FILE     quarantine: add what is to be sent again to FILE\n"
 "      --stage DIR        the run's staging directory (DSTAGE)\n"
+"      --verdict CODE     quarantine: only those of this verdict (often)\n"
+"      --verdicts FILE    quarantine: what dcheck --verdicts wrote\n"
 "      --verify HOW       of what lies elsewhere: bytes (the default), or\n"
 "                         full: bring it back and open it, too\n"
 "  -h, --help             this\n"
@@ -92,7 +122,16 @@ enum {
 	O_NEWER,
 	O_ROLLBACK,
 	O_STAGE,
-	O_VERIFY
+	O_VERIFY,
+	O_FOR,
+	O_LIST,
+	O_NAME,
+	O_AGE_NEWER,
+	O_AGE_OLDER,
+	O_REASON,
+	O_REQUEUE,
+	O_VERDICT,
+	O_VERDICTS
 };
 
 static const struct option longopts[] = {
@@ -119,6 +158,15 @@ static const struct option longopts[] = {
 	{ "log",		required_argument, NULL, O_LOG },
 	{ "stage",		required_argument, NULL, O_STAGE },
 	{ "verify",		required_argument, NULL, O_VERIFY },
+	{ "for",		required_argument, NULL, O_FOR },
+	{ "list",		no_argument, NULL, O_LIST },
+	{ "name",		required_argument, NULL, O_NAME },
+	{ "newer-than",		required_argument, NULL, O_AGE_NEWER },
+	{ "older-than",		required_argument, NULL, O_AGE_OLDER },
+	{ "reason",		required_argument, NULL, O_REASON },
+	{ "requeue",		required_argument, NULL, O_REQUEUE },
+	{ "verdict",		required_argument, NULL, O_VERDICT },
+	{ "verdicts",		required_argument, NULL, O_VERDICTS },
 	{ NULL, 0, NULL, 0 }
 };
 
@@ -130,6 +178,13 @@ enum what {
 	DO_ROLLBACK,
 	DO_PRUNE,
 	DO_PROBE,
+	DO_GC,
+	DO_PIN,
+	DO_LEASE,
+	DO_UNPIN,
+	DO_SOURCES,
+	DO_QUARANTINE,
+	DO_UNQUARANTINE,
 	DO_COMMIT,
 	DO_DISCARD,
 	DO_IN_PLACE
@@ -154,6 +209,14 @@ enum what {
 #define B_DELETE	0x20000U
 #define B_MAX_DELETE	0x40000U
 #define B_ROLLBACK	0x80000U
+#define B_FOR		0x01000000U
+#define B_LIST		0x02000000U
+#define B_NAME		0x04000000U
+#define B_AGE		0x08000000U
+#define B_REASON	0x10000000U
+#define B_REQUEUE	0x20000000U
+#define B_VERDICT	0x40000000U
+#define B_VERDICTS	0x80000000U
 
 static const unsigned int allowed[] = {
 	B_C | B_P | B_EMPTY | B_SHRINK | B_JSON | B_JSON_IN | B_STAGE |
@@ -163,6 +226,14 @@ static const unsigned int allowed[] = {
 	B_JSON | B_LOCK,
 	B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
 	B_JSON | B_LOCK,
+	B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
+	B_JSON | B_LOCK | B_REASON | B_LIST,
+	B_JSON | B_LOCK | B_REASON | B_FOR | B_NAME,
+	B_LOCK,
+	B_JSON,
+	B_N | B_JSON | B_LOCK | B_LIST | B_AGE | B_REASON | B_REQUEUE |
+	    B_VERDICT | B_VERDICTS,
+	B_N | B_JSON | B_LOCK,
 	B_COMMIT | B_C | B_STAGE,
 	B_DISCARD | B_STAGE,
 	B_IN_PLACE | B_C | B_N | B_JSON | B_JSON_IN | B_STAGE | B_LOCK |
@@ -716,7 +787,8 @@ static int
 is_verb(const char *s, enum what *w)
 {
 	static const char *const names[] = { "log", "rollback", "prune",
-	    "probe" };
+	    "probe", "gc", "pin", "lease", "unpin", "sources", "quarantine",
+	    "unquarantine" };
 	size_t	i;
 
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -725,6 +797,19 @@ is_verb(const char *s, enum what *w)
 			return 1;
 		}
 	return 0;
+}
+
+/* Is it said what to set aside, or only to list it? */
+static int
+is_quarantine(int n, const struct dpub_opts *o)
+{
+	if (o->list)
+		return n == 1 && !o->dry_run && o->reason == NULL &&
+		    o->requeue == NULL && o->verdicts == NULL;
+	/* a person's word is one verdict; a list has its own */
+	return n >= 1 && !o->has_age_newer && !o->has_age_older &&
+	    (o->verdicts != NULL ? o->reason == NULL :
+	    n >= 2 && o->n_codes <= 1);
 }
 
 static int
@@ -741,10 +826,31 @@ dispatch(enum what w, char **v, int n, const struct dpub_opts *o)
 		return n == 1 || n == 2 ? dpub_rollback(v[0],
 		    n == 2 ? v[1] : NULL, o) : usage();
 	case DO_PRUNE:
-		return n == 1 && o->has_newer ? dpub_prune(v[0], o) :
+		return n == 1 && o->has_newer ? dpub_gc(v[0], 0, o) :
 		    usage();
 	case DO_PROBE:
 		return n == 1 ? dpub_probe(v[0], o) : usage();
+	case DO_GC:
+		return n == 1 && o->has_newer ? dpub_gc(v[0], 1, o) :
+		    usage();
+	case DO_PIN:
+		if (o->list)
+			return n == 1 && o->reason == NULL ? dpub_pins(v[0],
+			    o) : usage();
+		return n == 1 || n == 2 ? dpub_pin(v[0], v[1], o) : usage();
+	case DO_LEASE:
+		return (n == 1 || n == 2) && o->lease != 0 ? dpub_pin(v[0],
+		    v[1], o) : usage();
+	case DO_UNPIN:
+		return n >= 2 ? dpub_unpin(v[0], v + 1, o) : usage();
+	case DO_SOURCES:
+		return n == 1 || n == 2 ? dpub_sources(v[0], v[1], o) :
+		    usage();
+	case DO_QUARANTINE:
+		return is_quarantine(n, o) ? dpub_quarantine(v[0], v + 1, o) :
+		    usage();
+	case DO_UNQUARANTINE:
+		return n >= 2 ? dpub_unquarantine(v[0], v + 1, o) : usage();
 	case DO_COMMIT:
 		return n == 0 ? dpub_commit_tickets(o) : usage();
 	case DO_DISCARD:
@@ -879,6 +985,58 @@ main(int argc, char **argv)
 				    "want bytes or full");
 			o.full = strcmp(optarg, "full") == 0;
 			seen |= B_VERIFY;
+			break;
+		case O_FOR:
+			if (num_duration(optarg, &o.lease, &why) == -1)
+				return bad_number("--for", optarg, why);
+			if (o.lease == 0 || o.lease > LEASE_MAX)
+				return bad_number("--for", optarg,
+				    "want 1s to 365d");
+			seen |= B_FOR;
+			break;
+		case O_LIST:
+			o.list = 1;
+			seen |= B_LIST;
+			break;
+		case O_NAME:
+			o.name = optarg;
+			seen |= B_NAME;
+			break;
+		case O_AGE_NEWER:
+			if (num_duration(optarg, &o.age_newer, &why) == -1)
+				return bad_number("--newer-than", optarg,
+				    why);
+			o.has_age_newer = 1;
+			seen |= B_AGE;
+			break;
+		case O_AGE_OLDER:
+			if (num_duration(optarg, &o.age_older, &why) == -1)
+				return bad_number("--older-than", optarg,
+				    why);
+			o.has_age_older = 1;
+			seen |= B_AGE;
+			break;
+		case O_REASON:
+			o.reason = optarg;
+			seen |= B_REASON;
+			break;
+		case O_REQUEUE:
+			o.requeue = optarg;
+			seen |= B_REQUEUE;
+			break;
+		case O_VERDICT:
+			if (check_code_parse(optarg) == CHECK_N &&
+			    strcmp(optarg, "operator") != 0)
+				return bad_number("--verdict", optarg,
+				    "want one of dcheck(1), or operator");
+			if (o.n_codes == CHECK_N)
+				return usage();
+			o.codes[o.n_codes++] = optarg;
+			seen |= B_VERDICT;
+			break;
+		case O_VERDICTS:
+			o.verdicts = optarg;
+			seen |= B_VERDICTS;
 			break;
 		default:
 			return usage();

@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "check.h"
 #include "filter.h"
 #include "manifest.h"
 #include "msg.h"
@@ -38,6 +39,14 @@ struct dpub_opts {
 	int			 rollback, del;
 	int			 has_max_delete, max_percent;
 	uint64_t		 max_delete;
+	int			 list;		/* --list */
+	const char		*verdicts;	/* --verdicts */
+	const char		*codes[CHECK_N]; /* --verdict, each */
+	size_t			 n_codes;
+	const char		*requeue, *reason, *name;
+	int			 has_age_newer, has_age_older;
+	uint64_t		 age_newer, age_older;	/* seconds */
+	uint64_t		 lease;		/* --for, seconds */
 };
 
 struct dpub_src {
@@ -193,12 +202,45 @@ void	dpub_note_same(const char *path, struct target *t,
 int	dpub_commit_tickets(const struct dpub_opts *o);
 int	dpub_discard_tickets(const struct dpub_opts *o);
 
-/* bin/dpublish_verbs.c: each returns an exit status. */
+/* bin/dpublish_verbs.c */
+
+/* One record as a JSON line on stdout. */
+int	dpub_json(const struct rec *r, struct err *e);
+/* Everything that was printed has arrived: 0, or -1. */
+int	dpub_flush(struct err *e);
+/* Says it, unless a signal came; returns the exit status. */
+int	dpub_failed(const struct err *e);
+/* 2026-11-21T08:00:00Z */
+void	dpub_when(int64_t ns, char out[32]);
+/*
+ * The commit below g that is there: 1, 0 none, -1.  Commits that are missing
+ * in between are said, and counted in *gaps (or NULL).
+ */
+int	dpub_older(struct target *t, uint64_t g, struct target_commit *c,
+	    uint64_t *gaps, struct err *e);
+/* The verbs: each returns an exit status. */
 int	dpub_log(const char *target, const struct dpub_opts *o);
 int	dpub_rollback(const char *target, const char *version,
 	    const struct dpub_opts *o);
-int	dpub_prune(const char *target, const struct dpub_opts *o);
 int	dpub_probe(const char *target, const struct dpub_opts *o);
+
+/* bin/dpublish_gc.c; orphans: versions that no commit names go, too. */
+int	dpub_gc(const char *target, int orphans, const struct dpub_opts *o);
+
+/* bin/dpublish_pin.c; version NULL: the current one; names end with NULL */
+int	dpub_pin(const char *target, const char *version,
+	    const struct dpub_opts *o);
+int	dpub_pins(const char *target, const struct dpub_opts *o);
+int	dpub_unpin(const char *target, char **names,
+	    const struct dpub_opts *o);
+int	dpub_sources(const char *target, const char *version,
+	    const struct dpub_opts *o);
+
+/* bin/dpublish_quarantine.c; operands end with NULL. */
+int	dpub_quarantine(const char *target, char **inputs,
+	    const struct dpub_opts *o);
+int	dpub_unquarantine(const char *target, char **names,
+	    const struct dpub_opts *o);
 
 /* bin/dpublish_artifact.c; paths ends with NULL; empty: the stream. */
 int	dpub_artifact(char **paths, const struct dpub_opts *o);

@@ -16,19 +16,16 @@
 #include "mem.h"
 #include "banned.h"
 
-#define VERBS_FOREIGN	86400	/* seconds: other hosts' leftovers are older */
-
-static int
-fail(const struct err *e)
+int
+dpub_failed(const struct err *e)
 {
 	if (io_signal() == 0)
 		msg_err(e);
 	return e->code;
 }
 
-/* One record as a JSON line on stdout. */
-static int
-put_json(const struct rec *r, struct err *e)
+int
+dpub_json(const struct rec *r, struct err *e)
 {
 	struct buf	b;
 	int		rv = 0;
@@ -42,9 +39,8 @@ put_json(const struct rec *r, struct err *e)
 	return rv;
 }
 
-/* Everything that was printed has arrived: 0, or -1. */
-static int
-flush_out(struct err *e)
+int
+dpub_flush(struct err *e)
 {
 	if (fflush(stdout) == EOF || ferror(stdout)) {
 		/* a pager that was left is no failure of ours to report */
@@ -58,8 +54,8 @@ flush_out(struct err *e)
 
 /* log */
 
-static void
-when(int64_t ns, char out[32])
+void
+dpub_when(int64_t ns, char out[32])
 {
 	struct tm	tm;
 	time_t		s = (time_t)(ns / 1000000000);
@@ -81,14 +77,14 @@ log_line(struct target *t, const struct target_commit *c, int64_t delta,
 	has = target_has(t, c->version, e);
 	if (has == -1)
 		return -1;
-	when(c->created, at);
+	dpub_when(c->created, at);
 	if (o->filter.json) {
 		r = dpub_record("commit", t, c);
 		rec_set_i64(r, "delta", delta);
 		rec_set_str(r, "created", at);
 		rec_set_str(r, "state", has ? "present" : "gone");
 		rec_set_bool(r, "current", current);
-		rv = put_json(r, e);
+		rv = dpub_json(r, e);
 		rec_free(r);
 		return rv;
 	}
@@ -100,9 +96,9 @@ log_line(struct target *t, const struct target_commit *c, int64_t delta,
 	return rv;
 }
 
-/* The commit below g that is there: 1, 0 none, -1.  A gap is said once. */
-static int
-older(struct target *t, uint64_t g, struct target_commit *c, struct err *e)
+int
+dpub_older(struct target *t, uint64_t g, struct target_commit *c,
+    uint64_t *gaps, struct err *e)
 {
 	uint64_t	at = g;
 	int		r = 0;
@@ -115,6 +111,8 @@ older(struct target *t, uint64_t g, struct target_commit *c, struct err *e)
 	else if (r == 1 && at + 1 < g)
 		msg_warn("warning: %s/%s: %" PRIu64 " to %" PRIu64 " are "
 		    "missing", target_url(t), TARGET_COMMITS, at + 1, g - 1);
+	if (gaps != NULL && r != -1)
+		*gaps += g > at ? g - 1 - (r == 1 ? at : 0) : 0;
 	return r;
 }
 
@@ -146,7 +144,7 @@ log_all(struct target *t, const struct dpub_opts *o, struct err *e)
 		    c.version);
 	while (r == 1) {
 		memset(&next, 0, sizeof(next));
-		r = older(t, c.generation, &next, e);
+		r = dpub_older(t, c.generation, &next, NULL, e);
 		if (r == -1 || log_line(t, &c, (int64_t)c.records -
 		    (int64_t)next.records, current, o, e) == -1)
 			r = -1;
@@ -157,7 +155,7 @@ log_all(struct target *t, const struct dpub_opts *o, struct err *e)
 			break;
 	}
 	target_commit_clear(&c);
-	return r == -1 ? -1 : flush_out(e);
+	return r == -1 ? -1 : dpub_flush(e);
 }
 
 int
@@ -168,7 +166,7 @@ dpub_log(const char *target, const struct dpub_opts *o)
 	int		 rv = 0;
 
 	if (t == NULL || log_all(t, o, &e) == -1)
-		rv = fail(&e);
+		rv = dpub_failed(&e);
 	target_close(t);
 	return rv;
 }
@@ -208,7 +206,7 @@ find_old(struct target *t, const struct target_commit *head,
 			(void)snprintf(want, sizeof(want), "%s", c.parent);
 		}
 		memset(&next, 0, sizeof(next));
-		r = older(t, c.generation, &next, e);
+		r = dpub_older(t, c.generation, &next, NULL, e);
 		target_commit_clear(&c);
 		c = next;
 	}
@@ -229,7 +227,7 @@ say_rollback(const struct target *t, const struct target_commit *c,
 		r = dpub_record("published", t, c);
 		if (same)
 			rec_set_bool(r, "unchanged", 1);
-		rv = put_json(r, e);
+		rv = dpub_json(r, e);
 		rec_free(r);
 	} else if (printf("%s: %s version %s (generation %" PRIu64 ", %"
 	    PRIu64 " records)\n", target_url(t), same ? "already at" :
@@ -237,7 +235,7 @@ say_rollback(const struct target *t, const struct target_commit *c,
 		rv = err_sys(e, errno, "stdout");
 	else
 		rv = 0;
-	return rv == -1 ? -1 : flush_out(e);
+	return rv == -1 ? -1 : dpub_flush(e);
 }
 
 /* Bytes where they lie, and that they are those that were published. */
@@ -347,220 +345,12 @@ dpub_rollback(const char *target, const char *version,
 	int		 rv = 0;
 
 	if (t == NULL || roll(t, version, o, &e) == -1)
-		rv = fail(&e);
+		rv = dpub_failed(&e);
 	target_close(t);
 	return rv;
 }
-
-/* prune */
 
 static const struct target_claim none = { NULL, 0, NULL, NULL };
-
-/* What is known of a version that lies there. */
-struct life {
-	char	*version;
-	int	 committed;
-	int64_t	 until;		/* ns: when it stopped being current */
-};
-
-static struct life *
-life_find(struct life *v, size_t n, const char *version)
-{
-	size_t	lo = 0, hi = n, mid;
-	int	r;
-
-	while (lo < hi) {
-		mid = lo + (hi - lo) / 2;
-		r = strcmp(v[mid].version, version);
-		if (r == 0)
-			return &v[mid];
-		if (r < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return NULL;
-}
-
-/* Until when each version was current, from the commits. */
-static int
-life_read(struct target *t, const struct target_commit *head,
-    struct life *v, size_t n, struct err *e)
-{
-	struct target_commit	 c, next;
-	struct life		*l;
-	int64_t			 until = io_wall_ns();
-	int			 r;
-
-	r = target_commit_get(t, head->generation, &c, e);
-	while (r == 1) {
-		l = life_find(v, n, c.version);
-		if (l != NULL) {
-			l->committed = 1;
-			if (until > l->until)
-				l->until = until;
-		}
-		until = c.created;
-		memset(&next, 0, sizeof(next));
-		r = older(t, c.generation, &next, e);
-		target_commit_clear(&c);
-		c = next;
-	}
-	return r;
-}
-
-static int
-say_pruned(const struct target *t, const char *version,
-    const struct dpub_opts *o, struct err *e)
-{
-	struct rec	*r;
-	int		 rv = 0;
-
-	if (o->filter.json) {
-		r = rec_new("pruned");
-		rec_set_str(r, "target", target_url(t));
-		rec_set_str(r, "version", version);
-		rec_set_bool(r, "dry_run", o->dry_run);
-		rv = put_json(r, e);
-		rec_free(r);
-	} else if (printf("%s %s/%s/%s\n", o->dry_run ? "would remove" :
-	    "removed", target_url(t), TARGET_VERSIONS, version) < 0)
-		rv = err_sys(e, errno, "stdout");
-	return rv;
-}
-
-/* u: the claim to remove under; NULL for a dry run. */
-static int
-prune_all(struct target *t, struct target_upload *u,
-    const struct target_commit *head, const struct dpub_opts *o,
-    struct err *e)
-{
-	struct life	 *v = NULL;
-	char		**names = NULL, ptr[TARGET_VERSION_MAX];
-	size_t		  n = 0, i;
-	uint64_t	  newer = 0;
-	int64_t		  now = io_wall_ns();
-	int		  rv = -1;
-
-	if (target_pointer(t, ptr, e) == -1 ||
-	    target_versions(t, &names, &n, e) == -1)
-		return -1;
-	v = mem_zero(n + 1, sizeof(*v));
-	for (i = 0; i < n; i++)
-		v[i].version = names[i];
-	if (life_read(t, head, v, n, e) == -1)
-		goto done;
-	for (i = n; i-- > 0 && io_signal() == 0;) {
-		/* one that no commit names is another's, or evidence */
-		if (!v[i].committed)
-			continue;
-		if (newer++ < o->keep ||
-		    strcmp(v[i].version, head->version) == 0 ||
-		    strcmp(v[i].version, ptr) == 0 ||
-		    (uint64_t)((now - v[i].until) / 1000000000) < o->newer)
-			continue;
-		if (u != NULL && target_remove(u, v[i].version, e) == -1)
-			goto done;
-		if (say_pruned(t, v[i].version, o, e) == -1)
-			goto done;
-	}
-	rv = flush_out(e);
-done:
-	free(v);
-	target_names_free(names);
-	return rv;
-}
-
-struct left_arg {
-	const struct target	*t;
-	const struct dpub_opts	*o;
-	struct err		*e;
-	int			 failed;
-};
-
-/* What a dead run left goes, too, and is told. */
-static void
-say_left(void *arg, const struct target_left *l)
-{
-	struct left_arg	*w = arg;
-	struct rec	*r;
-
-	if (w->o->filter.json) {
-		r = rec_new("leftover");
-		rec_set_str(r, "target", target_url(w->t));
-		rec_set_str(r, "claim", l->claim);
-		rec_set_str(r, "version", l->version);
-		rec_set_str(r, "host", l->host);
-		rec_set_bool(r, "dry_run", w->o->dry_run);
-		if (put_json(r, w->e) == -1)
-			w->failed = 1;
-		rec_free(r);
-	} else if (printf("%s %s/%s/%s%s%s (left by a dead run%s%s)\n",
-	    w->o->dry_run ? "would remove" : "removed", target_url(w->t),
-	    TARGET_STAGING, l->claim, l->version != NULL ? " with version " :
-	    "", l->version != NULL ? l->version : "", l->host != NULL ?
-	    " of " : "", l->host != NULL ? l->host : "") < 0) {
-		err_sys(w->e, errno, "stdout");
-		w->failed = 1;
-	}
-}
-
-static int
-prune(struct target *t, const struct dpub_opts *o, struct err *e)
-{
-	struct target_upload	*u = NULL;
-	struct target_commit	 head;
-	struct err		 f = { 0, "" };
-	struct left_arg		 w = { t, o, e, 0 };
-	char			 run[STAGE_RUN_MAX];
-	uint64_t		 age = o->newer;
-	int			 r, rv = -1;
-
-	/* the whole proof: nothing is removed from a target in disorder */
-	r = target_head(t, &head, e);
-	if (r == -1)
-		return -1;
-	if (age < VERBS_FOREIGN)
-		age = VERBS_FOREIGN;
-	if (target_collect(t, age, o->dry_run, say_left, &w, e) == -1 ||
-	    w.failed)
-		goto done;
-	if (r == 0) {
-		err_set(e, MSG_NOINPUT, "%s: nothing was published here yet",
-		    target_url(t));
-		goto done;
-	}
-	if (o->dry_run) {
-		rv = prune_all(t, NULL, &head, o, e);
-		goto done;
-	}
-	if (stage_run_id(run, e) == -1)
-		goto done;
-	u = target_begin(t, NULL, run, &none, e);
-	if (u == NULL)
-		goto done;
-	if (target_advance(u, e) != -1)
-		rv = prune_all(t, u, &head, o, e);
-	if (target_finish(u, &f) == -1)
-		msg_warn("%s", f.text);
-done:
-	target_upload_free(u);
-	target_commit_clear(&head);
-	return rv;
-}
-
-int
-dpub_prune(const char *target, const struct dpub_opts *o)
-{
-	struct err	 e = { 0, "" };
-	struct target	*t = dpub_open_target(target, 0, o, &e);
-	int		 rv = 0;
-
-	if (t == NULL || prune(t, o, &e) == -1)
-		rv = fail(&e);
-	target_close(t);
-	return rv;
-}
 
 /* probe */
 
@@ -574,7 +364,7 @@ say_probe(const char *what, void *arg)
 	if (o->filter.json) {
 		r = rec_new("probe");
 		rec_set_str(r, "ok", what);
-		(void)put_json(r, &e);
+		(void)dpub_json(r, &e);
 		rec_free(r);
 	} else
 		(void)printf("ok %s\n", what);
@@ -597,14 +387,14 @@ dpub_probe(const char *target, const struct dpub_opts *o)
 	if (u == NULL)
 		goto done;
 	if (target_probe(u, say_probe, &copy, &e) == 0)
-		(void)flush_out(&e);
+		(void)dpub_flush(&e);
 	else
 		(void)fflush(stdout);
 	if (target_finish(u, &f) == -1 && e.code == 0)
 		e = f;
 done:
 	if (e.code != 0)
-		rv = fail(&e);
+		rv = dpub_failed(&e);
 	target_upload_free(u);
 	target_close(t);
 	return rv;

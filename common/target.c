@@ -117,6 +117,15 @@ target_version_ok(const char *s)
 	return 1;
 }
 
+int64_t
+target_version_time(const char *version)
+{
+	int64_t	us;
+
+	return target_version_ok(version) &&
+	    time_parse(version, 0, &us) == 0 ? us * 1000 : 0;
+}
+
 int
 target_version_id(char out[TARGET_VERSION_MAX], const char *after,
     struct err *e)

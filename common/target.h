@@ -7,7 +7,8 @@
  *	latest-pointer.txt		a version id, no newline
  *	timestamped/<version>/		manifest.json and the files it names
  *	staging/<run>/			an upload, with its "owner"
- *	quarantine/			the operator's; never touched
+ *	quarantine/<name>/		an input set aside, and its verdict
+ *	pins/<version>[.<lease>]/	what keeps a version from removal
  *
  * The commits are the truth and the pointer follows them.  A commit is one
  * exclusive create of the generation after the one that was merged onto.
@@ -35,6 +36,9 @@
 #define TARGET_VERSIONS		"timestamped"
 #define TARGET_STAGING		"staging"
 #define TARGET_QUARANTINE	"quarantine"
+#define TARGET_PINS		"pins"
+#define TARGET_PIN		"pin.json"
+#define TARGET_PIN_MAX		192		/* bytes of a pin's name */
 
 #define TARGET_WHO_MAX		512	/* bytes of "run R on H" */
 
@@ -140,6 +144,8 @@ void	target_names_free(char **v);
 int	target_version_id(char out[TARGET_VERSION_MAX], const char *after,
 	    struct err *e);
 int	target_version_ok(const char *s);
+/* When its id was made, ns since 1970; 0 when it is none. */
+int64_t	target_version_time(const char *version);
 
 /* What is claimed. Zeroed: nothing but the right to repair. */
 struct target_claim {
@@ -215,7 +221,10 @@ struct target_left {
 int	target_collect(struct target *t, uint64_t age, int dry,
 	    void (*say)(void *arg, const struct target_left *l), void *arg,
 	    struct err *e);
-/* Remove a version for good: hidden from its name first, then removed. */
+/*
+ * Remove a version for good: hidden from its name first, then removed.  0,
+ * 1 a pin or a lease keeps it, -1 (75: it has become the current one).
+ */
 int	target_remove(struct target_upload *u, const char *version,
 	    struct err *e);
 
@@ -236,6 +245,60 @@ int	target_mark(struct target_upload *u, const char *key, const void *p,
  */
 int	target_rival(struct target_upload *u, const char *version,
 	    char who[TARGET_WHO_MAX], struct err *e);
+
+/*
+ * Notes: small objects at quarantine/<name>/<file> and the like, which are
+ * no part of any version.  Here keys may be given by the caller.
+ */
+
+/* Create: 0, 1 something is there, -1. */
+int	target_note_add(struct target_upload *u, const char *key,
+	    const void *p, size_t n, struct err *e);
+/* Create or replace. */
+int	target_note_set(struct target_upload *u, const char *key,
+	    const void *p, size_t n, struct err *e);
+/* 1, 0 absent, -1. */
+int	target_note_get(struct target *t, const char *key, struct buf *b,
+	    struct err *e);
+/* All that is below the directory dir; absent is fine. */
+int	target_note_drop(struct target *t, const char *dir, struct err *e);
+/* One of them; absent is fine. */
+int	target_note_unlink(struct target *t, const char *key,
+	    struct err *e);
+/* Seconds since it was written, by the store's clock: 1, 0 absent, -1. */
+int	target_note_age(struct target *t, const char *key, int64_t *age,
+	    struct err *e);
+
+/*
+ * Pins keep a version from removal until they are taken away, leases for
+ * so many seconds.  Views.
+ */
+struct target_pin {
+	char		 version[TARGET_VERSION_MAX];
+	char		 name[TARGET_PIN_MAX];
+	uint64_t	 seconds;	/* 0: a pin */
+	int64_t		 age;		/* s; of a lease */
+	int		 over;		/* it keeps nothing any more */
+	char		*reason, *host;	/* or NULL */
+};
+/* The name of a pin (lease NULL) or lease; -1: 64. */
+int	target_pin_name(char out[TARGET_PIN_MAX], const char *version,
+	    const char *lease, struct err *e);
+/*
+ * Make it, or write it anew, which is how a lease goes on; seconds 0: a
+ * pin.  -1: 66 no such version, 75 it is being removed.
+ */
+int	target_hold(struct target_upload *u, const char *version,
+	    const char *name, const char *reason, uint64_t seconds,
+	    struct err *e);
+/* -1: 66 there is none. */
+int	target_unhold(struct target *t, const char *name, struct err *e);
+/* f is called for each, over or not; -1 to stop with *e. */
+int	target_pins(struct target *t, int (*f)(const struct target_pin *p,
+	    void *arg, struct err *e), void *arg, struct err *e);
+/* 1 when a pin, or a lease that is not over, keeps the version. */
+int	target_is_held(struct target *t, const char *version,
+	    struct err *e);
 
 /*
  * Does this place exclude?  -1 with 64 and the reason when it does not.
@@ -344,11 +407,14 @@ struct target_ops {
 	int	(*probe)(void *impl, const char *claim,
 		    void (*say)(const char *what, void *arg), void *arg,
 		    struct err *e);
+	/* Remote: one object goes; absent is fine.  NULL: remove does it. */
+	int	(*unlink)(void *impl, const char *key, struct err *e);
 };
 
 /*
  * What the files of target share, and nobody else uses: target.c reads,
- * target_claim.c claims and collects, target_upload.c writes.
+ * target_claim.c claims and collects, target_upload.c writes, target_keep.c
+ * has notes and pins.
  */
 #define TARGET_KEY_MAX	(1024 + 64)	/* PATH_REL_MAX and what is before */
 #define TARGET_TRIES	5	/* looks at what moves meanwhile */
@@ -405,7 +471,8 @@ int	target_own(struct target_upload *u, const char *removes,
 	    struct err *e);
 /*
  * Remove a version that lies there, whose removal a claim has announced,
- * unless it is current or wanted: 0, 1 it stays, -1.
+ * unless it is current or wanted: 0, 1 it stays, 2 a pin or lease keeps it,
+ * -1.
  */
 int	target_remove_announced(struct target *t, const char *version,
 	    struct err *e);

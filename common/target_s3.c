@@ -644,11 +644,22 @@ s3t_probe(void *impl, const char *claim,
 	return 0;
 }
 
+static int
+s3t_unlink(void *impl, const char *key, struct err *e)
+{
+	struct s3t	*t = impl;
+	char		*k = full(t, key, 0);
+	int		 rv = s3_delete(t->s3, t->bucket, k, e);
+
+	free(k);
+	return rv;
+}
+
 static const struct target_ops s3_ops = {
 	s3t_list, s3t_get, s3t_has, s3t_create, s3t_replace, s3t_remove,
 	NULL, s3t_put, s3t_fetch, s3t_verify, s3t_claim, s3t_hold,
 	s3t_release, s3t_lock, s3t_unlock, s3t_path, s3t_close, NULL,
-	s3t_age, s3t_probe
+	s3t_age, s3t_probe, s3t_unlink
 };
 
 int

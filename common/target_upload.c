@@ -373,6 +373,11 @@ target_remove_announced(struct target *t, const char *version,
 	}
 	if (!stays)
 		stays = target_is_wanted(t, version, 0, e);
+	if (stays == 0 && target_is_remote(t)) {
+		stays = target_is_held(t, version, e);
+		if (stays == 1)
+			stays = 2;
+	}
 	if (stays != 0)
 		return stays;
 	return t->ops->remove(t->impl, key, e);
@@ -396,7 +401,9 @@ remove_remote(struct target_upload *u, const char *version, struct err *e)
 	if (r == 0)
 		r = target_remove_announced(u->t, version, e);
 	u->t->ops->unlock(u->t->impl);
-	return r == 1 ? current_now(u->t, version, e) : r;
+	if (r == 1)
+		return current_now(u->t, version, e);
+	return r == 2 ? 1 : r;
 }
 
 int
@@ -420,8 +427,11 @@ target_remove(struct target_upload *u, const char *version, struct err *e)
 	if (r == 1 && strcmp(c.version, version) == 0)
 		/* a rollback came between the look and the removal */
 		current_now(t, version, e);
-	else if (r != -1)
-		rv = t->ops->rename(t->impl, from, to, e);
+	else if (r != -1) {
+		rv = target_is_held(t, version, e);
+		if (rv == 0)
+			rv = t->ops->rename(t->impl, from, to, e);
+	}
 	t->ops->unlock(t->impl);
 	target_commit_clear(&c);
 	if (rv == 0)
