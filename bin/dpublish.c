@@ -65,8 +65,9 @@ static const char help[] =
 "  drun 'dfetch -b /srv/rag deltas/ | dcheck | dmerge | dpublish /srv/rag'\n"
 "  drun 'dfetch -b s3://b/t s3://b/in/ | dcheck | dmerge | dpublish s3://b/t'\n"
 "  dpublish rollback /srv/rag\n"
-"\n"
-USAGE
+"\n";
+
+static const char help_options[] =
 "\n"
 "  -a, --artifact DEST    place an immutable delta or intermediate at DEST\n"
 "                         (below DEST when it ends in /), never over another\n"
@@ -784,6 +785,16 @@ show(const char *s)
 }
 
 static int
+show_help(void)
+{
+	int	r = show(help);
+
+	if (r == 0)
+		r = show(USAGE);
+	return r == 0 ? show(help_options) : r;
+}
+
+static int
 is_verb(const char *s, enum what *w)
 {
 	static const char *const names[] = { "log", "rollback", "prune",
@@ -890,7 +901,7 @@ main(int argc, char **argv)
 			seen |= B_C;
 			break;
 		case 'h':
-			return show(help);
+			return show_help();
 		case 'n':
 			o.dry_run = 1;
 			seen |= B_N;
