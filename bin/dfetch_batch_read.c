@@ -289,9 +289,14 @@ batch_requeue(const char *url, const char *id, int dir, const char *file,
 
 	buf_init(&b, 8192);
 	buf_str(&b, path);
+	st.st_mode = S_IFREG;
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
 		buf_printf(&b, "/%s.jsonl", id);
-	if (b.over)
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+		/* or root would rename a file over /dev/null */
+		err_set(e, MSG_USAGE, "--requeue: %s: want a file or a "
+		    "directory, got something else", path);
+	else if (b.over)
 		err_set(e, MSG_USAGE, "%s: requeue file: name too long",
 		    url);
 	else

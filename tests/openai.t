@@ -3,13 +3,13 @@
 # add up and that do not, what is sent again, keys, files from strangers,
 # and the whole producer of deltas.
 . "$(dirname "$0")/lib.sh"
-plan 144
+plan 146
 BATCHD=$SRC/tests/real/batchd.py
 KEY=sk-proj-4f1bNEVERSEEN8842
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY \
     OPENAI_ORG_ID OPENAI_PROJECT OPENAI_PROJECT_ID
 if ! python3 -c 'import http.server' 2>/dev/null; then
-	skip 144 "no python3 here"
+	skip 146 "no python3 here"
 	finish
 fi
 
@@ -160,6 +160,9 @@ is "$(cat rqs/batch_*)" "$(requests 3 4)" "has a file for each"
 status 66 "nowhere to write what is to be sent again" \
     dfetch --json --max-failed 1 --requeue nowhere/rq "$U"
 like err '^dfetch: --requeue: nowhere: ' "is named"
+mkfifo pipe
+status 64 "what is no file" dfetch --json --max-failed 100% --requeue pipe "$U"
+ok "is not replaced by one" test -p pipe
 rm "srv/files/file-in${id#batch_}"
 status 65 "one failed, without the input file" \
     dfetch --json --requeue rq "$U"
