@@ -3,7 +3,7 @@
 # of every kind of end; whole lines whoever appends at the same time; and
 # lines on standard error as JSON.
 . "$(dirname "$0")/lib.sh"
-plan 85
+plan 86
 
 # f FILTER FILE: of its last record
 f() { tail -n 1 "$2" | jq -r "$1"; }
@@ -236,7 +236,7 @@ DLOG=json status 66 "DLOG does the same" dfetch nope
 ok "in each program" good err
 DLOG=json status 66 "the option wins" dfetch --log=text nope
 like err '^dfetch: ' "over DLOG"
-for p in dfetch dcheck dmerge dpublish drun; do
+for p in dfetch dcheck dmerge dpublish dckpt drun; do
 	status 64 "$p --log=xml" "$p" --log=xml x
 done
 DLOG=xml status 64 "DLOG=xml" drun true

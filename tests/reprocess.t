@@ -124,7 +124,7 @@ mkdir fake
 fake() { printf '#!/bin/sh\n%s\n' "$1" >fake/dcheck; chmod +x fake/dcheck; }
 PATH=$T/fake:$PATH
 export PATH
-f() { mk DELTAS=fd TARGET=ft WORK=fw QUARANTINE=fq CAP=2 "$@"; }
+f() { mk DELTAS=fd TARGET=ft WORK=fw QUARANTINE=fq CAP=2; }
 mkdir fd
 cp -Rp good/delta-01 good/delta-02 fd/
 for s in 64 70 74 77; do
@@ -149,15 +149,23 @@ ok "no count is kept" [ -z "$(ls fw/*.tries 2>/dev/null)" ]
 
 # --- kill -9 of all of it, at any moment
 cat >shot.pl <<'P'
-# shot.pl SECONDS COMMAND...: a session of its own, killed after that
+# shot.pl SECONDS COMMAND...: a session of its own, killed after that, with
+# whatever it forks meanwhile
 my ($s, @cmd) = @ARGV;
 my $pid = fork // die;
 if (!$pid) { require POSIX; POSIX::setsid(); exec @cmd or exit 127 }
 select undef, undef, undef, $s;
-for my $d (glob '/proc/[0-9]*/stat') {
-	open my $f, '<', $d or next;
-	my @f = split ' ', (<$f> // next) =~ s/^\d+ \(.*\) //sr;
-	kill 'KILL', $1 if $f[3] == $pid && $d =~ m{^/proc/(\d+)/};
+my $n = 1;
+while ($n) {
+	$n = 0;
+	for my $d (glob '/proc/[0-9]*/stat') {
+		open my $f, '<', $d or next;
+		my @f = split ' ', (<$f> // next) =~ s/^\d+ \(.*\) //sr;
+		next if $f[3] != $pid || $f[0] eq 'Z' ||
+		    $d !~ m{^/proc/(\d+)/};
+		kill 'KILL', $1;
+		$n++;
+	}
 }
 waitpid $pid, 0;
 P
