@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 98
+plan 123
 S=$DATA/samples
 
 # sample SAMPLE NAME: a writable copy
@@ -244,6 +244,57 @@ is "$(ls T/timestamped | tr '\n' ' ')" \
     "$v4 29990101T000000.000000Z-00000000 " \
     "one that is newer than all commits stays"
 is "$(left)" "staging/.lock " "nothing else is left"
+
+# --- made anew from its sources
+digest() { sed -n 's/.*"content_digest": *"\([0-9a-f]*\)".*/\1/p' "$1/manifest.json"; }
+EX=$SRC/examples
+for f in sqlite chroma; do
+	for i in 1 2; do
+		drun "dfetch -B R.$f a$i $DATA/samples/updates_deletes/db |
+		    dcheck | dmerge -F $f | dpublish R.$f" >/dev/null 2>&1
+	done
+	status 0 "a $f snapshot made anew" "$EX/rebuild.sh" "R.$f" "new.$f"
+	is "$(digest "new.$f")" \
+	    "$(digest "R.$f/timestamped/$(cat "R.$f/latest-pointer.txt")")" \
+	    "has the same content"
+done
+old=$(ls R.sqlite/timestamped | head -1)
+status 0 "an old one" "$EX/rebuild.sh" R.sqlite new.old "$old"
+is "$(digest new.old)" "$(digest "R.sqlite/timestamped/$old")" \
+    "has its own"
+status 0 "the sources of a version" dpublish sources R.sqlite "$old"
+is "$(grep -c '	seq=[0-9]*	size=[0-9]*	sha256=[0-9a-f]\{64\}$' out)" 2 \
+    "are a plan"
+mkdir moved
+mv a1/delta-0000 moved
+status 66 "a source that is gone" "$EX/rebuild.sh" R.sqlite new.gone
+like err 'a1/delta-0000: ' "is named"
+mv a2/delta-0000 moved/two
+status 66 "two of them" "$EX/rebuild.sh" R.sqlite new.gone
+is "$(grep -c 'delta-0000: No such' err)" 2 "are both named"
+ok "and nothing is made" test ! -e new.gone
+mv moved/delta-0000 a1
+sample clean_small a2/delta-0000
+status 65 "other bytes in its place" "$EX/rebuild.sh" R.sqlite new.gone
+rm -r a2/delta-0000
+mv moved/two a2/delta-0000
+
+# --- a report of a bad one
+status 0 "a report" env SOME_SECRET=hunter2 "$EX/report.sh" rep d/torn
+is "$(whole rep/input/torn)" "$(whole d/torn)" "has the bytes"
+like rep/dcheck.txt '^exit status 65$' "what dcheck says"
+like rep/machine.txt '^dcheck 0' "and of what version"
+ok "and no secret" sh -c '! grep -r hunter2 rep && grep SOME_SECRET \
+    rep/machine.txt'
+status 65 "again" rep/again.sh
+dpublish quarantine R.sqlite d/torn >/dev/null
+status 0 "a report of one in quarantine" "$EX/report.sh" rep2 R.sqlite \
+    "$(ls R.sqlite/quarantine)"
+is "$(sed 's/.*"verdict":"\([a-z]*\)".*/\1/' rep2/verdict.json)" "operator
+notadb" "has both verdicts"
+ok "in one file" sh -c 'tar -tzf rep2.tar.gz | grep chroma.sqlite3'
+status 66 "nothing of that name" "$EX/report.sh" rep3 R.sqlite none
+status 73 "a report that is there" "$EX/report.sh" rep d/torn
 
 # --- killed at every step of it, one after the other
 cat >kill.pl <<'P'
