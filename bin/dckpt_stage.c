@@ -87,7 +87,7 @@ record(struct ckpt *c, const struct rec *r, const char *run, struct err *e)
 	if (strcmp(type, "skip") == 0) {
 		if (rec_skip_get(r, &s, e) == -1)
 			return -1;
-		return ckpt_done(c, CKPT_INPUT, s.url, s.sha256, run, e);
+		return ckpt_skip(c, CKPT_INPUT, s.url, s.sha256, run, e);
 	}
 	if (strcmp(type, "refused") == 0 && rec_get_str(r, "url", &url)) {
 		(void)rec_get_str(r, "verdict", &code);

@@ -203,10 +203,11 @@ fetch_ckpt_last(struct fetch *x)
 		facts.size = d->info.size;
 		facts.mtime = d->info.mtime;
 		facts.inode = d->info.inode;
-		/* what is begun is begun with this content */
-		if ((d->what != FETCH_DONE ? ckpt_done : ckpt_start)(x->ckpt,
-		    CKPT_INPUT, x->plan.v[i].url, d->sha256,
-		    fetch_run_id(x), &e) == -1)
+		/* somebody down the pipe may have refused it already */
+		facts.digest = d->what == FETCH_DONE ? d->sha256 : NULL;
+		facts.run = fetch_run_id(x);
+		if (d->what != FETCH_DONE && ckpt_skip(x->ckpt, CKPT_INPUT,
+		    x->plan.v[i].url, d->sha256, fetch_run_id(x), &e) == -1)
 			goto fail;
 		if (ckpt_note(x->ckpt, CKPT_INPUT, x->plan.v[i].url, &facts,
 		    &e) == -1)

@@ -125,6 +125,12 @@ int	ckpt_plan(struct ckpt *c, enum ckpt_scope scope, const char *key,
 int	ckpt_start(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	    const char *digest, const char *run, struct err *e);
 /*
+ * done, of what was found done already: that this run began it is no
+ * attempt, where one that completed it is in the history.
+ */
+int	ckpt_skip(struct ckpt *c, enum ckpt_scope scope, const char *key,
+	    const char *digest, const char *run, struct err *e);
+/*
  * start, unless it is completed with this digest: then 2, and nothing
  * changes.  Of many who claim one unit, one works on it.
  */
@@ -178,7 +184,10 @@ struct ckpt_run_end {
 int	ckpt_run_end(struct ckpt *c, const char *run,
 	    const struct ckpt_run_end *r, struct err *e);
 
-/* More about a unit; call after plan or start.  66 when there is none. */
+/*
+ * More about a unit; call after plan or start.  66 when there is none; 1
+ * when run is given and it is another run's by now: nothing is noted.
+ */
 struct ckpt_facts {
 	uint64_t	 size;		/* bytes; 0 unknown */
 	int64_t		 mtime;		/* ns; 0 unknown */
@@ -189,6 +198,8 @@ struct ckpt_facts {
 					   published; or NULL */
 	int64_t		 looked;	/* ms: when size, mtime and inode were
 					   looked up; 0: since it began */
+	const char	*digest;	/* of what was read; or NULL */
+	const char	*run;		/* or NULL: whosever it is */
 };
 int	ckpt_note(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	    const struct ckpt_facts *f, struct err *e);

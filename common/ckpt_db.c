@@ -162,6 +162,11 @@ const char *const ckpt_db_sql[CKPT_ST_N] = {
 	    " AND run IS ?2 AND ended IS NULL",
 	[CKPT_ST_TRY_ABANDON] = "UPDATE attempt SET ended = ?2,"
 	    " outcome = 'abandoned' WHERE unit = ?1 AND ended IS NULL",
+	[CKPT_ST_TRY_FORGET] = "DELETE FROM attempt WHERE unit = ?1"
+	    " AND run IS ?2 AND ended IS NULL AND EXISTS (SELECT 1"
+	    " FROM attempt WHERE unit = ?1 AND outcome = 'completed')",
+	[CKPT_ST_COUNT_LESS] = "UPDATE unit SET attempts = attempts - ?2"
+	    " WHERE id = ?1",
 	[CKPT_ST_RELEASE] = "UPDATE unit SET state = 'pending', lease = NULL,"
 	    " class = ?3, status = ?4, updated = ?5"
 	    " WHERE run = ?1 AND state = 'in_progress' AND pipeline = ?2",
@@ -183,9 +188,11 @@ const char *const ckpt_db_sql[CKPT_ST_N] = {
 	    " mtime = coalesce(?5, mtime), inode = coalesce(?6, inode),"
 	    " options = coalesce(?7, options),"
 	    " records = coalesce(?8, records),"
-	    " result = coalesce(?9, result), began = coalesce(?10, began)"
+	    " result = coalesce(?9, result), began = coalesce(?10, began),"
+	    " digest = coalesce(?12, digest)"
 	    " WHERE pipeline = ?1 AND scope = ?2 AND key = ?3"
-	    " AND (?11 IS NULL OR digest = ?11)",
+	    " AND (?11 IS NULL OR digest = ?11)"
+	    " AND (?13 IS NULL OR run = ?13)",
 	[CKPT_ST_LOOK] = "SELECT id, state, forced, digest, size, mtime,"
 	    " inode, tool, options, began FROM unit"
 	    " WHERE pipeline = ?1 AND scope = ?2 AND key = ?3",

@@ -25,6 +25,7 @@ struct what {
 	const char	*key;		/* as its caller says it */
 	char		*kept;		/* as it is kept */
 	const char	*digest, *run;
+	int		 skip;		/* found done */
 };
 
 /* A unit as a change finds it. */
@@ -279,11 +280,36 @@ set_failed(struct ckpt *c, int64_t id, const struct what *w,
 	return attempt_end(c, id, w, g, e);
 }
 
+/* The run's open attempt is none: 1 it is gone, 0 it stays, -1. */
+static int
+forget_attempt(struct ckpt *c, int64_t id, const struct what *w,
+    struct err *e)
+{
+	sqlite3_stmt	*st = ckpt_db_stmt(c, CKPT_ST_TRY_FORGET, e);
+	int		 n;
+
+	if (st == NULL)
+		return -1;
+	ckpt_db_int(st, 1, id);
+	ckpt_db_str(st, 2, w->run);
+	if (ckpt_db_change(c, st, &n, e) == -1)
+		return -1;
+	if (n == 0)
+		return 0;
+	st = ckpt_db_stmt(c, CKPT_ST_COUNT_LESS, e);
+	if (st == NULL)
+		return -1;
+	ckpt_db_int(st, 1, id);
+	ckpt_db_int(st, 2, n);
+	return ckpt_db_change_one(c, st, w->key, e) == -1 ? -1 : 1;
+}
+
 static int
 set_done(struct ckpt *c, int64_t id, const struct what *w,
     const struct ending *g, struct err *e)
 {
 	sqlite3_stmt	*st = ckpt_db_stmt(c, CKPT_ST_DONE, e);
+	int		 r;
 
 	if (st == NULL)
 		return -1;
@@ -292,6 +318,9 @@ set_done(struct ckpt *c, int64_t id, const struct what *w,
 	ckpt_db_str(st, 12, g->digest);
 	if (ckpt_db_change_one(c, st, w->key, e) == -1)
 		return -1;
+	r = w->skip ? forget_attempt(c, id, w, e) : 0;
+	if (r != 0)
+		return r == 1 ? 0 : -1;
 	return attempt_end(c, id, w, g, e);
 }
 
@@ -394,7 +423,7 @@ int
 ckpt_plan(struct ckpt *c, enum ckpt_scope scope, const char *key,
     const char *run, struct err *e)
 {
-	struct what	w = { scope, key, NULL, NULL, run };
+	struct what	w = { scope, key, NULL, NULL, run, 0 };
 
 	return change(c, &w, CKPT_EV_PLAN, NULL, e);
 }
@@ -425,7 +454,7 @@ int
 ckpt_start(struct ckpt *c, enum ckpt_scope scope, const char *key,
     const char *digest, const char *run, struct err *e)
 {
-	struct what	w = { scope, key, NULL, digest, run };
+	struct what	w = { scope, key, NULL, digest, run, 0 };
 
 	if (c != NULL && note_run(c, run, e) == -1)
 		return -1;
@@ -436,25 +465,41 @@ int
 ckpt_claim(struct ckpt *c, enum ckpt_scope scope, const char *key,
     const char *digest, const char *run, struct err *e)
 {
-	struct what	w = { scope, key, NULL, digest, run };
+	struct what	w = { scope, key, NULL, digest, run, 0 };
 
 	if (c != NULL && note_run(c, run, e) == -1)
 		return -1;
 	return change(c, &w, CKPT_EV_CLAIM, NULL, e);
 }
 
-int
-ckpt_done(struct ckpt *c, enum ckpt_scope scope, const char *key,
-    const char *digest, const char *run, struct err *e)
+static int
+done(struct ckpt *c, struct what *w, struct err *e)
 {
-	struct ending	g = { "completed", digest, 0, NULL, NULL };
-	struct what	w = { scope, key, NULL, digest, run };
-	int		rv = change(c, &w, CKPT_EV_DONE_UNKNOWN, &g, e);
+	struct ending	g = { "completed", w->digest, 0, NULL, NULL };
+	int		rv = change(c, w, CKPT_EV_DONE_UNKNOWN, &g, e);
 
 	if (rv != 2)
 		return rv;
 	return err_set(e, MSG_DATAERR, "%s: it changed while it was worked "
-	    "on: it was not that content that was done", key);
+	    "on: it was not that content that was done", w->key);
+}
+
+int
+ckpt_done(struct ckpt *c, enum ckpt_scope scope, const char *key,
+    const char *digest, const char *run, struct err *e)
+{
+	struct what	w = { scope, key, NULL, digest, run, 0 };
+
+	return done(c, &w, e);
+}
+
+int
+ckpt_skip(struct ckpt *c, enum ckpt_scope scope, const char *key,
+    const char *digest, const char *run, struct err *e)
+{
+	struct what	w = { scope, key, NULL, digest, run, 1 };
+
+	return done(c, &w, e);
 }
 
 int
@@ -464,7 +509,7 @@ ckpt_fail(struct ckpt *c, enum ckpt_scope scope, const char *key,
 {
 	char		b[CKPT_TEXT_MAX + 1];
 	struct ending	g = { "failed", NULL, status, code, NULL };
-	struct what	w = { scope, key, NULL, NULL, run };
+	struct what	w = { scope, key, NULL, NULL, run, 0 };
 
 	if (status == 0)
 		return err_set(e, MSG_SOFTWARE, "%s: failed with status 0",
@@ -549,8 +594,12 @@ note(struct ckpt *c, const struct what *w, const struct ckpt_facts *f,
 	ckpt_db_str(st, 9, f->result);
 	ckpt_db_some(st, 10, f->looked);
 	ckpt_db_str(st, 11, w->digest);
+	ckpt_db_str(st, 12, f->digest);
+	ckpt_db_str(st, 13, f->run);
 	if (ckpt_db_change(c, st, &n, e) == -1)
 		return -1;
+	if (n == 0 && f->run != NULL)
+		return 1;
 	return n == 1 ? 0 : err_set(e, MSG_NOINPUT, "%s: no such checkpoint",
 	    w->key);
 }
@@ -559,7 +608,7 @@ int
 ckpt_note(struct ckpt *c, enum ckpt_scope scope, const char *key,
     const struct ckpt_facts *f, struct err *e)
 {
-	struct what	w = { scope, key, NULL, NULL, NULL };
+	struct what	w = { scope, key, NULL, NULL, NULL, 0 };
 	int		rv;
 
 	if (c == NULL)
@@ -642,7 +691,7 @@ ckpt_look(struct ckpt *c, enum ckpt_scope scope, const char *key,
     const struct ckpt_facts *f, const char *digest, enum ckpt_look *out,
     struct err *e)
 {
-	struct what	 w = { scope, key, NULL, digest, NULL };
+	struct what	 w = { scope, key, NULL, digest, NULL, 0 };
 	sqlite3_stmt	*st;
 	int		 noted = 0, r = -1;
 
@@ -672,7 +721,7 @@ int
 ckpt_forced(struct ckpt *c, enum ckpt_scope scope, const char *key,
     struct err *e)
 {
-	struct what	 w = { scope, key, NULL, NULL, NULL };
+	struct what	 w = { scope, key, NULL, NULL, NULL, 0 };
 	sqlite3_stmt	*st;
 	int		 r = -1;
 

@@ -105,7 +105,8 @@ raw(const char *path, const char *sql)
 static void
 transitions(struct ckpt *c, const char *path)
 {
-	struct ckpt_facts	 f = { 10, 20, 30, "-P 4", 5, "v1", 0 };
+	struct ckpt_facts	 f = { 10, 20, 30, "-P 4", 5, "v1", 0,
+				    NULL, NULL };
 	struct err		 e = { 0, "" };
 	pid_t			 pid;
 	int			 r, st;
@@ -187,6 +188,14 @@ transitions(struct ckpt *c, const char *path)
 	    "pending again");
 	tap_ok(strncmp(look(c, "c"), "failed r5", 9) == 0,
 	    "what failed stays so");
+	f.run = "r4";
+	f.digest = B;
+	tap_ok(ckpt_note(c, CKPT_INPUT, "a", &f, &e) == 1 && strncmp(look(c,
+	    "a"), "pending r5 1 -", 14) == 0, "of another run: not noted");
+	f.run = "r5";
+	tap_ok(ckpt_note(c, CKPT_INPUT, "a", &f, &e) == 0 && strncmp(look(c,
+	    "a"), "pending r5 1 B", 14) == 0, "of that run: with its digest");
+	f.run = f.digest = NULL;
 	tap_ok(ckpt_set_pipeline(c, CKPT_DEFAULT, &e) == 0, "back");
 	tap_ok(ckpt_note(c, CKPT_INPUT, "nope", &f, &e) == -1 &&
 	    e.code == MSG_NOINPUT, "note: no such unit is 66");
@@ -194,6 +203,22 @@ transitions(struct ckpt *c, const char *path)
 	tap_ok(ckpt_start(c, CKPT_INPUT, "", NULL, "r", &e) == -1 &&
 	    e.code == MSG_USAGE, "an empty key is 64");
 	e.code = 0;
+
+	/* a skip is no attempt, but where nobody knew that it was done */
+	(void)ckpt_start(c, CKPT_INPUT, "s", NULL, "s1", &e);
+	tap_ok(ckpt_skip(c, CKPT_INPUT, "s", A, "s1", &e) == 0 &&
+	    strcmp(look(c, "s"), "completed s1 1 A  - | s1:completed") == 0,
+	    "skipped, and not known before");
+	(void)ckpt_start(c, CKPT_INPUT, "s", NULL, "s2", &e);
+	tap_ok(ckpt_skip(c, CKPT_INPUT, "s", A, "s2", &e) == 0 &&
+	    strcmp(look(c, "s"), "completed s2 1 A  - | s1:completed") == 0,
+	    "skipped again: the history does not grow");
+	(void)ckpt_start(c, CKPT_INPUT, "s", NULL, "s3", &e);
+	(void)ckpt_fail(c, CKPT_INPUT, "s", "s3", 75, NULL, "x", &e);
+	(void)ckpt_start(c, CKPT_INPUT, "s", NULL, "s4", &e);
+	tap_ok(ckpt_skip(c, CKPT_INPUT, "s", A, "s4", &e) == 0 &&
+	    strcmp(look(c, "s"), "completed s4 2 A  - | s1:completed "
+	    "s3:failed") == 0, "what failed between stays");
 
 	/* whose processes are gone */
 	pid = fork();
@@ -771,7 +796,7 @@ main(void)
 	struct ckpt	*c;
 
 	msg_init("unit");
-	tap_plan(171);
+	tap_plan(176);
 	(void)unsetenv("DCKPT_DB");
 	(void)unsetenv("DCKPT_PIPELINE");
 	if (mkdtemp(dir) == NULL)
