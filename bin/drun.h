@@ -149,7 +149,8 @@ void	drun_note(const struct drun_end *n);
  * drun_summary.c: what a run was, in a line for people and a JSON record.
  * drun_report_new: opens o->summary, so that what cannot be written is
  * known before anything runs; NULL with *status set after saying why, or
- * with 0 when nobody asked, neither --summary nor a checkpoint database.  The rest takes NULL and does nothing.
+ * with 0 when nobody asked, neither --summary nor a checkpoint database.
+ * The rest takes NULL and does nothing.
  */
 struct report *drun_report_new(const struct drun_opts *o, int *status);
 /* A try has ended; its staging is still there. */
