@@ -160,8 +160,9 @@ add_groups(struct operand *p, const char *url, struct err *e)
 	}
 	buf_free(&b);
 	if (rv == 0 && used == 0)
-		rv = err_set(e, MSG_NOINPUT, "%s: nothing lies below this "
-		    "prefix: want at least one object", url);
+		rv = err_set(e, MSG_NOINPUT, "%s: %s this prefix: want at "
+		    "least one object", url, p->n_g > 0 ? "only hidden names, "
+		    "with a leading dot, lie below" : "nothing lies below");
 	return rv;
 }
 

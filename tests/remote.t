@@ -3,7 +3,7 @@
 # and from web servers, through a proxy that counts and fails requests: the
 # same as from disk, or said why not.
 . "$(dirname "$0")/lib.sh"
-EACH=100
+EACH=102
 plan $((2 * EACH + 4 + 34))
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
@@ -139,6 +139,9 @@ in/00000002/one.tar" "$name: under its name"
 	like err 'f/.hid: hidden, passed over' "$name: hidden ones are named"
 	like err 'f/sub/: marks a directory, passed over' \
 	    "$name: and markers"
+	put $B/hid/.one.tar one.tar
+	status 66 "$name: nothing but hidden ones" dfetch -l $B/hid/
+	like err 'hid/: only hidden names' "$name: is what is said"
 	status 0 "$name: an object" dfetch -l $B/f/one.tar
 	like out "^$B/f/one.tar	seq=[0-9]*	size=$(wc -c <one.tar | tr -d ' ')\$" \
 	    "$name: is one input"
