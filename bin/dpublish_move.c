@@ -562,9 +562,8 @@ move_put(struct move *m, const struct move_thing *x, const char *to,
 
 /* Removing. */
 
-/* 1 when all of what lies there is, file by file, in x. */
-static int
-is_part_of(const struct move_thing *there, const struct move_thing *x)
+int
+move_is_part(const struct move_thing *there, const struct move_thing *x)
 {
 	size_t	i, k = 0;
 
@@ -644,7 +643,7 @@ remove_s3(struct move *m, const char *url, const struct move_thing *x,
 	r = move_read(m, url, &there, e);
 	if (r != 1)
 		return r;
-	if (!is_part_of(&there, x)) {
+	if (!move_is_part(&there, x)) {
 		rv = 1;
 		goto done;
 	}

@@ -53,12 +53,18 @@ void	move_thing_clear(struct move_thing *x);
 /* Read it all: 1 *x, 0 there is nothing, -1. */
 int	move_read(struct move *m, const char *url, struct move_thing *x,
 	    struct err *e);
+/* 1 when all of what lies there is, file by file, in x. */
+int	move_is_part(const struct move_thing *there,
+	    const struct move_thing *x);
 /*
  * By one rename, where both are here and on one file system: 0 done, 1 not
  * to be had, -1 (73: something is there).
  */
 int	move_rename(const char *from, const char *to, struct err *e);
-/* Put x there, where nothing is, and prove it: 0, -1 (73). */
+/*
+ * Put x there, where nothing is, or, on S3, part of it, and prove it: 0, -1
+ * (73).
+ */
 int	move_put(struct move *m, const struct move_thing *x, const char *to,
 	    struct err *e);
 /*

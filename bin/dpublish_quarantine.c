@@ -433,62 +433,88 @@ say(struct quarantine *q, const char *type, const char *what,
 	return rv;
 }
 
-/* The bytes at a place are those of the entry: 1, 0 none there, -1. */
+/* Are these the bytes of the entry? */
 static int
-read_as(struct quarantine *q, const struct entry *n, const char *url,
-    struct move_thing *x, int code, const char *else_what, struct err *e)
+is_it(const struct entry *n, const struct move_thing *x)
 {
 	char	hex[HASH_HEX];
-	int	r;
 
-	r = move_read(&q->m, url, x, e);
-	if (r != 1)
-		return r;
 	hash_hex(x->d, hex);
-	if (strcmp(hex, n->sha256) == 0)
-		return 1;
-	move_thing_clear(x);
-	return err_set(e, code, "%s: sha256: want %.16s..., got %.16s...: %s",
-	    url, n->sha256, hex, else_what);
+	return strcmp(hex, n->sha256) == 0;
 }
 
-/* Copy, prove, remove: by a rename where one will do. */
+/* It is not: what that means depends on where. */
+static int
+is_other(const struct entry *n, const struct move_thing *x, const char *url,
+    int code, const char *why, struct err *e)
+{
+	char	hex[HASH_HEX];
+
+	hash_hex(x->d, hex);
+	return err_set(e, code, "%s: sha256: want %.16s..., got %.16s...: %s",
+	    url, n->sha256, hex, why);
+}
+
+/*
+ * x is what lies at from, and there what lies at to (n 0: nothing): by a
+ * rename where one will do, else by a copy that is proved.  0, 1 it is at
+ * to and still at from, -1.
+ */
+static int
+bring_there(struct quarantine *q, const struct move_thing *x,
+    const struct move_thing *there, const char *from, const char *to,
+    struct err *e)
+{
+	int	r = 1;
+
+	if (there->n == 0)
+		r = move_rename(from, to, e);
+	if (r != 1)
+		return r;
+	return move_put(&q->m, x, to, e) == -1 ? -1 : 1;
+}
+
+/*
+ * Move what n is from one place to the other.  There may be the half, or
+ * the whole, of it already, from one who was killed.
+ */
 static int
 move_there(struct quarantine *q, const struct entry *n, const char *from,
-    const char *to, int code, const char *else_what, struct err *e)
+    const char *to, int code, const char *why, struct err *e)
 {
-	struct move_thing	x;
-	int			r, rv = -1;
+	struct move_thing	x, there;
+	int			have, r, rv = -1;
 
-	/* half a way of one who was killed: the copy may be whole already */
-	r = read_as(q, n, to, &x, MSG_CANTCREAT, "something else is there, "
-	    "and is not written over", e);
-	if (r == -1)
-		return -1;
-	if (r == 0) {
-		r = read_as(q, n, from, &x, code, else_what, e);
-		if (r == 0)
-			err_set(e, MSG_NOINPUT, "%s: it is not there, nor in "
-			    "%s", from, to);
-		if (r != 1)
-			return -1;
-		r = move_rename(from, to, e);
-		if (r == 0 || r == -1) {
-			move_thing_clear(&x);
-			return r;
-		}
-		if (move_put(&q->m, &x, to, e) == -1)
-			goto done;
+	memset(&x, 0, sizeof(x));
+	r = have = move_read(&q->m, to, &there, e);
+	if (r == 1 && is_it(n, &there)) {
+		rv = move_remove(&q->m, from, &there, e);
+		goto done;
 	}
-	rv = move_remove(&q->m, from, &x, e);
-	if (rv == 1) {
+	if (r == -1)
+		goto done;
+	r = move_read(&q->m, from, &x, e);
+	if (have && r != -1 && (r == 0 || !remote_is_s3(to) ||
+	    !move_is_part(&there, &x)))
+		is_other(n, &there, to, MSG_CANTCREAT, "something else is "
+		    "there, and is not written over", e);
+	else if (r == 0)
+		err_set(e, MSG_NOINPUT, "%s: it is not there, nor in %s",
+		    from, to);
+	else if (r == 1 && !is_it(n, &x))
+		is_other(n, &x, from, code, why, e);
+	if (e->code != 0)
+		goto done;
+	rv = bring_there(q, &x, &there, from, to, e);
+	if (rv == 1)
+		rv = move_remove(&q->m, from, &x, e);
+done:
+	if (rv == 1)
 		msg_warn("warning: %s: something else lies there now, and "
 		    "stays", from);
-		rv = 0;
-	}
-done:
 	move_thing_clear(&x);
-	return rv;
+	move_thing_clear(&there);
+	return rv == 1 ? 0 : rv;
 }
 
 /* The same bytes again where they were moved from: 1, 0 no, -1. */
@@ -496,14 +522,12 @@ static int
 is_back(struct quarantine *q, const struct entry *n, struct err *e)
 {
 	struct move_thing	x;
-	char			hex[HASH_HEX];
 	int			r;
 
 	r = move_read(&q->m, n->url, &x, e);
 	if (r != 1)
 		return r;
-	hash_hex(x.d, hex);
-	r = strcmp(hex, n->sha256) == 0;
+	r = is_it(n, &x);
 	if (!r)
 		msg_info("%s: something else lies there now, and stays",
 		    n->url);
