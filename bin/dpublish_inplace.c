@@ -443,7 +443,13 @@ sweep(struct place *x, struct target_upload *u, struct err *e)
 	size_t			  i, k, n;
 	int			  rv = 0;
 
-	if (plain_remove_tree(x->p, OWN "/old", e) == -1 ||
+	struct plain_key	 aside;
+
+	/* of one who was killed in the middle of a move */
+	memset(&aside, 0, sizeof(aside));
+	aside.name = PLAIN_ASIDE;
+	if ((!plain_is_s3(x->p) && plain_remove(x->p, &aside, 1, e) == -1) ||
+	    plain_remove_tree(x->p, OWN "/old", e) == -1 ||
 	    target_claimed(x->t, &claimed, e) == -1)
 		return -1;
 	if (target_versions(x->t, &v, &n, e) == -1) {

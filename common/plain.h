@@ -18,6 +18,7 @@
 
 #define PLAIN_ETAG_MAX	128	/* bytes, NUL included */
 #define PLAIN_DEPTH	64	/* directories below the prefix */
+#define PLAIN_ASIDE	".intact/moving" /* here: a key on its way */
 #define PLAIN_COPY_MAX	((uint64_t)5 << 30) /* bytes; S3 copies no more */
 
 struct plain;

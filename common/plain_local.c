@@ -22,8 +22,6 @@
 #include "path.h"
 #include "banned.h"
 
-#define LOCAL_ASIDE	".intact/moving"	/* a key on its way */
-
 struct local {
 	char	*abs;
 	int	 fd;		/* -1: the directory is not there yet */
@@ -56,13 +54,12 @@ parent(const struct local *l, const char *name, int make, const char **base)
 	for (s = copy; fd != -1 && (slash = strchr(s, '/')) != NULL;
 	    s = slash + 1) {
 		*slash = '\0';
-		if (make && mkdirat(fd, s, 0777) == 0) {
-			if (fsync(fd) == -1) {
-				saved = errno;
-				(void)close(fd);
-				fd = -1;
-				break;
-			}
+		if (make && (mkdirat(fd, s, 0777) == 0 ? fsync(fd) == -1 :
+		    errno != EEXIST)) {
+			saved = errno;
+			(void)close(fd);
+			fd = -1;
+			break;
 		}
 		sub = openat(fd, s, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
 		    O_CLOEXEC);
@@ -154,10 +151,10 @@ copy_bytes(const struct local *l, const struct plain_key *k, struct err *e)
 		sys(l, k->from, errno, e);
 		goto done;
 	}
-	out = openat(l->fd, LOCAL_ASIDE, O_RDWR | O_CREAT | O_EXCL |
+	out = openat(l->fd, PLAIN_ASIDE, O_RDWR | O_CREAT | O_EXCL |
 	    O_NOFOLLOW | O_CLOEXEC, st.st_mode & 0777);
 	if (out == -1) {
-		sys(l, LOCAL_ASIDE, errno, e);
+		sys(l, PLAIN_ASIDE, errno, e);
 		goto done;
 	}
 	if (io_copy(in, out, k->name, h, &size, e) == -1 ||
@@ -183,19 +180,19 @@ done:
 	return rv;
 }
 
-/* k->from under LOCAL_ASIDE. */
+/* k->from under PLAIN_ASIDE. */
 static int
 set_aside(const struct local *l, const struct plain_key *k, struct err *e)
 {
 	const char	*base;
 	int		 dir, r, saved;
 
-	if (unlinkat(l->fd, LOCAL_ASIDE, 0) == -1 && errno != ENOENT)
-		return sys(l, LOCAL_ASIDE, errno, e);
+	if (unlinkat(l->fd, PLAIN_ASIDE, 0) == -1 && errno != ENOENT)
+		return sys(l, PLAIN_ASIDE, errno, e);
 	dir = parent(l, k->from, 0, &base);
 	if (dir == -1)
 		return sys(l, k->from, errno, e);
-	r = linkat(dir, base, l->fd, LOCAL_ASIDE, 0);
+	r = linkat(dir, base, l->fd, PLAIN_ASIDE, 0);
 	saved = errno;
 	(void)close(dir);
 	if (r == 0)
@@ -258,11 +255,11 @@ copy_one(const struct local *l, struct synced *s, const struct plain_key *k,
 	if (stopped(e) == -1 || turn_to(l, s, k->name, 1, &base, e) == -1 ||
 	    set_aside(l, k, e) == -1)
 		return -1;
-	if (renameat(l->fd, LOCAL_ASIDE, s->fd, base) == -1)
+	if (renameat(l->fd, PLAIN_ASIDE, s->fd, base) == -1)
 		return sys(l, k->name, errno, e);
 	/* of two names of one file the rename keeps both */
-	if (unlinkat(l->fd, LOCAL_ASIDE, 0) == -1 && errno != ENOENT)
-		return sys(l, LOCAL_ASIDE, errno, e);
+	if (unlinkat(l->fd, PLAIN_ASIDE, 0) == -1 && errno != ENOENT)
+		return sys(l, PLAIN_ASIDE, errno, e);
 	return 0;
 }
 

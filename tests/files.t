@@ -1,0 +1,599 @@
+#!/bin/sh
+# files.t: file sets: any files through dfetch --files, dcheck and dpublish,
+# as versions of a target and as plain keys with a journal (--in-place), on
+# disk and on a real S3 server; killed and failed at each step of the
+# journal, and taken up again.
+. "$(dirname "$0")/lib.sh"
+. "$SRC/tests/real/s3lib.sh"
+plan 91
+# a leak checker waits for ever for its own helper when that is what dies
+ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+export ASAN_OPTIONS
+
+# field NAME FILE...: the values of a key in JSON lines
+field() { k=$1; shift; sed -n "s/.*\"$k\":\"\{0,1\}\([^\",}]*\).*/\1/p" "$@"; }
+names() { sed -n 's/.*"t":"file","name":"\(.*\)","path".*/\1/p' "$@"; }
+set_() { dfetch --files "$1" | dcheck | { shift; dpublish "$@"; }; }
+
+# --- dfetch
+mkdir -p 'tree/a b' tree/c/d/e/f/g/h tree/.git tree/c2
+echo 1 >"tree/a b/x'y|z\$(id).csv"
+echo 2 >tree/c/x.csv
+echo 3 >tree/c2/x.csv
+echo 4 >tree/c/d/e/f/g/h/seven
+echo 5 >'tree/ü"q.txt'
+: >tree/_SUCCESS
+echo hidden >tree/.hidden
+echo hidden >tree/.git/config
+status 0 "a tree" dfetch --files -v --json tree
+names out >got
+cat >want <<'X'
+_SUCCESS
+a b/x'y|z$(id).csv
+c/d/e/f/g/h/seven
+c/x.csv
+c2/x.csv
+ü\"q.txt
+X
+sed 's/\\"/"/' want >plainly
+is "$(cat got)" "$(cat want)" "each file by its path, sorted; none is lost"
+is "$(field path out | sort | uniq | wc -l | tr -d ' ')" 6 \
+    "the same base name in two directories stays apart"
+like err 'tree/\.git: hidden, passed over' "hidden names are said"
+like out '"planned":6,"fetched":6,"skipped":0,"bytes":10,"files":6' "totals"
+like out "\"name\":\"_SUCCESS\".*\"size\":0," "an empty file is a file"
+status 0 "a file, and a tree" dfetch --files --json tree/c2/x.csv 'tree/a b'
+is "$(names out)" "x.csv
+x'y|z\$(id).csv" "what is named by itself has its last component"
+mkdir empty empty/.x
+status 66 "an empty tree" dfetch --files empty
+like err 'empty: an empty directory: want at least one file' "is said"
+status 66 "one that is not there" dfetch --files nowhere
+mkdir t2 t3
+echo x >t2/_SUCCESS
+echo x >t3/c
+status 64 "two files of one name" dfetch --files tree t2
+like err '_SUCCESS: .*/tree/_SUCCESS and .*/t2/_SUCCESS' "both are named"
+status 64 "a file where another has a directory" dfetch --files tree t3
+like err 'c: .*/t3/c and .*/tree/c/d/e/f/g/h/seven' "both are named"
+status 64 "one file under two names" dfetch --files tree tree/c/x.csv
+ln -s c/x.csv t3/link
+status 65 "a link in a tree" dfetch --files t3
+status 64 "no base" dfetch --files -b x tree
+status 64 "no plan" dfetch --files -f x tree
+# more records than a pipe holds: it cannot have ended before it is read
+mkdir big
+perl -e 'for (1 .. 400) { open my $f, ">", "big/" . "n" x 100 . $_; }'
+dfetch --files --json big 2>err | {
+	read -r line
+	read -r line	# not before a first file has come
+	echo new >big/new
+	cat
+} >out
+like out '"status":75' "a tree that changes meanwhile is no set"
+like err 'big: changed while it was read' "and is named"
+
+# --- dcheck
+: >seen
+# shellcheck disable=SC2016 # the hook's own
+hook='echo "$FILE_NAME" >>'$T'/seen; cmp -s "$1" "$DELTA_URL"'
+dfetch --files tree | dcheck -x "$hook" --json >out 2>err
+is "$(sort seen)" "$(sort plainly)" \
+    "the hook is called once for each file, which is what it was"
+is "$(grep -c '"verdict":"ok"' out)" 6 "all pass"
+# shellcheck disable=SC2016
+dfetch --files tree | dcheck -k -x 'test "$FILE_NAME" != c/x.csv' \
+    --json >out 2>err
+is "$(field verdict out | sort | uniq -c | tr -s ' ')" " 1 hook
+ 5 ok" "one that the hook refuses"
+like err 'tree/c/x.csv: hook: command exited with 1' "is named"
+# shellcheck disable=SC2016
+dfetch --files tree | dcheck -x false 2>/dev/null | dpublish F >out 2>err
+is "$? $(ls F 2>&1 | grep -c commits)" "76 0" "and nothing is published"
+dfetch --files --json tree | sed 's/\("name":"c.x.csv".*"sha256":"\)./\1x/
+    s/"sha256":"x/"sha256":"0/' | dcheck --json-in --json >out 2>err
+like err 'tree/c/x.csv: digest: ' "other bytes than were promised are refused"
+
+# --- a target
+status 0 "a set is published" drun \
+    'dfetch --files tree | dcheck | dpublish --json F'
+v=$(cat F/latest-pointer.txt)
+is "$(cd "F/timestamped/$v" && find . -type f | sed 's,^\./,,' | sort)" \
+    "$( (cat plainly; echo manifest.json) | sort)" \
+    "as one version"
+is "$(diff -r tree "F/timestamped/$v" | grep -v 'Only in tree.*: \.' |
+    grep -v 'Only in F.*manifest.json')" "" "byte for byte"
+# the digest of the tree, made by other means
+(cd tree && find . -type f ! -path '*/.*' | sed 's,^\./,,' | sort |
+    while IFS= read -r f; do
+	printf '%s\0%s\0%s\n' "$f" "$(wc -c <"$f" | tr -d ' ')" \
+	    "$(sha256sum <"$f" | cut -d' ' -f1)"
+done | sha256sum | cut -d' ' -f1) >digest
+is "$(field content_digest out)" "$(cat digest)" "content digest"
+touch tree/c/x.csv
+status 0 "the same bytes" drun \
+    'dfetch --files tree | dcheck | dpublish --json F'
+like out '"unchanged":true' "are no new version, whatever their time"
+is "$(ls F/commits)" 1.json "nor a commit"
+echo 2b >tree/c/x.csv
+set_ tree --json F >out
+like out '"generation":2,.*"inserted":0,"replaced":1,"deleted":0' \
+    "another byte is"
+rm tree/c2/x.csv
+set_ tree F >out 2>err
+is "$? $(ls F/commits | wc -l | tr -d ' ')" "65 2" "fewer files are refused"
+like err 'the set has 5 files, version .* has 6: .*--allow-shrink 5' "with why"
+set_ tree --allow-shrink 5 F >out 2>err
+is "$?" 0 "unless it is said how many"
+status 0 "rollback" dpublish rollback F
+is "$(cat "F/timestamped/$(cat F/latest-pointer.txt)/c2/x.csv")" 3 \
+    "brings all of the set back"
+dpublish prune --keep-newer-than 0s F >/dev/null
+is "$(ls F/timestamped | wc -l) $(ls F/timestamped | head -1)" \
+    "2 $(cat F/latest-pointer.txt)" "prune keeps it, and the newest"
+status 64 "it is no base" dfetch -b F tree
+like err 'F: it holds files, no stores' "and says so"
+mkdir t4
+echo '{}' >t4/manifest.json
+set_ t4 G >out 2>err
+is "$?" 65 "a manifest.json of the set's own has no place there"
+"$GEN/gendelta" --out deltas --count 1 --records 5 --dim 8 --seed 1
+drun 'dfetch -B S deltas | dcheck | dmerge | dpublish S' >/dev/null
+set_ tree S >out 2>err
+is "$?" 64 "a target of stores takes no set"
+dfetch deltas | dcheck | dmerge | dpublish F >out 2>err
+is "$?" 64 "a target of sets takes no store"
+dfetch --files tree | dcheck | dmerge >out 2>err
+is "$?" 76 "and none is merged"
+i=0 won=0 other=0
+while [ $i -lt 5 ]; do
+	i=$((i + 1))
+	echo "$i" >tree/c/x.csv
+	mkdir -p other
+	echo "$i" >other/o
+	drun 'dfetch --files tree | dcheck | dpublish R' >/dev/null 2>&1 &
+	p=$!
+	drun 'dfetch --files other | dcheck | dpublish --allow-shrink 1 R' \
+	    >/dev/null 2>&1
+	s1=$?
+	wait $p
+	s2=$?
+	case $s1$s2 in
+	00 | 073 | 730 | 065 | 650) won=$((won + 1)) ;;
+	*) other=$((other + 1)); echo "# $s1 $s2" ;;
+	esac
+	v=$(cat R/latest-pointer.txt)
+	(cd "R/timestamped/$v" && sed -n \
+	    's/^{"name":"\(.*\)","size".*"sha256":"\([0-9a-f]*\)".*/\2  \1/p' \
+	    manifest.json | sed 's/\\"/"/' | sha256sum -c --quiet) ||
+	    other=$((other + 1))
+done
+is "$won $other" "5 0" "two at once: at least one wins, and is whole"
+
+# --- plain keys: what the tests of both places share
+
+# Two sets; each of their files differs or is the other's alone.
+mkdir -p A/sub B/sub B/deep/er
+for f in one sub/two three same; do echo "A $f" >A/$f; done
+for f in one sub/two deep/er/new same; do echo "B $f" >B/$f; done
+cp A/same B/same
+sums() { (cd "$1" && find . -type f ! -path '*/.*' | sed 's,^\./,,' | sort |
+	xargs sha256sum | sed 's/  / /'); }
+sums A >A.sum
+sums B >B.sum
+
+# judge WANT STATE: A, B, or mixed; torn when a key is in neither state, or
+# one was deleted before all others had come (WANT is what it becomes)
+judge() {
+	awk -v want="$1" '
+	FILENAME == "A.sum" { a[$2] = $1; u[$2] = 1; next }
+	FILENAME == "B.sum" { b[$2] = $1; u[$2] = 1; next }
+	{ s[$2] = $1; u[$2] = 1 }
+	END {
+		for (n in u) {
+			if (s[n] != a[n] && s[n] != b[n]) torn = n
+			if (s[n] != a[n]) na = 1
+			if (s[n] != b[n]) nb = 1
+			w = want == "A" ? a[n] : b[n]
+			if (w != "" && s[n] != w) late = n
+			if (w == "" && s[n] == "") early = n
+			if (w == "" && (a[n] != "" || b[n] != "") &&
+			    s[n] == "") gone = n
+		}
+		if (torn != "") print "torn " torn
+		else if (na && nb && gone != "" && late != "")
+			print "torn: deleted " gone " before " late
+		else print na ? nb ? "mixed" : "B" : "A"
+	}' A.sum B.sum "$2"
+}
+other() { [ "$1" = A ] && echo B || echo A; }
+complain() { bad_=$((bad_ + 1)); [ $bad_ -gt 5 ] || echo "# $*"; }
+
+# after FAULT STATUS: what lies there after a run that was to make $to, and
+# that the next one ends in it, or, as $how says, back
+after() {
+	state >now
+	got=$(judge $to now)
+	j=$(journal)
+	case $got in
+	torn*) complain "$1: $got" ;;
+	mixed) [ "$j" = begun ] || complain "$1: mixed, and the journal is $j" ;;
+	$to) ;;
+	*) [ "$2" -ne 0 ] || complain "$1: success, and nothing is there" ;;
+	esac
+	[ "$got" = mixed ] && halves=$((halves + 1))
+	end=$to
+	if [ $how = back ]; then
+		[ "$j" = begun ] || return 0
+		end=$from
+		dpublish --in-place --rollback $P >again 2>&1 ||
+		    complain "$1: rollback: $(cat again)"
+	else
+		put $to >again 2>&1 || complain "$1: again: $(cat again)"
+	fi
+	state >now
+	[ "$(judge $to now)" = $end ] ||
+	    complain "$1: $how: $(judge $to now), want $end: $(cat again)"
+	l=$(litter)
+	[ -z "$l" ] || complain "$1: left: $l"
+}
+# run_ COMMAND...: its comments, and ok or bad in $r
+run_() {
+	if "$@" >each.out; then r=ok; else r=bad; fi
+	grep '^#' each.out
+}
+put() { dfetch --files "$1" | dpublish --in-place --delete $P; }
+
+# --- plain keys, on disk
+P=$T/plain
+state() { sums $P; }
+greatest() { ls $P/.intact/commits | sed 's/\.json//' | sort -n | tail -1; }
+journal() { [ -f $P/.intact/done/"$(greatest)".json ] && echo over || echo begun; }
+litter() { ls -d $P/.intact/old $P/.intact/moving $P/.intact/staging/2* \
+    2>/dev/null; [ "$(ls $P/.intact/timestamped | wc -l)" -eq 1 ] ||
+    ls $P/.intact/timestamped; }
+
+mkdir plain
+echo foreign >plain/one
+echo stray >plain/stray
+echo hidden >plain/.hidden
+dfetch --files A | dcheck | dpublish --in-place --delete -n --json $P >out
+is "$? $(find plain | wc -l | tr -d ' ') $(field what out | sort | uniq -c |
+    tr -s ' \n' ' ')" "0 4  3 add 1 delete 1 replace " \
+    "a dry run says what, and changes nothing"
+dfetch --files A | dcheck | dpublish --in-place --delete --max-delete 0 \
+    $P >out 2>err
+is "$? $(ls plain)" "65 one
+stray" "--max-delete is heeded"
+dfetch --files empty 2>/dev/null | dpublish --in-place --delete $P \
+    >out 2>err
+is "$? $(ls plain)" "76 one
+stray" "an empty source deletes nothing"
+dfetch --files A | dcheck -x false 2>/dev/null |
+    dpublish --in-place --delete $P >out 2>err
+is "$? $(ls plain)" "76 one
+stray" "nor does one that a hook refuses"
+drun 'dfetch --files A | dcheck | dpublish --in-place plain' >out 2>err
+state >now
+is "$? $(grep -v stray now)" "0 $(cat A.sum)" \
+    "under drun: every key, and what is in no set stays"
+touch mark
+drun 'dfetch --files A | dcheck | dpublish --in-place --json plain' >out
+is "$(field unchanged out) $(find plain -newer mark)" "true " \
+    "the same again writes nothing"
+rm -f plain/one
+echo broken >broken
+mv -f broken plain/three
+drun 'dfetch --files A | dcheck | dpublish --in-place plain' >out 2>err
+state >now
+is "$? $(grep -v stray now)" "0 $(cat A.sum)" \
+    "what was lost or changed meanwhile is put right"
+drun 'dfetch --files A | dcheck | dpublish --in-place --delete \
+    --max-delete 50% plain' >out
+is "$(state) $(cat plain/.hidden)" "$(cat A.sum) hidden" \
+    "--delete: what is in no set goes, what is hidden stays"
+drun 'dfetch --files plain | dcheck | dpublish --in-place copy' >out
+is "$(sums copy)" "$(cat A.sum)" "promotion is the same command"
+
+# traced CALL N HOW COMMAND...: its Nth CALL is killed, or fails
+traced() {
+	c=$1 i=$2 h=$3
+	shift 3
+	strace -qq -f -o log -e signal=none -e trace="$c" \
+	    -e inject="$c:$h:when=$i" "$@"
+}
+# each HOW CALL...: the publication of the other set, stopped at each of
+# these calls, one after the other
+each() {
+	h=$1 tried=0 halves=0 bad_=0
+	shift
+	for call; do
+		i=0
+		while [ $i -lt 300 ]; do
+			i=$((i + 1))
+			from=$(state >now; judge A now)
+			to=$(other "$from")
+			rm -f log
+			dfetch --files "$to" | traced "$call" $i "$h" \
+			    dpublish --in-place --delete $P >out 2>err
+			st=$?
+			case $h in
+			signal*) grep -q '= ?$' log || break ;;
+			*) grep -q INJECTED log || break ;;
+			esac
+			tried=$((tried + 1))
+			case $h$st in
+			signal* | error*0 | error*74 | error*75 | error*76) ;;
+			*) complain "$h at $call $i: $st: $(cat err)" ;;
+			esac
+			after "$h at $call $i" $st
+		done
+	done
+	echo "# $how: $tried times $h, $halves half way"
+	[ $tried -gt 10 ] && [ $halves -gt 0 ] && [ $bad_ -eq 0 ]
+}
+CALLS="write fsync linkat renameat unlinkat mkdirat"
+if ! strace -f -o probe -e trace=rename -e inject=rename:error=EIO true \
+    2>/dev/null; then
+	skip 10 "strace cannot trace here"
+else
+	how=on
+	put A >/dev/null
+	run_ each signal=KILL $CALLS
+	is $r ok "killed at each step: old or new, and the next run ends it"
+	run_ each error=EIO $CALLS
+	is $r ok "each step fails: the same"
+	run_ each error=ENOSPC write fsync linkat mkdirat
+	is $r ok "on a full disk: the same"
+	how=back
+	run_ each signal=KILL linkat renameat unlinkat mkdirat
+	is $r ok "killed at each step, and taken back: what it was"
+	how=on
+	# half way, from A: then the rollback is killed at each step
+	put A >/dev/null
+	n3=0
+	until [ "$(journal)" = begun ] && [ "$(state >now; judge B now)" = mixed ] ||
+	    [ $n3 -gt 40 ]; do
+		n3=$((n3 + 1))
+		put A >/dev/null 2>&1
+		dfetch --files B | traced renameat $n3 signal=KILL \
+		    dpublish --in-place --delete $P >/dev/null 2>&1
+	done
+	is "$(journal) $(state >now; judge B now)" "begun mixed" \
+	    "a run that died half way: a reader of the journal knows"
+	cp -a $P half
+	dfetch --files A | dpublish --in-place -n $P >out 2>err
+	is "$? $(grep -c 'not finished' err) $(journal)" "0 1 begun" \
+	    "a dry run says so, and leaves it"
+	bad_=0 tried=0
+	for call in $CALLS; do
+		i=0
+		while [ $i -lt 100 ]; do
+			i=$((i + 1))
+			rm -rf $P log
+			cp -a half $P
+			traced "$call" $i signal=KILL dpublish --in-place \
+			    --rollback $P >/dev/null 2>&1
+			grep -q '= ?$' log || break
+			tried=$((tried + 1))
+			state >now
+			case $(judge A now) in
+			torn*) complain "$call $i: $(judge A now)" ;;
+			esac
+			if [ $((i % 2)) -eq 0 ]; then
+				dpublish --in-place --rollback $P >again 2>&1
+				end=A
+			else
+				# the next publication takes it back, too
+				put B >again 2>&1
+				end=B
+			fi || complain "$call $i: $(cat again)"
+			state >now
+			[ "$(judge A now)" = $end ] ||
+			    complain "$call $i: $(judge A now), want $end"
+			l=$(litter)
+			[ -z "$l" ] || complain "$call $i: left $l"
+		done
+	done
+	is "$([ $tried -gt 10 ] && echo $bad_)" 0 \
+	    "a rollback killed at each of $tried steps ends in it, too"
+	rm -rf $P
+	cp -a half $P
+	chmod u+w $P/same
+	echo foreign >f
+	mv -f f $P/same
+	put B >out 2>err
+	is "$?" 65 "half way, and somebody else wrote a key: it is refused"
+	like err 'plain/same: neither what it was nor what it becomes' \
+	    "by name"
+	dpublish --in-place --rollback $P >out 2>err
+	is "$? $(cat $P/same) $(grep -v same A.sum | sha256sum)" \
+	    "0 foreign $(state | grep -v same | sha256sum)" \
+	    "a rollback leaves it, and takes back the rest"
+fi
+rm -rf $P
+i=0 bad_=0
+put A >/dev/null
+while [ $i -lt 6 ]; do
+	i=$((i + 1))
+	to=A
+	(put A >out.A 2>&1; echo $? >st.A) &
+	put B >out.B 2>&1
+	echo $? >st.B
+	wait
+	case $(cat st.A)$(cat st.B) in
+	00 | 073 | 730 | 075 | 750) ;;
+	*) complain "$(cat st.A) $(cat st.B) $(cat out.A out.B)" ;;
+	esac
+	state >now
+	got=$(judge A now)
+	[ "$(journal)$got" = overA ] || [ "$(journal)$got" = overB ] ||
+	    complain "$(journal) $got"
+done
+is $bad_ 0 "two at once: one set or the other, whole"
+status 64 "a journal is no target to roll back" dpublish rollback $P/.intact
+
+# --- plain keys, in S3
+N3=22
+if ! s3_rgw; then
+	skip $N3 "$why"
+	s3_down
+	finish
+fi
+fault_up '' "$RGW"
+export AWS_ENDPOINT_URL=$RGW
+s3do make s3://bucket
+P=s3://bucket/plain
+state() {
+	dfetch --files --json $P/ 2>/dev/null | sed -n \
+	    's/.*"name":"\(.*\)","path".*"sha256":"\([0-9a-f]*\)".*/\2 \1/p'
+}
+below() { s3do list "$P/.intact/${1-}" | sed 's/.*\.intact\///'; }
+greatest() { below commits/ | sed 's,.*/,,;s/\.json//' | sort -n | tail -1; }
+journal() {
+	[ -n "$(below "done/$(greatest).json")" ] && echo over || echo begun
+}
+versions() { below timestamped/ | cut -d/ -f2 | sort -u; }
+litter() {
+	below old/
+	below staging/
+	s3do uploads $P/
+	[ "$(versions | wc -l)" -eq 1 ] || versions
+}
+cat >killer <<X
+#!/bin/sh
+kill -9 "\$(cat $T/pid)"
+X
+chmod +x killer
+# victim COMMAND...: through the proxy, its pid where the killer looks
+victim() {
+	# shellcheck disable=SC2016 # the inner shell's
+	AWS_ENDPOINT_URL=$PROXY sh -c 'echo $$ >pid; exec "$@"' sh "$@"
+}
+
+echo foreign >foreign
+s3do put $P/one foreign >/dev/null
+echo stray >stray
+s3do put $P/stray stray >/dev/null
+s3do put $P/.hidden stray >/dev/null
+dfetch --files A | dpublish --in-place --delete -n --json $P >out
+is "$? $(below | wc -l | tr -d ' ') $(field what out | sort | uniq -c |
+    tr -s ' \n' ' ')" "0 0  3 add 1 delete 1 replace " \
+    "S3: a dry run says what, and changes nothing"
+drun "dfetch --files A | dcheck | dpublish --in-place $P" >out 2>err
+is "$? $(state | grep -v stray | sort -k2)" "0 $(sort -k2 A.sum)" \
+    "S3: under drun: every key, and what is in no set stays"
+fault
+dfetch --files A | victim dpublish --in-place --json $P >out
+is "$(field unchanged out) $(asked '^(PUT|POST|DELETE)')" "true 0" \
+    "S3: the same again writes nothing"
+drun "dfetch --files A | dcheck | dpublish --in-place --delete $P" >out
+is "$(state | sort -k2) $(s3do list $P/.hidden | wc -l | tr -d ' ')" \
+    "$(sort -k2 A.sum) 1" \
+    "S3: --delete: what is in no set goes, what is hidden stays"
+s3do put $P/one stray >/dev/null
+s3do del $P/three >/dev/null
+put A >/dev/null
+is "$(state | sort -k2)" "$(sort -k2 A.sum)" \
+    "S3: what was lost or changed meanwhile is put right"
+drun "dfetch --files $P/ | dcheck | dpublish --in-place s3://bucket/prod" \
+    >out 2>err
+is "$? $(P=s3://bucket/prod && state | sort -k2)" "0 $(sort -k2 A.sum)" \
+    "S3: promotion is the same command"
+status 0 "S3: a set as a version" drun \
+    "dfetch --files $P/ | dcheck | dpublish --json s3://bucket/F"
+is "$(field content_digest out)" "$(dfetch --files A | dpublish --json L |
+    field content_digest)" "S3: of the same content digest as here"
+rmdir tree/c2
+drun 'dfetch --files tree | dcheck | dpublish --in-place s3://bucket/names' \
+    >out 2>err
+drun 'dfetch --files s3://bucket/names/ | dcheck | dpublish --in-place back' \
+    >>out 2>>err
+is "$? $(diff -r tree back | grep -v 'Only in tree.*: \.' |
+    grep -v 'Only in back: .intact')" "0 " "S3: any name, there and back"
+s3do put s3://bucket/odd/a stray >/dev/null
+s3do put s3://bucket/odd/a/b stray >/dev/null
+status 64 "S3: a key that is a directory of another's" \
+    dfetch --files s3://bucket/odd/
+status 66 "S3: an empty prefix" dfetch --files s3://bucket/none/
+
+# the third of the moves is refused
+fault 'PUT /plain/(one|sub|deep|same|three) 3 not status 403 AccessDenied'
+dfetch --files B | victim dpublish --in-place --delete $P >out 2>err
+st=$?
+state >now
+is "$st $(judge B now) $(journal) $(grep -c three now)" "77 mixed begun 1" \
+    "S3: a move that fails: told, half way, and nothing is deleted"
+like err 'AccessDenied.*is begun: the next dpublish --in-place finishes it' \
+    "S3: with what to do"
+fault
+put B >out 2>err
+state >now
+is "$? $(judge B now) $(journal) $(litter)" "0 B over " \
+    "S3: the next run finishes it"
+put A >/dev/null
+fault 'PUT /plain/(one|sub|deep|same|three) 2 not status 503 SlowDown'
+dfetch --files B | victim dpublish --in-place --delete $P >out 2>err
+is "$? $(state >now; judge B now)" "0 B" "S3: one that is put off is tried again"
+
+# each3 METHOD: the publication of the other set, killed at each request
+each3() {
+	m=$1 tried=0 halves=0 bad_=0
+	for where in 'not hang first' 'done pass then'; do
+		i=0
+		while [ $i -lt 200 ]; do
+			i=$((i + 1))
+			from=$(state >now; judge A now)
+			to=$(other "$from")
+			fault "$m . $i $where=$T/killer"
+			dfetch --files "$to" | victim dpublish --in-place \
+			    --delete $P >out 2>err
+			st=$?
+			[ "$(asked " 1 ${where% *}")" -ge 1 ] || break
+			tried=$((tried + 1))
+			after "$m $i $where" $st
+		done
+	done
+	echo "# $how: killed at $tried times $m, $halves half way"
+	[ $tried -gt 0 ] && [ $bad_ -eq 0 ]
+}
+how=on
+for m in PUT DELETE POST; do
+	run_ each3 $m
+	is $r ok "S3: killed at each $m: old or new, and the next run ends it"
+done
+how=back
+run_ each3 PUT
+is $r ok "S3: killed at each PUT, and taken back: what it was"
+how=on
+
+# what another tool put there has no digest with it: it comes back, too
+put A >/dev/null
+s3do put $P/one foreign >/dev/null
+fault "PUT /plain/(one|sub|deep|same|three) 3 done pass then=$T/killer"
+dfetch --files B | victim dpublish --in-place --delete $P >out 2>err
+fault
+is "$(journal)" begun "S3: half way, over a foreign object"
+dpublish --in-place --rollback --json $P >out 2>err
+is "$? $(s3do get $P/one got >/dev/null && cat got) $(litter)" \
+    "0 $(cat foreign) " "S3: the rollback brings it back"
+i=0 bad_=0
+put A >/dev/null
+while [ $i -lt 4 ]; do
+	i=$((i + 1))
+	(put A >out.A 2>&1; echo $? >st.A) &
+	put B >out.B 2>&1
+	echo $? >st.B
+	wait
+	case $(cat st.A)$(cat st.B) in
+	00 | 073 | 730 | 075 | 750) ;;
+	*) complain "$(cat st.A) $(cat st.B) $(cat out.A out.B)" ;;
+	esac
+	state >now
+	got=$(judge A now)
+	[ "$(journal)$got" = overA ] || [ "$(journal)$got" = overB ] ||
+	    complain "$(journal) $got"
+done
+is $bad_ 0 "S3: two at once: one set or the other, whole"
+s3_down
+finish
