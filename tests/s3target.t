@@ -266,4 +266,6 @@ if [ -s "$T/rgw/url" ]; then
 else
 	skip 6 "no Ceph gateway here (contrib/deps.sh s3)"
 fi
+trap - EXIT
+down
 finish
