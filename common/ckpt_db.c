@@ -28,6 +28,7 @@
 #include "banned.h"
 
 #define CKPT_OPEN_S	10.0	/* for others who are making it too */
+#define CKPT_MAKE_S	2.0	/* for an empty file to be made one */
 #define CKPT_HEADER	100	/* bytes of a database's header */
 
 /*
@@ -348,6 +349,38 @@ check_fs(const char *path, const char *dir, struct err *e)
 }
 
 /*
+ * Handles of this process.  Closing any descriptor of a file gives up all
+ * locks that the process has on it, SQLite's too: what is open is not
+ * looked at again.
+ */
+static struct ckpt	*handles;
+
+static const struct ckpt *
+is_open(const char *path)
+{
+	const struct ckpt	*c;
+	struct stat		 st;
+
+	if (stat(path, &st) == -1)
+		return NULL;
+	for (c = handles; c != NULL; c = c->next)
+		if (c->dev == st.st_dev && c->ino == st.st_ino)
+			return c;
+	return NULL;
+}
+
+static void
+forget_handle(struct ckpt *c)
+{
+	struct ckpt	**p;
+
+	for (p = &handles; *p != NULL && *p != c; p = &(*p)->next)
+		continue;
+	if (*p == c)
+		*p = c->next;
+}
+
+/*
  * Is what lies at path ours, or nothing yet?  Looked at before SQLite
  * does, which would change a stranger's journal mode.  While a database of
  * ours is made its application_id may still be in the log; it is in WAL
@@ -355,14 +388,17 @@ check_fs(const char *path, const char *dir, struct err *e)
  * has none yet.
  */
 static int
-look(const char *path, int create, int *wal, struct err *e)
+look_once(const char *path, int create, int *wal, struct err *e)
 {
+	const struct ckpt *same = is_open(path);
 	unsigned char	h[CKPT_HEADER];
 	struct stat	st;
 	ssize_t		n;
 	int		fd, rv = -1;
 
-	*wal = -1;
+	*wal = same != NULL ? same->wal : -1;
+	if (same != NULL)
+		return 0;
 	fd = open(path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0666);
 	if (fd == -1 && errno == ENOENT)
 		return err_set(e, MSG_NOINPUT, "%s: no such checkpoint "
@@ -371,8 +407,9 @@ look(const char *path, int create, int *wal, struct err *e)
 		return err_sys(e, errno, "%s", path);
 	if (fstat(fd, &st) == -1 || (n = io_pread(fd, h, sizeof(h), 0)) == -1)
 		err_sys(e, errno, "%s", path);
-	else if (!S_ISREG(st.st_mode) || (n == 0 && !create) ||
-	    (n > 0 && (n < (ssize_t)sizeof(h) ||
+	else if (n == 0 && !create && S_ISREG(st.st_mode))
+		rv = 1;
+	else if (!S_ISREG(st.st_mode) || (n > 0 && (n < (ssize_t)sizeof(h) ||
 	    memcmp(h, "SQLite format 3", 16) != 0 ||
 	    (buf_get_u32(h + 68) != CKPT_APP_ID &&
 	    (buf_get_u32(h + 68) != 0 || h[18] != 2)))))
@@ -384,6 +421,30 @@ look(const char *path, int create, int *wal, struct err *e)
 		rv = 0;
 	}
 	(void)close(fd);
+	return rv;
+}
+
+static void
+nap(void)
+{
+	struct timespec	ts = { 0, 0 };
+
+	ts.tv_nsec = 5000000 + (long)(getpid() % 16) * 1000000;
+	(void)nanosleep(&ts, NULL);
+}
+
+/* An empty file may be one that somebody is making. */
+static int
+look(const char *path, int create, int *wal, struct err *e)
+{
+	double	end = io_now() + CKPT_MAKE_S;
+	int	rv;
+
+	while ((rv = look_once(path, create, wal, e)) == 1 && io_now() < end)
+		nap();
+	if (rv == 1)
+		return err_set(e, MSG_DATAERR, "%s: not a checkpoint "
+		    "database: it is empty", path);
 	return rv;
 }
 
@@ -442,11 +503,16 @@ make_schema(struct ckpt *c, int64_t *v, struct err *e)
 static int
 open_schema(struct ckpt *c, int create, struct err *e)
 {
-	int64_t	v = 0, app = 0;
+	int64_t	v = 0, app = 0, n = 0;
 
 	if (db_int(c->db, "PRAGMA user_version", c->path, &v, e) == -1 ||
 	    db_int(c->db, "PRAGMA application_id", c->path, &app, e) == -1)
 		return -1;
+	/* somebody is making it: all of it comes with one commit */
+	if (v == 0 && !create && db_int(c->db, "SELECT count(*) FROM"
+	    " sqlite_master", c->path, &n, e) != -1 && n == 0)
+		return err_set(e, MSG_TEMPFAIL, "%s: nobody has finished "
+		    "making it", c->path);
 	if (((v == 0 && create) || (v == 1 && app == CKPT_APP_ID)) &&
 	    (make_schema(c, &v, e) == -1 || db_int(c->db,
 	    "PRAGMA application_id", c->path, &app, e) == -1))
@@ -497,7 +563,6 @@ check_root(struct ckpt *c, struct err *e)
 static int
 open_db(struct ckpt *c, int create, int wal, struct err *e)
 {
-	struct timespec	ts = { 0, 0 };
 	struct err	try;
 	double		end = io_now() + CKPT_OPEN_S;
 
@@ -513,8 +578,7 @@ open_db(struct ckpt *c, int create, int wal, struct err *e)
 		c->db = NULL;
 		if (try.code != MSG_TEMPFAIL || io_now() >= end)
 			break;
-		ts.tv_nsec = 5000000 + (long)(getpid() % 16) * 1000000;
-		(void)nanosleep(&ts, NULL);
+		nap();
 	}
 	*e = try;
 	return -1;
@@ -551,6 +615,7 @@ ckpt_open(const char *path, int flags, struct err *e)
 {
 	int		 create = (flags & CKPT_CREATE) != 0, given, wal, is;
 	struct ckpt	*c = NULL;
+	struct stat	 st;
 	char		*dir = NULL;
 
 	if (path == NULL)
@@ -579,6 +644,15 @@ ckpt_open(const char *path, int flags, struct err *e)
 	c->path = mem_dup(path);
 	if (prepare(c, dir, e) == -1 || open_db(c, create, wal, e) == -1)
 		goto fail;
+	if (stat(path, &st) == -1) {
+		err_sys(e, errno, "%s", path);
+		goto fail;
+	}
+	c->dev = st.st_dev;
+	c->ino = st.st_ino;
+	c->wal = wal;
+	c->next = handles;
+	handles = c;
 	free(dir);
 	return c;
 fail:
@@ -594,6 +668,7 @@ ckpt_close(struct ckpt *c)
 
 	if (c == NULL)
 		return;
+	forget_handle(c);
 	for (i = 0; i < CKPT_ST_N; i++)
 		sqlite3_finalize(c->st[i]);
 	sqlite3_close(c->db); /* rolls back */

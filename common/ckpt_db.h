@@ -7,6 +7,8 @@
 #ifndef D_CKPT_DB_H
 #define D_CKPT_DB_H
 
+#include <sys/types.h>
+
 #include "ckpt.h"
 #include "ckpt_owner.h"
 
@@ -49,6 +51,10 @@ enum ckpt_stmt {
 #define CKPT_STALE "ckpt_stale(lease, host, place, pid, born, pgid, pgborn)"
 
 struct ckpt {
+	struct ckpt		*next;	/* of those this process has open */
+	dev_t			 dev;
+	ino_t			 ino;
+	int			 wal;
 	struct sqlite3		*db;
 	struct sqlite3_stmt	*st[CKPT_ST_N];
 	char			*path;

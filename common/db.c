@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <sqlite3.h>
 
@@ -20,7 +21,9 @@
 #include "mem.h"
 #include "banned.h"
 
-#define DB_BUSY_MS 30000	/* wait for a lock on a shared database */
+#define DB_BUSY_TRIES 12000	/* at a lock of a shared database: a minute */
+#define DB_BUSY_MIN 1		/* ms between two of them */
+#define DB_BUSY_MAX 9
 #define DB_PAGE 32768		/* bytes of a page in stores we build */
 
 int
@@ -229,6 +232,27 @@ harden(sqlite3 *db, const char *path, struct err *e)
 	    path, e);
 }
 
+/*
+ * Tries at even, short and odd times.  SQLite's own waits grow to 100 ms
+ * and are the same for all: where many write without a pause, those who
+ * wait longest get the lock last, or never.
+ */
+static int
+busy(void *arg, int tries)
+{
+	struct timespec	ts = { 0, 0 };
+	unsigned int	r;
+
+	(void)arg;
+	if (tries >= DB_BUSY_TRIES)
+		return 0;
+	sqlite3_randomness(sizeof(r), &r);
+	ts.tv_nsec = 1000000L * DB_BUSY_MIN +
+	    (long)(r % ((DB_BUSY_MAX - DB_BUSY_MIN) * 1000)) * 1000;
+	(void)nanosleep(&ts, NULL);
+	return 1;
+}
+
 static int
 pragmas(sqlite3 *db, const char *path, enum db_mode mode,
     unsigned int cache_kib, struct err *e)
@@ -265,7 +289,7 @@ pragmas(sqlite3 *db, const char *path, enum db_mode mode,
 		break;
 	case DB_SHARED:
 	case DB_SHARED_DELETE:
-		sqlite3_busy_timeout(db, DB_BUSY_MS);
+		(void)sqlite3_busy_handler(db, busy, NULL);
 		(void)snprintf(sql, sizeof(sql),
 		    "PRAGMA journal_mode=%s; PRAGMA synchronous=FULL;"
 		    "PRAGMA foreign_keys=ON; PRAGMA cache_size=-%u",

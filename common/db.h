@@ -30,8 +30,8 @@ enum db_mode {
 	DB_CHANGE,	/* a private copy of what a stranger may have made,
 			   to be changed: hardened as DB_RECOVER, written as
 			   DB_BUILD */
-	DB_SHARED,	/* ours, many processes: WAL, sync FULL, 30 s busy
-			   wait, created when absent */
+	DB_SHARED,	/* ours, many processes: WAL, sync FULL, a minute's
+			   wait for locks, created when absent */
 	DB_SHARED_DELETE /* the same with a rollback journal: for what lies
 			   on a file system that machines share */
 };

@@ -669,6 +669,41 @@ on_text(const struct ckpt_unit *u, void *arg)
 	return 0;
 }
 
+/*
+ * Two handles in one process: opening and closing the second must not take
+ * the locks of the first one away, or another process believes that nobody
+ * has it open, and removes the log under its feet.
+ */
+static void
+two_handles(const char *path)
+{
+	struct err	 e = { 0, "" };
+	struct ckpt	*a = ckpt_open(path, CKPT_CREATE, &e), *b;
+	char		 wal[80];
+	pid_t		 pid;
+	int		 st = 1;
+
+	(void)snprintf(wal, sizeof(wal), "%s-wal", path);
+	(void)ckpt_start(a, CKPT_INPUT, "/two", A, "r1", &e);
+	b = ckpt_open(path, 0, &e);
+	ckpt_close(b);
+	pid = fork();
+	if (pid == 0) {
+		/* the last one, as far as it knows; SQLite's tables of what
+		   is open are ours after a fork, so it is another program */
+		(void)execlp("sqlite3", "sqlite3", path,
+		    "SELECT key FROM unit WHERE run = 'none'", (char *)NULL);
+		_exit(127);
+	}
+	(void)waitpid(pid, &st, 0);
+	tap_ok(b != NULL && st == 0 && access(wal, F_OK) == 0,
+	    "a second handle that goes leaves the first one its locks");
+	tap_ok(ckpt_done(a, CKPT_INPUT, "/two", A, "r1", &e) == 0 &&
+	    strncmp(look(a, "/two"), "completed r1", 12) == 0,
+	    "which works on");
+	ckpt_close(a);
+}
+
 /* One of many: its own units, and the shared ones. Exit 0 or 1. */
 static int
 hammer(const char *path, int i)
@@ -775,7 +810,8 @@ remove_all(const char *dir)
 {
 	static const char *const	names[] = { "db", "db-wal", "db-shm",
 	    "many", "many-wal", "many-shm", "step", "step-wal",
-	    "step-shm", "need", "need-wal", "need-shm" };
+	    "step-shm", "need", "need-wal", "need-shm", "two",
+	    "two-wal", "two-shm" };
 	char				path[64];
 	size_t				i;
 
@@ -796,7 +832,7 @@ main(void)
 	struct ckpt	*c;
 
 	msg_init("unit");
-	tap_plan(176);
+	tap_plan(178);
 	(void)unsetenv("DCKPT_DB");
 	(void)unsetenv("DCKPT_PIPELINE");
 	if (mkdtemp(dir) == NULL)
@@ -819,6 +855,8 @@ main(void)
 	ckpt_close(c);
 	(void)snprintf(path, sizeof(path), "%s/many", dir);
 	many(path);
+	(void)snprintf(path, sizeof(path), "%s/two", dir);
+	two_handles(path);
 	(void)snprintf(path, sizeof(path), "%s/step", dir);
 	every_step(path);
 	keys();
