@@ -1063,7 +1063,8 @@ take(struct run *g, const struct rec *r)
 		g->n--;
 		return -1;
 	}
-	if (s->what != PASS && s->what != OPAQUE && cache_get(&g->cache, &s->job, &s->cached)) {
+	if (s->what != PASS && s->what != OPAQUE &&
+	    cache_get(&g->cache, &s->job, &s->cached)) {
 		s->has_cached = 1;
 		s->job.bytes_only = 1;
 		s->job.unpack = s->cached.kind == ANSWER_OK &&

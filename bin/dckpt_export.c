@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/stat.h>
+
 #include "io.h"
 #include "json.h"
 #include "mem.h"
@@ -490,8 +492,9 @@ on_run(const struct ckpt_run *r, void *arg)
 static int
 write_file(const char *file, const struct buf *b, struct err *e)
 {
-	char	*path = path_from_url(file, e), *slash, *tmp;
-	int	 fd, rv;
+	struct stat	 st;
+	char		*path = path_from_url(file, e), *slash, *tmp;
+	int		 fd, rv;
 
 	if (path == NULL)
 		return -1;
@@ -501,6 +504,14 @@ write_file(const char *file, const struct buf *b, struct err *e)
 	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1) {
 		err_sys(e, errno, "%s", slash == path ? "/" : path);
+		free(path);
+		return -1;
+	}
+	/* as root, a device would be renamed over */
+	if (fstatat(fd, slash + 1, &st, 0) == 0 && !S_ISREG(st.st_mode)) {
+		err_set(e, MSG_USAGE, "%s: not a regular file: want one, or "
+		    "no -o", file);
+		(void)close(fd);
 		free(path);
 		return -1;
 	}

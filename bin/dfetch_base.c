@@ -101,6 +101,34 @@ absent(const char *url, char **canon, struct err *e)
 	return rv;
 }
 
+/* Inputs may lie below the target, but what the target is made of is none. */
+static int
+not_its_own(struct fetch *x, const char *target, struct err *e)
+{
+	static const char *const	own[] = { TARGET_COMMITS,
+		TARGET_POINTER, TARGET_VERSIONS, TARGET_STAGING };
+	size_t				i, k, n = strlen(target), len;
+	const char			*s;
+
+	for (i = 0; i < x->plan.n; i++) {
+		s = x->plan.v[i].url;
+		if (strncmp(s, target, n) != 0 || s[n] != '/')
+			continue;
+		s += n + 1;
+		for (k = 0; k < sizeof(own) / sizeof(own[0]); k++) {
+			len = strlen(own[k]);
+			/* the directory itself: an input may be a version */
+			if (strncmp(s, own[k], len) == 0 &&
+			    (s[len] == '\0' || strcmp(s + len, "/") == 0))
+				return err_set(e, MSG_USAGE, "%s: it is "
+				    "part of the target %s: name a place of "
+				    "their own for the inputs",
+				    x->plan.v[i].url, target);
+		}
+	}
+	return 0;
+}
+
 int
 fetch_base(struct fetch *x)
 {
@@ -123,7 +151,8 @@ fetch_base(struct fetch *x)
 		}
 	}
 	t = target_open(x->o.base, &o, &e);
-	r = t != NULL ? target_head(t, &c, &e) : -1;
+	r = t != NULL && not_its_own(x, target_url(t), &e) == 0 ?
+	    target_head(t, &c, &e) : -1;
 	if (r == -1)
 		goto done;
 	if (r == 0) {

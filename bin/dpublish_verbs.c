@@ -103,8 +103,14 @@ dpub_older(struct target *t, uint64_t g, struct target_commit *c,
 	uint64_t	at = g;
 	int		r = 0;
 
-	while (r == 0 && at > 1)
+	if (at > 1)
 		r = target_commit_get(t, --at, c, e);
+	if (r == 0 && at > 0) {
+		/* a gap, however wide: the list knows where it ends */
+		if (target_generation_before(t, at, &at, e) == -1)
+			return -1;
+		r = at > 0 ? target_commit_get(t, at, c, e) : 0;
+	}
 	if (r == 0 && g > 1)
 		msg_warn("warning: %s/%s: 1 to %" PRIu64 " are missing",
 		    target_url(t), TARGET_COMMITS, g - 1);

@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <sys/resource.h>
+
 #include "banned.h"
 
 #define MSG_LINE_MAX 2048
@@ -53,6 +55,22 @@ standard_fds(void)
 	}
 }
 
+/* With keys in the environment a core would be a copy of them. */
+static void
+no_core(void)
+{
+	static const char *const	keys[] = { "AWS_SECRET_ACCESS_KEY",
+		"AWS_SESSION_TOKEN", "OPENAI_API_KEY", "DAV_PASSWORD" };
+	struct rlimit			rl = { 0, 0 };
+	size_t				i;
+
+	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (getenv(keys[i]) != NULL) {
+			(void)setrlimit(RLIMIT_CORE, &rl);
+			return;
+		}
+}
+
 void
 msg_init(const char *name)
 {
@@ -60,6 +78,7 @@ msg_init(const char *name)
 
 	prog = name;
 	standard_fds();
+	no_core();
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
 	msg_set_run(getenv("DRUN_ID"));

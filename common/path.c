@@ -171,6 +171,13 @@ path_from_url(const char *url, struct err *e)
 		err_set(e, MSG_USAGE, "empty path");
 		goto done;
 	}
+	if (strncmp(url, "s3:", 3) == 0 || strncmp(url, "http:/", 6) == 0 ||
+	    strncmp(url, "https:/", 7) == 0) {
+		err_set(e, MSG_USAGE, "%.200s: want s3:// or https:// with "
+		    "two slashes, or, for a file of that name, ./%.200s",
+		    url, url);
+		goto done;
+	}
 	if (strncmp(url, "file://", 7) == 0) {
 		if (unescape(url, &raw, e) == -1)
 			goto done;

@@ -474,6 +474,7 @@ target_commit_get(struct target *t, uint64_t g, struct target_commit *c,
 struct newest {
 	uint64_t	 g;
 	char		*bad;	/* a name that is no commit's */
+	uint64_t	 below;	/* for below_name */
 };
 
 static int
@@ -499,21 +500,61 @@ bad:
 	return -1;
 }
 
+/* Only of those below: the list says where a gap ends. */
+static int
+below_name(const char *name, void *arg)
+{
+	struct newest	*w = arg, one = { 0, NULL, 0 };
+
+	if (newest_name(name, &one) == -1) {
+		w->bad = one.bad;
+		return -1;
+	}
+	if (one.g < w->below && one.g > w->g)
+		w->g = one.g;
+	return 0;
+}
+
+static int
+bad_name(struct target *t, struct newest *w, struct err *e)
+{
+	err_set(e, MSG_DATAERR, "%s/%s/%s: no commit has such a name: move "
+	    "it away", t->url, TARGET_COMMITS, w->bad);
+	free(w->bad);
+	w->bad = NULL;
+	return -1;
+}
+
+int
+target_generation_before(struct target *t, uint64_t g, uint64_t *out,
+    struct err *e)
+{
+	struct newest	w = { 0, NULL, g };
+	int		r;
+
+	r = t->ops->list(t->impl, TARGET_COMMITS, below_name, &w, e);
+	if (w.bad != NULL)
+		return bad_name(t, &w, e);
+	*out = w.g;
+	return r;
+}
+
 /* The greatest generation, 0 when there is no commit. */
 int
 target_newest_generation(struct target *t, uint64_t *g, struct err *e)
 {
-	struct newest	w = { 0, NULL };
+	struct newest	w = { 0, NULL, 0 };
 	char		key[64];
 	int		r;
 
 	*g = 0;
 	r = t->ops->list(t->impl, TARGET_COMMITS, newest_name, &w, e);
-	if (w.bad != NULL) {
-		r = err_set(e, MSG_DATAERR, "%s/%s/%s: no commit has such a "
-		    "name: move it away", t->url, TARGET_COMMITS, w.bad);
-		free(w.bad);
-	}
+	if (w.bad != NULL)
+		return bad_name(t, &w, e);
+	if (r == 0 && w.g == INT64_MAX)
+		return err_set(e, MSG_DATAERR, "%s/%s/%llu.json: no "
+		    "generation comes after it: move it away", t->url,
+		    TARGET_COMMITS, (unsigned long long)w.g);
 	/* the lists of some stores lag behind their objects (Swift's do) */
 	while (r == 0 && target_is_remote(t)) {
 		target_commit_key(key, w.g + 1);
@@ -558,7 +599,11 @@ target_pointer(struct target *t, char out[TARGET_VERSION_MAX],
 	out[0] = '\0';
 	buf_init(&b, 4096);
 	r = t->ops->get(t->impl, TARGET_POINTER, &b, e);
-	if (r == 1) {
+	/* one that is larger than any version's name says nothing */
+	if (r == -1 && e->code == MSG_DATAERR) {
+		e->code = 0;
+		r = 2;
+	} else if (r == 1) {
 		/* one that a person wrote ends in a newline */
 		for (n = b.len; n > 0 && (b.p[n - 1] == '\n' ||
 		    b.p[n - 1] == '\r'); n--)
@@ -605,12 +650,16 @@ is_committed(struct target *t, uint64_t g, const char *version,
 	struct target_commit	c;
 	int			r;
 
-	for (; g > 0; g--) {
+	while (g > 0) {
 		r = target_commit_get(t, g, &c, e);
 		if (r == -1)
 			return -1;
-		if (r == 0)
+		if (r == 0) {
+			if (target_generation_before(t, g, &g, e) == -1)
+				return -1;
 			continue;
+		}
+		g--;
 		r = strcmp(c.version, version) == 0;
 		target_commit_clear(&c);
 		if (r)

@@ -106,6 +106,9 @@ int	target_head(struct target *t, struct target_commit *c,
 /* As target_head, looking at commits alone. For repair and history. */
 int	target_newest(struct target *t, struct target_commit *c,
 	    struct err *e);
+/* The greatest generation below g that has a commit, 0 none, into *out. */
+int	target_generation_before(struct target *t, uint64_t g, uint64_t *out,
+	    struct err *e);
 /* 1 with *c, 0 there is none, -1 error. */
 int	target_commit_get(struct target *t, uint64_t generation,
 	    struct target_commit *c, struct err *e);

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 229
+plan 236
 
 runs=0
 # gen ARGS...: a staging of its own in $ST and its stream in $ST.json;
@@ -545,4 +545,21 @@ gen -u A
 pub A >out
 is "$(left A)" "" "nothing is left in staging"
 is "$(stray A)" "" "nor a version that no commit names"
+# --- what a stranger tries
+status 64 "a slash forgotten is no local target" dpublish log s3:/b/x
+like err 'two slashes' "and says so"
+put Z a && put Z b
+status 64 "a target is no input of its own" dfetch -b Z Z
+like err 'part of the target' "and says so"
+head -c 9000 /dev/zero | tr '\0' x >Z/latest-pointer.txt
+gen -u Z
+status 0 "a pointer of nine thousand bytes is mended" pub Z
+sed 's/"generation":2/"generation":9223372036854775807/' \
+    Z/commits/2.json >Z/commits/9223372036854775807.json
+status 65 "a generation that nothing can follow" \
+    timeout 20 dpublish log Z
+mv Z/commits/9223372036854775807.json Z/commits/900000000000.json
+sed -i 's/"generation":[0-9]*/"generation":900000000000/' \
+    Z/commits/900000000000.json
+status 0 "a gap, however wide, is no walk" timeout 20 dpublish log Z
 finish
