@@ -314,6 +314,7 @@ below_file(const struct fetch *x, const struct named *v, size_t i,
 	char			*dir = mem_dup(v[i].name), *slash;
 	int			 rv = 0;
 
+	memset(&key, 0, sizeof(key));
 	key.name = dir;
 	while (rv == 0 && (slash = strrchr(dir, '/')) != NULL) {
 		*slash = '\0';

@@ -87,6 +87,7 @@ dpub_files_find(const struct dpub_files *s, const char *name)
 
 	if (s->n == 0)
 		return NULL;
+	memset(&key, 0, sizeof(key));
 	key.name = copy = mem_dup(name);
 	f = bsearch(&key, s->v, s->n, sizeof(*s->v), file_cmp);
 	free(copy);

@@ -521,8 +521,10 @@ claim_head(struct place *x, struct err *e)
 		return u;
 	if (r == 1)
 		err_set(e, MSG_TEMPFAIL, "%s: generation %" PRIu64 " is being "
-		    "moved by %s: run again when it has ended",
-		    plain_url(x->p), x->head.generation, who);
+		    "moved by %s: run again when it has ended; if it is "
+		    "known to be dead, remove its directory in %s/"
+		    TARGET_STAGING, plain_url(x->p), x->head.generation, who,
+		    target_url(x->t));
 	if (target_finish(u, &f) == -1)
 		msg_warn("%s", f.text);
 	target_upload_free(u);

@@ -248,7 +248,9 @@ put() { dfetch --files "$1" | dpublish --in-place --delete $P; }
 P=$T/plain
 state() { sums $P; }
 greatest() { ls $P/.intact/commits | sed 's/\.json//' | sort -n | tail -1; }
-journal() { [ -f $P/.intact/done/"$(greatest)".json ] && echo over || echo begun; }
+journal() {
+	[ -f $P/.intact/done/"$(greatest)".json ] && echo over || echo begun
+}
 litter() { ls -d $P/.intact/old $P/.intact/moving $P/.intact/staging/2* \
     2>/dev/null; [ "$(ls $P/.intact/timestamped | wc -l)" -eq 1 ] ||
     ls $P/.intact/timestamped; }
@@ -534,7 +536,8 @@ is "$? $(judge B now) $(journal) $(litter)" "0 B over " \
 put A >/dev/null
 fault 'PUT /plain/(one|sub|deep|same|three) 2 not status 503 SlowDown'
 dfetch --files B | victim dpublish --in-place --delete $P >out 2>err
-is "$? $(state >now; judge B now)" "0 B" "S3: one that is put off is tried again"
+is "$? $(state >now; judge B now)" "0 B" \
+    "S3: one that is put off is tried again"
 
 # each3 METHOD: the publication of the other set, killed at each request
 each3() {
