@@ -35,7 +35,7 @@ struct job {
 	int		 flags;		/* CHECK_* */
 	int		 bytes_only;	/* the verdict is known already */
 	int		 unpack;	/* ... but the files are needed */
-	int		 opaque;	/* a file of a set: bytes, and no more */
+	int		 opaque;	/* a file of a set: bytes alone */
 };
 
 enum answer_kind {

@@ -5,6 +5,8 @@
 # every other one that there is; FULL=1: all.
 . "$(dirname "$0")/lib.sh"
 PROBES=26 LIFE=60 FAULTS=13
+# a server of root's reads what it may not
+[ "$(id -u)" != 0 ] || LIFE=59
 plan $((PROBES + LIFE + FAULTS))
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
@@ -180,7 +182,6 @@ printf x >"$R/objects/x"
 chmod 0 "$R/objects/commits"
 [ "$(id -u)" = 0 ] || status 77 "a list that is forbidden" \
     davdo list "$O" commits
-[ "$(id -u)" != 0 ] || skip 1 "root may read all"
 chmod 755 "$R/objects/commits"
 
 # versions, file by file

@@ -2,7 +2,7 @@
 # manexamples.t: the EXAMPLES of every man page are run as they stand, those
 # of a page one after the other in a fresh directory that holds:
 #	deltas/	ten real deltas	target	holds the first five of them
-#	plan	lists all ten	out/	empty
+#	plan	lists all ten	out/	empty	dev/	two plain files
 #	tests/ and examples/ of the source; /srv/rag/lines is a copy of target
 # An example is a literal display (.Bd -literal) and has to exit 0, or with
 # the N of a comment before it: .\" status N
@@ -38,7 +38,9 @@ for f in "$SRC"/man/*; do
 done
 plan $((total + pages + 1))
 
-mkdir -p at/deltas at/out at/srv
+mkdir -p at/deltas at/out at/srv at/dev
+echo one >at/dev/one
+echo two >at/dev/two
 m=10
 for d in "$DATA"/demo/delta-*; do
 	cp -R "$d" at/deltas/
