@@ -1,7 +1,8 @@
 #!/bin/sh
 # ops.t: health and cleanup on disk: verdicts and ages of inputs,
 # quarantine and back, pins, leases, what gc removes and what not, and a
-# snapshot made anew from its sources.
+# snapshot made anew from its sources.  FULL=1: every call that is killed is
+# made to fail, too.
 # shellcheck disable=SC2016,SC2086
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
@@ -299,7 +300,7 @@ status 73 "a report that is there" "$EX/report.sh" rep d/torn
 # --- killed at every step of it, one after the other
 cat >kill.pl <<'P'
 # kill.pl SCENE CALL...: the command of the scene is killed at the Nth of
-# each call; what is there then must be one of what is allowed, and the same
+# each call (HOW=error=ENOSPC: that call fails); what is there then must be one of what is allowed, and the same
 # command again ends as if nothing had been.  One line of counts.
 use strict; use warnings; use Digest::SHA;
 my ($scene, @calls) = @ARGV;
@@ -312,6 +313,7 @@ my %cmd = (
 	farback => 'dpublish unquarantine K/T $NAMES',
 	gc => 'dpublish gc K/T --keep-newer-than 0',
 	lease => 'dpublish lease K/T --for 1h --name me');
+my $how = $ENV{HOW} // 'signal=KILL';
 my $dir = $scene =~ /^far/ ? $far : 'K/d';
 my %n;
 sub sh { system('sh', '-c', "{ $_[0]; } >out 2>err </dev/null"); $? }
@@ -370,16 +372,22 @@ for my $call (@calls) {
 	for (my $i = 1; $i <= 300; $i++) {
 		reset_all();
 		unlink 'log';
-		sh("exec strace -qq -f -o log -e signal=none -e trace=$call " .
-		    "-e inject=$call:signal=KILL:when=$i $cmd{$scene}");
-		last if slurp('log') !~ m{= \?$}m;
+		my $st = sh("exec strace -qq -f -o log -e signal=none " .
+		    "-e trace=$call -e inject=$call:$how:when=$i " .
+		    $cmd{$scene});
+		last if slurp('log') !~ ($how =~ /KILL/ ? qr{= \?$}m :
+		    qr{INJECTED});
 		$tried++;
 		my $w = wrong();
+		# done is said of nothing that is not; a claim that stays is
+		# told, and the next run collects it
+		(my $said = final()) =~ s{^K/T/staging/2.*\n}{}mg;
+		$w = 'said done' if $w eq '' && $st == 0 && $said ne $end;
 		if ($w ne '') {
 			$n{torn}++;
 			print "# $call $i: $w\n";
 		}
-		my $st = sh($cmd{$scene});
+		$st = sh($cmd{$scene});
 		# 66: it is back
 		$st = 0 if $scene =~ /back/ && $st >> 8 == 66;
 		my $now = final();
@@ -401,6 +409,10 @@ kills() {
 	export NAMES
 	perl kill.pl "$1" mkdir mkdirat write copy_file_range fsync linkat \
 	    link rename renameat renameat2 unlink unlinkat rmdir >kout 2>&1
+	# and, instead, told that the disk is full
+	[ "${FULL:-0}" != 1 ] || HOW=error=ENOSPC perl kill.pl "$1" mkdir \
+	    mkdirat write copy_file_range fsync linkat link rename renameat \
+	    renameat2 unlink unlinkat rmdir 2>&1 | sed '/^tried$/d' >>kout
 	sed -n '/^#/p' kout
 	is "$(sed '/^#/d' kout)" tried "$2"
 }
