@@ -159,7 +159,7 @@ demo:
 
 # Ratios against peers in one run; nothing here passes or fails.
 bench:
-	@contrib/deps.sh build test
+	@contrib/deps.sh build test bench s3 dav
 	@$(MAKE) all gens
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/merge.sh
 	B=$(B) BIN=$(B)/bin GEN=$(B)/gen tests/bench/chroma.sh

@@ -6,9 +6,10 @@
 # 384 packages and half a minute, so that no other group brings them), s3
 # (Ceph and Swift, 110 MB, for the tests before real object stores), dav
 # (lighttpd, nginx, Apache, for those before web servers; Debian starts no
-# service of either group while this installs them), bench (curl and
-# rclone, which tests/bench is held against).  Tests whose servers are not
-# here skip, and say so.
+# service of these groups while this installs them), units (systemd-analyze
+# and promtool, for what contrib/ has for them), bench (curl and rclone,
+# which tests/bench is held against).  Tests whose servers are not here
+# skip, and say so.
 # Silent and quick when nothing is missing.
 # Tried on bare Debian 12 and 13 with gcc and make.
 # SPDX-License-Identifier: ISC
@@ -104,6 +105,10 @@ missing() {
 			sbin apache2 || echo "Apache: apache2-bin"
 			have openssl || echo "openssl: openssl"
 			;;
+		units)
+			have systemd-analyze || echo "systemd-analyze: systemd"
+			have promtool || echo "promtool: prometheus"
+			;;
 		bench)
 			have curl || echo "curl: curl"
 			have rclone || echo "rclone: rclone"
@@ -157,7 +162,7 @@ export DEBIAN_FRONTEND
 # the tests start servers of their own: no package is to start one
 policy=/usr/sbin/policy-rc.d
 case " $* " in
-*" s3 "* | *" dav "*)
+*" s3 "* | *" dav "* | *" units "*)
 	if [ ! -e $policy ]; then
 		trap 'rm -f $policy' EXIT
 		printf '#!/bin/sh\nexit 101\n' >$policy
