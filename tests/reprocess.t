@@ -31,8 +31,8 @@ is "${#WANT}" 64 "what all ten deltas become"
 # --- refused: set aside at once, the rest goes on
 ten deltas
 cp -Rp deltas good
-for n in 03 07 10; do
-	truncate -s 50000 "deltas/delta-$n/chroma.sqlite3"
+for k in 03 07 10; do
+	truncate -s 50000 "deltas/delta-$k/chroma.sqlite3"
 done
 status 0 "three of ten are bad" mk
 is "$(names)" "delta-03 delta-07 delta-10 " "the list names the three"
