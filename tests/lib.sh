@@ -1,7 +1,7 @@
 # lib.sh: what every tests/*.t starts with.  TAP with a fixed plan; each
 # script works in a directory of its own, kept and named when it fails.
-# Use: . "$(dirname "$0")/lib.sh"; plan N, tests, finish.  n, bad, planned, i
-# and what are its own: no test may use these names.
+# Use: . "$(dirname "$0")/lib.sh"; plan N, tests, finish.  Its own are n, bad
+# and planned: a test that uses these names breaks its own count.
 LC_ALL=C TZ=UTC
 export LC_ALL TZ
 set -u
