@@ -497,9 +497,11 @@ send_op(struct op *o, struct err *e)
 	if (o->lines.over || *o->url == '\0')
 		return err_set(e, MSG_USAGE, "%.*s: %.100s: too long",
 		    DAV_WHERE_MAX, o->d->base, o->q.key);
-	end = (const char *)o->lines.p + o->lines.len;
-	for (at = (const char *)o->lines.p; at != NULL && at < end &&
-	    n < DAV_HEADERS; at += strlen(at) + 1)
+	/* without lines there is no memory to point into */
+	at = o->lines.len > 0 ? (const char *)o->lines.p : NULL;
+	end = at != NULL ? at + o->lines.len : NULL;
+	for (; at != NULL && at < end && n < DAV_HEADERS;
+	    at += strlen(at) + 1)
 		headers[n++] = at;
 	headers[n] = NULL;
 	memset(&nq, 0, sizeof(nq));
