@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 48
+plan 50
 
 # gen DIR FIRST N [OPTION...]: a delta of N records, from the FIRST id on
 gen() {
@@ -124,6 +124,20 @@ cp -R moved copied
 status 0 "and so is a copy" publish copied one
 status 0 "and again, opened and moved back" sh -c \
     'mv moved no/such/place && dpublish log no/such/place'
+
+# --- times of what was done
+cp -Rp one dated
+DCKPT_DB=$T/times.db publish timed dated >so 2>err
+gen dated2 3 1 --seed 5
+DCKPT_DB=$T/times.db publish timed dated2 >so 2>err
+# field NAME FILE: its values
+field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$2"; }
+dckpt -c times.db list --scope input --json >list
+dckpt -c times.db stats --json | grep '"scope":"input"' >stats
+is "$(field first stats) $(field last stats)" \
+    "$(field created list | sort | head -1) $(field updated list | sort |
+    tail -1)" "the first and last time of two runs"
+ok "are two times" [ "$(field first stats)" != "$(field last stats)" ]
 
 # --- small merges
 gen two 1 1 --seed 2
