@@ -93,14 +93,17 @@ s3_header(const struct s3_res *r, const char *name)
  * Endpoints.
  */
 
-/* Is the host an address, or a name that nothing can stand before? */
+/*
+ * Is the host an address, or a name that nothing can stand before?  A name
+ * without a dot is one, unless the configuration says otherwise (asked).
+ */
 static int
-is_nameless(const char *host)
+is_nameless(const char *host, int asked)
 {
 	size_t	n = strcspn(host, ":");
 
 	return host[0] == '[' || strspn(host, "0123456789.") == n ||
-	    memchr(host, '.', n) == NULL;
+	    (!asked && memchr(host, '.', n) == NULL);
 }
 
 static void
@@ -155,7 +158,7 @@ set_endpoint(struct s3 *s, const char *url, struct err *e)
 	for (n = strlen(url); n > 0 && url[n - 1] == '/'; n--)
 		continue;
 	s->base = mem_ndup(url, n);
-	s->named = !is_nameless(h);
+	s->named = !is_nameless(h, s->style == 'v');
 	return 0;
 bad:
 	return err_set(e, MSG_USAGE, "the endpoint of S3: want "

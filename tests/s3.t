@@ -3,7 +3,7 @@
 # OpenStack Swift, which has no conditional writes; an independent client
 # reads what it wrote; certificates.
 . "$(dirname "$0")/lib.sh"
-EACH=41
+EACH=43
 plan $((2 * EACH + 8))
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
@@ -88,6 +88,20 @@ suite() {
 	else
 		skip 1 "no s3cmd here"
 	fi
+
+	# the bucket before the host's name, where the profile says so
+	printf '[default]\ns3 =\n  addressing_style = virtual\n' >virtual
+	named=http://localhost:${AWS_ENDPOINT_URL##*:}
+	rm -f got
+	AWS_ENDPOINT_URL=$named AWS_CONFIG_FILE=$T/virtual \
+	    s3do put 's3://bucket/v/sp ace+%41' a >o 2>&1
+	AWS_ENDPOINT_URL=$named AWS_CONFIG_FILE=$T/virtual \
+	    strace -f -e trace=sendto -s 400 -o tr \
+	    s3do get 's3://bucket/v/sp ace+%41' got >>o 2>&1
+	ok "$name: virtual-host style, there and back" cmp a got
+	like tr 'GET /v/sp%20ace%2B%2541 .*Host: bucket\.localhost:' \
+	    "$name: the bucket is in the host"
+	s3do del 's3://bucket/v/sp ace+%41' >/dev/null
 
 	# errors
 	status 66 "$name: no such key" s3do -x get s3://bucket/nope got
