@@ -2,7 +2,7 @@
 # reprocess.t: examples/reprocess.mk: what fails is tried again, set aside
 # or given up by its class; what comes again flows in; make -j and kill -9.
 . "$(dirname "$0")/lib.sh"
-plan 60
+plan 51
 BATCHD=$SRC/tests/real/batchd.py
 pointer() { cat "$1/latest-pointer.txt" 2>/dev/null; }
 digest() {
