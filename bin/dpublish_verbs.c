@@ -277,6 +277,7 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 	struct target_commit	 head, c;
 	struct target_claim	 claim = { NULL, 0, NULL, NULL };
 	char			 run[STAGE_RUN_MAX];
+	char			 ptr[TARGET_VERSION_MAX];
 	int			 done = 0, r, same, rv = -1;
 
 	memset(&c, 0, sizeof(c));
@@ -286,9 +287,15 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 	if (target_collect(t, 0, 0, NULL, NULL, e) == -1)
 		return -1;
 	/* commits alone: a current version that is gone is to be mended */
+	if (target_pointer(t, ptr, e) == -1)
+		return -1;
 	r = target_newest(t, &head, e);
 	if (r == -1)
 		return -1;
+	if (r == 1 && target_explains(t, &head, ptr, e) == -1) {
+		target_commit_clear(&head);
+		return -1;
+	}
 	if (r == 0) {
 		if (target_head(t, &head, e) != -1)
 			err_set(e, MSG_NOINPUT, "%s: nothing was published "

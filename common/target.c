@@ -740,6 +740,23 @@ prove_manifest(struct target *t, const struct target_commit *c,
 }
 
 int
+target_explains(struct target *t, const struct target_commit *c,
+    const char *ptr, struct err *e)
+{
+	int	r;
+
+	if (!target_version_ok(ptr) || strcmp(ptr, c->version) == 0)
+		return 0;
+	r = is_committed(t, c->generation, ptr, e);
+	if (r == 0 && target_has(t, ptr, e) == 1)
+		return err_set(e, MSG_NOINPUT, "%s: %s names %s, which lies "
+		    "there and which no commit names: commits were lost (the "
+		    "newest is %llu); restore %s/", t->url, TARGET_POINTER,
+		    ptr, (unsigned long long)c->generation, TARGET_COMMITS);
+	return r == -1 ? -1 : 0;
+}
+
+int
 target_head(struct target *t, struct target_commit *c, struct err *e)
 {
 	char		ptr[TARGET_VERSION_MAX];
@@ -786,21 +803,8 @@ target_head(struct target *t, struct target_commit *c, struct err *e)
 		}
 		target_commit_clear(c);
 	}
-	if (have && target_version_ok(ptr) && strcmp(ptr, c->version) != 0) {
-		r = is_committed(t, c->generation, ptr, e);
-		if (r == -1)
-			goto fail;
-		if (r == 0 && target_has(t, ptr, e) == 1) {
-			err_set(e, MSG_NOINPUT, "%s: %s names %s, which lies "
-			    "there and which no commit names: commits were "
-			    "lost (the newest is %llu); restore %s/", t->url,
-			    TARGET_POINTER, ptr,
-			    (unsigned long long)c->generation,
-			    TARGET_COMMITS);
-			goto fail;
-		}
-	}
-	return 1;
+	if (!have || target_explains(t, c, ptr, e) == 0)
+		return 1;
 fail:
 	target_commit_clear(c);
 	return -1;

@@ -103,6 +103,13 @@ const char *target_url(const struct target *t);	/* canonical */
  */
 int	target_head(struct target *t, struct target_commit *c,
 	    struct err *e);
+/*
+ * Do the commits up to c explain what the pointer said before they were
+ * read?  0, or -1: 66, it names a version that lies there and that none of
+ * them names, so that commits were lost.
+ */
+int	target_explains(struct target *t, const struct target_commit *c,
+	    const char *ptr, struct err *e);
 /* As target_head, looking at commits alone. For repair and history. */
 int	target_newest(struct target *t, struct target_commit *c,
 	    struct err *e);

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 236
+plan 237
 
 runs=0
 # gen ARGS...: a staging of its own in $ST and its stream in $ST.json;
@@ -253,6 +253,7 @@ rm "G3/commits/$last"
 gen -u A
 status 66 "a newest commit that vanished, the pointer knows" pub G3
 like err 'which no commit names' "is said"
+status 66 "nor is anything rolled back over it" dpublish rollback G3
 cp -R A G4
 echo '{"format":1' >"G4/commits/$last"
 gen A k
