@@ -215,6 +215,7 @@ after() {
 	state >now
 	got=$(judge $to now)
 	j=$(journal)
+	# shellcheck disable=SC2254 # a pattern
 	case $got in
 	torn*) complain "$1: $got" ;;
 	mixed) [ "$j" = begun ] || complain "$1: mixed, and the journal is $j" ;;
@@ -276,6 +277,7 @@ dfetch --files A | dcheck -x false 2>/dev/null |
 is "$? $(ls plain)" "76 one
 stray" "nor does one that a hook refuses"
 drun 'dfetch --files A | dcheck | dpublish --in-place plain' >out 2>err
+# shellcheck disable=SC2218 # the first of two, above
 state >now
 is "$? $(grep -v stray now)" "0 $(cat A.sum)" \
     "under drun: every key, and what is in no set stays"
@@ -287,6 +289,7 @@ rm -f plain/one
 echo broken >broken
 mv -f broken plain/three
 drun 'dfetch --files A | dcheck | dpublish --in-place plain' >out 2>err
+# shellcheck disable=SC2218 # the first of two, above
 state >now
 is "$? $(grep -v stray now)" "0 $(cat A.sum)" \
     "what was lost or changed meanwhile is put right"

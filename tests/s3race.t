@@ -97,7 +97,7 @@ chmod +x hook
 k=0 odd='' heirs=0
 while :; do
 	k=$((k + 1)) A=s3://bucket/heir/$k
-	echo $A >at
+	echo $A >"at"
 	gen a first
 	at_once a
 	gen dead second
