@@ -332,15 +332,15 @@ target_commit_text(const struct target_commit *c, struct buf *b)
 	buf_str(b, "}\n");
 }
 
-static int
-is_key(const struct json_val *v, const char *key)
+int
+target_json_is(const struct json_val *v, const char *key)
 {
 	return v->key_len == strlen(key) &&
 	    memcmp(v->key, key, v->key_len) == 0;
 }
 
-static void
-take_str(char **out, const struct json_val *v)
+void
+target_json_str(char **out, const struct json_val *v)
 {
 	if (v->type != JSON_STR || memchr(v->str, '\0', v->len) != NULL)
 		return;
@@ -348,8 +348,8 @@ take_str(char **out, const struct json_val *v)
 	*out = mem_ndup(v->str, v->len);
 }
 
-static void
-take_fixed(char *out, size_t sz, const struct json_val *v)
+void
+target_json_fixed(char *out, size_t sz, const struct json_val *v)
 {
 	if (v->type == JSON_STR && v->len < sz &&
 	    memchr(v->str, '\0', v->len) == NULL) {
@@ -375,30 +375,30 @@ commit_member(struct json *j, const struct json_val *v,
 
 	if (v->type == JSON_ARR || v->type == JSON_OBJ)
 		return json_skip(j);
-	if (is_key(v, "format"))
+	if (target_json_is(v, "format"))
 		take_u64(format, v);
-	else if (is_key(v, "generation"))
+	else if (target_json_is(v, "generation"))
 		take_u64(&c->generation, v);
-	else if (is_key(v, "kind"))
-		take_str(&c->kind, v);
-	else if (is_key(v, "version"))
-		take_str(&c->version, v);
-	else if (is_key(v, "parent"))
-		take_str(&c->parent, v);
-	else if (is_key(v, "run"))
-		take_fixed(c->run, sizeof(c->run), v);
-	else if (is_key(v, "manifest_sha256"))
-		take_fixed(c->manifest_sha256, HASH_HEX, v);
-	else if (is_key(v, "content_digest"))
-		take_fixed(c->content_digest, HASH_HEX, v);
-	else if (is_key(v, "store"))
-		take_str(&c->format, v);
-	else if (is_key(v, "records"))
+	else if (target_json_is(v, "kind"))
+		target_json_str(&c->kind, v);
+	else if (target_json_is(v, "version"))
+		target_json_str(&c->version, v);
+	else if (target_json_is(v, "parent"))
+		target_json_str(&c->parent, v);
+	else if (target_json_is(v, "run"))
+		target_json_fixed(c->run, sizeof(c->run), v);
+	else if (target_json_is(v, "manifest_sha256"))
+		target_json_fixed(c->manifest_sha256, HASH_HEX, v);
+	else if (target_json_is(v, "content_digest"))
+		target_json_fixed(c->content_digest, HASH_HEX, v);
+	else if (target_json_is(v, "store"))
+		target_json_str(&c->format, v);
+	else if (target_json_is(v, "records"))
 		take_u64(&c->records, v);
-	else if (is_key(v, "tombstones"))
+	else if (target_json_is(v, "tombstones"))
 		take_u64(&c->tombstones, v);
-	else if (is_key(v, "created")) {
-		take_fixed(when, sizeof(when), v);
+	else if (target_json_is(v, "created")) {
+		target_json_fixed(when, sizeof(when), v);
 		if (time_parse(when, 1, &us) == 0)
 			c->created = us * 1000;
 	}

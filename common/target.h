@@ -47,6 +47,7 @@
 #define TARGET_CLAIM_USE	43200	/* s; an older claim is not committed */
 
 struct buf;
+struct json_val;
 struct manifest;
 struct target;
 struct target_upload;
@@ -455,6 +456,14 @@ struct target_names {
 	char	**v;
 	size_t	  n, cap;
 };
+/*
+ * Of a member of JSON: is this its key; its text as a copy, in place of
+ * *out; its text where it fits.  What is no text, or has NUL, is passed
+ * over.
+ */
+int	target_json_is(const struct json_val *v, const char *key);
+void	target_json_str(char **out, const struct json_val *v);
+void	target_json_fixed(char *out, size_t sz, const struct json_val *v);
 void	target_names_clear(struct target_names *w);
 void	target_names_add(struct target_names *w, const char *s);
 /* Names directly below key, sorted; for target_names_clear. */

@@ -56,60 +56,34 @@ owner_clear(struct owner *o)
 	memset(o, 0, sizeof(*o));
 }
 
-static int
-is_key(const struct json_val *v, const char *key)
-{
-	return v->key_len == strlen(key) &&
-	    memcmp(v->key, key, v->key_len) == 0;
-}
-
-static void
-take_str(char **out, const struct json_val *v)
-{
-	if (v->type != JSON_STR || memchr(v->str, '\0', v->len) != NULL)
-		return;
-	free(*out);
-	*out = mem_ndup(v->str, v->len);
-}
-
-static void
-take_fixed(char *out, size_t sz, const struct json_val *v)
-{
-	if (v->type == JSON_STR && v->len < sz &&
-	    memchr(v->str, '\0', v->len) == NULL) {
-		memcpy(out, v->str, v->len);
-		out[v->len] = '\0';
-	}
-}
-
 static void
 owner_member(const struct json_val *v, struct owner *o)
 {
-	if (is_key(v, "host"))
-		take_str(&o->host, v);
-	else if (is_key(v, "staging"))
-		take_str(&o->staging, v);
-	else if (is_key(v, "place"))
-		take_fixed(o->place, sizeof(o->place), v);
-	else if (is_key(v, "run"))
-		take_fixed(o->run, sizeof(o->run), v);
-	else if (is_key(v, "after"))
-		take_fixed(o->after, sizeof(o->after), v);
-	else if (is_key(v, "version"))
-		take_fixed(o->version, sizeof(o->version), v);
-	else if (is_key(v, "keeps"))
-		take_fixed(o->keeps, sizeof(o->keeps), v);
-	else if (is_key(v, "removes"))
-		take_fixed(o->removes, sizeof(o->removes), v);
-	else if (is_key(v, "manifest"))
-		take_fixed(o->manifest, sizeof(o->manifest), v);
+	if (target_json_is(v, "host"))
+		target_json_str(&o->host, v);
+	else if (target_json_is(v, "staging"))
+		target_json_str(&o->staging, v);
+	else if (target_json_is(v, "place"))
+		target_json_fixed(o->place, sizeof(o->place), v);
+	else if (target_json_is(v, "run"))
+		target_json_fixed(o->run, sizeof(o->run), v);
+	else if (target_json_is(v, "after"))
+		target_json_fixed(o->after, sizeof(o->after), v);
+	else if (target_json_is(v, "version"))
+		target_json_fixed(o->version, sizeof(o->version), v);
+	else if (target_json_is(v, "keeps"))
+		target_json_fixed(o->keeps, sizeof(o->keeps), v);
+	else if (target_json_is(v, "removes"))
+		target_json_fixed(o->removes, sizeof(o->removes), v);
+	else if (target_json_is(v, "manifest"))
+		target_json_fixed(o->manifest, sizeof(o->manifest), v);
 	else if (v->type != JSON_INT || v->i < 0)
 		return;
-	else if (is_key(v, "generation"))
+	else if (target_json_is(v, "generation"))
 		o->generation = (uint64_t)v->i;
-	else if (is_key(v, "created_ns"))
+	else if (target_json_is(v, "created_ns"))
 		o->created = v->i;
-	else if (is_key(v, "pid"))
+	else if (target_json_is(v, "pid"))
 		o->pid = v->i;
 }
 
