@@ -876,11 +876,206 @@ dispatch(enum what w, char **v, int n, const struct dpub_opts *o)
 	return MSG_SOFTWARE;
 }
 
+/* What quarantine, gc, pins and leases take. */
+static int
+keep_option(int ch, struct dpub_opts *o, enum what *w, unsigned int *seen)
+{
+	const char	*why;
+
+	(void)w;
+	switch (ch) {
+	case O_KEEP:
+		if (num_u64(optarg, 1, INT64_MAX, &o->keep,
+		    &why) == -1)
+			return bad_number("--keep", optarg, why);
+		*seen |= B_KEEP;
+		break;
+	case O_NEWER:
+		if (num_duration(optarg, &o->newer, &why) == -1)
+			return bad_number("--keep-newer-than", optarg,
+			    why);
+		o->has_newer = 1;
+		*seen |= B_NEWER;
+		break;
+	case O_FOR:
+		if (num_duration(optarg, &o->lease, &why) == -1)
+			return bad_number("--for", optarg, why);
+		if (o->lease == 0 || o->lease > LEASE_MAX)
+			return bad_number("--for", optarg,
+			    "want 1s to 365d");
+		*seen |= B_FOR;
+		break;
+	case O_LIST:
+		o->list = 1;
+		*seen |= B_LIST;
+		break;
+	case O_NAME:
+		o->name = optarg;
+		*seen |= B_NAME;
+		break;
+	case O_AGE_NEWER:
+		if (num_duration(optarg, &o->age_newer, &why) == -1)
+			return bad_number("--newer-than", optarg,
+			    why);
+		o->has_age_newer = 1;
+		*seen |= B_AGE;
+		break;
+	case O_AGE_OLDER:
+		if (num_duration(optarg, &o->age_older, &why) == -1)
+			return bad_number("--older-than", optarg,
+			    why);
+		o->has_age_older = 1;
+		*seen |= B_AGE;
+		break;
+	case O_REASON:
+		o->reason = optarg;
+		*seen |= B_REASON;
+		break;
+	case O_REQUEUE:
+		o->requeue = optarg;
+		*seen |= B_REQUEUE;
+		break;
+	case O_VERDICT:
+		if (check_code_parse(optarg) == CHECK_N &&
+		    strcmp(optarg, "operator") != 0)
+			return bad_number("--verdict", optarg,
+			    "want one of dcheck(1), or operator");
+		if (o->n_codes == CHECK_N)
+			return usage();
+		o->codes[o->n_codes++] = optarg;
+		*seen |= B_VERDICT;
+		break;
+	case O_VERDICTS:
+		o->verdicts = optarg;
+		*seen |= B_VERDICTS;
+		break;
+	default:
+		return usage();
+	}
+	return -1;
+}
+
+/* What publishing takes. */
+static int
+publish_option(int ch, struct dpub_opts *o, enum what *w, unsigned int *seen)
+{
+	const char	*why;
+
+	switch (ch) {
+	case O_ALLOW_EMPTY:
+		o->allow_empty = 1;
+		*seen |= B_EMPTY;
+		break;
+	case O_ALLOW_SHRINK:
+		if (num_u64(optarg, 0, INT64_MAX, &o->shrink,
+		    &why) == -1)
+			return bad_number("--allow-shrink", optarg,
+			    why);
+		o->has_shrink = 1;
+		*seen |= B_SHRINK;
+		break;
+	case O_COMMIT:
+		*w = DO_COMMIT;
+		*seen |= B_COMMIT;
+		break;
+	case O_DELETE:
+		o->del = 1;
+		*seen |= B_DELETE;
+		break;
+	case O_DISCARD:
+		*w = DO_DISCARD;
+		*seen |= B_DISCARD;
+		break;
+	case O_IN_PLACE:
+		*w = DO_IN_PLACE;
+		*seen |= B_IN_PLACE;
+		break;
+	case O_LOCK:
+		o->lock = optarg;
+		*seen |= B_LOCK;
+		break;
+	case O_MAX_DELETE:
+		if (max_delete(o, optarg, &why) == -1)
+			return bad_number("--max-delete", optarg, why);
+		*seen |= B_MAX_DELETE;
+		break;
+	case O_ROLLBACK:
+		o->rollback = 1;
+		*seen |= B_ROLLBACK;
+		break;
+	case O_VERIFY:
+		if (strcmp(optarg, "full") != 0 &&
+		    strcmp(optarg, "bytes") != 0)
+			return bad_number("--verify", optarg,
+			    "want bytes or full");
+		o->full = strcmp(optarg, "full") == 0;
+		*seen |= B_VERIFY;
+		break;
+	default:
+		return keep_option(ch, o, w, seen);
+	}
+	return -1;
+}
+
+/* One option: an exit status, or -1 to go on. */
+static int
+option(int ch, struct dpub_opts *o, enum what *w, unsigned int *seen)
+{
+	switch (ch) {
+	case 'a':
+		o->artifact = optarg;
+		*seen |= B_A;
+		*w = DO_ARTIFACT;
+		break;
+	case 'c':
+		o->ckpt = optarg;
+		*seen |= B_C;
+		break;
+	case 'h':
+		return show_help();
+	case 'n':
+		o->dry_run = 1;
+		*seen |= B_N;
+		break;
+	case 'p':
+		if (strcmp(optarg, "-") == 0) {
+			msg_warn("-p -: stdin is the stream");
+			return usage();
+		}
+		o->plan = optarg;
+		*seen |= B_P;
+		break;
+	case 'v':
+		msg_set_verbose(1);
+		break;
+	case 'V':
+		return show("dpublish " MSG_VERSION "\n");
+	case O_JSON:
+		o->filter.json = 1;
+		*seen |= B_JSON;
+		break;
+	case O_JSON_IN:
+		o->filter.json_in = 1;
+		*seen |= B_JSON_IN;
+		break;
+	case O_LOG:
+		if (msg_log_option(optarg) == -1)
+			return usage();
+		break;
+	case O_STAGE:
+		o->filter.stage = optarg;
+		*seen |= B_STAGE;
+		break;
+	default:
+		return publish_option(ch, o, w, seen);
+	}
+	return -1;
+}
+
 int
 main(int argc, char **argv)
 {
 	struct dpub_opts	 o;
-	const char		*why;
 	unsigned int		 seen = 0;
 	enum what		 w = DO_PUBLISH;
 	int			 ch, status;
@@ -889,169 +1084,11 @@ main(int argc, char **argv)
 	memset(&o, 0, sizeof(o));
 	o.keep = 1;
 	while ((ch = getopt_long(argc, argv, "a:c:hnp:vV", longopts,
-	    NULL)) != -1)
-		switch (ch) {
-		case 'a':
-			o.artifact = optarg;
-			seen |= B_A;
-			w = DO_ARTIFACT;
-			break;
-		case 'c':
-			o.ckpt = optarg;
-			seen |= B_C;
-			break;
-		case 'h':
-			return show_help();
-		case 'n':
-			o.dry_run = 1;
-			seen |= B_N;
-			break;
-		case 'p':
-			if (strcmp(optarg, "-") == 0) {
-				msg_warn("-p -: stdin is the stream");
-				return usage();
-			}
-			o.plan = optarg;
-			seen |= B_P;
-			break;
-		case 'v':
-			msg_set_verbose(1);
-			break;
-		case 'V':
-			return show("dpublish " MSG_VERSION "\n");
-		case O_ALLOW_EMPTY:
-			o.allow_empty = 1;
-			seen |= B_EMPTY;
-			break;
-		case O_ALLOW_SHRINK:
-			if (num_u64(optarg, 0, INT64_MAX, &o.shrink,
-			    &why) == -1)
-				return bad_number("--allow-shrink", optarg,
-				    why);
-			o.has_shrink = 1;
-			seen |= B_SHRINK;
-			break;
-		case O_COMMIT:
-			w = DO_COMMIT;
-			seen |= B_COMMIT;
-			break;
-		case O_DELETE:
-			o.del = 1;
-			seen |= B_DELETE;
-			break;
-		case O_DISCARD:
-			w = DO_DISCARD;
-			seen |= B_DISCARD;
-			break;
-		case O_IN_PLACE:
-			w = DO_IN_PLACE;
-			seen |= B_IN_PLACE;
-			break;
-		case O_JSON:
-			o.filter.json = 1;
-			seen |= B_JSON;
-			break;
-		case O_JSON_IN:
-			o.filter.json_in = 1;
-			seen |= B_JSON_IN;
-			break;
-		case O_KEEP:
-			if (num_u64(optarg, 1, INT64_MAX, &o.keep,
-			    &why) == -1)
-				return bad_number("--keep", optarg, why);
-			seen |= B_KEEP;
-			break;
-		case O_LOCK:
-			o.lock = optarg;
-			seen |= B_LOCK;
-			break;
-		case O_LOG:
-			if (msg_log_option(optarg) == -1)
-				return usage();
-			break;
-		case O_NEWER:
-			if (num_duration(optarg, &o.newer, &why) == -1)
-				return bad_number("--keep-newer-than", optarg,
-				    why);
-			o.has_newer = 1;
-			seen |= B_NEWER;
-			break;
-		case O_MAX_DELETE:
-			if (max_delete(&o, optarg, &why) == -1)
-				return bad_number("--max-delete", optarg, why);
-			seen |= B_MAX_DELETE;
-			break;
-		case O_ROLLBACK:
-			o.rollback = 1;
-			seen |= B_ROLLBACK;
-			break;
-		case O_STAGE:
-			o.filter.stage = optarg;
-			seen |= B_STAGE;
-			break;
-		case O_VERIFY:
-			if (strcmp(optarg, "full") != 0 &&
-			    strcmp(optarg, "bytes") != 0)
-				return bad_number("--verify", optarg,
-				    "want bytes or full");
-			o.full = strcmp(optarg, "full") == 0;
-			seen |= B_VERIFY;
-			break;
-		case O_FOR:
-			if (num_duration(optarg, &o.lease, &why) == -1)
-				return bad_number("--for", optarg, why);
-			if (o.lease == 0 || o.lease > LEASE_MAX)
-				return bad_number("--for", optarg,
-				    "want 1s to 365d");
-			seen |= B_FOR;
-			break;
-		case O_LIST:
-			o.list = 1;
-			seen |= B_LIST;
-			break;
-		case O_NAME:
-			o.name = optarg;
-			seen |= B_NAME;
-			break;
-		case O_AGE_NEWER:
-			if (num_duration(optarg, &o.age_newer, &why) == -1)
-				return bad_number("--newer-than", optarg,
-				    why);
-			o.has_age_newer = 1;
-			seen |= B_AGE;
-			break;
-		case O_AGE_OLDER:
-			if (num_duration(optarg, &o.age_older, &why) == -1)
-				return bad_number("--older-than", optarg,
-				    why);
-			o.has_age_older = 1;
-			seen |= B_AGE;
-			break;
-		case O_REASON:
-			o.reason = optarg;
-			seen |= B_REASON;
-			break;
-		case O_REQUEUE:
-			o.requeue = optarg;
-			seen |= B_REQUEUE;
-			break;
-		case O_VERDICT:
-			if (check_code_parse(optarg) == CHECK_N &&
-			    strcmp(optarg, "operator") != 0)
-				return bad_number("--verdict", optarg,
-				    "want one of dcheck(1), or operator");
-			if (o.n_codes == CHECK_N)
-				return usage();
-			o.codes[o.n_codes++] = optarg;
-			seen |= B_VERDICT;
-			break;
-		case O_VERDICTS:
-			o.verdicts = optarg;
-			seen |= B_VERDICTS;
-			break;
-		default:
-			return usage();
-		}
+	    NULL)) != -1) {
+		status = option(ch, &o, &w, &seen);
+		if (status != -1)
+			return status;
+	}
 	argc -= optind;
 	argv += optind;
 	/* a target of a verb's name is written ./log */
