@@ -204,17 +204,24 @@ davt_has(void *impl, const char *key, struct err *e)
 {
 	struct davt	*t = impl;
 	struct dav_res	 r;
-	struct err	 f = { 0, "" };
+	struct err	 f = { 0, "" }, g = { 0, "" };
 	int		 rv = 1;
 
 	if (dav_head(t->d, key, &r, &f) == -1) {
 		/* Apache: a collection is not there for HEAD */
 		if (f.code == MSG_NOINPUT)
-			rv = dav_has(t->d, key, e);
+			rv = dav_has(t->d, key, &g);
 		else if (r.status < 300 || r.status >= 400)
 			rv = err_set(e, f.code, "%s", f.text);
 	}
 	dav_res_clear(&r);
+	if (rv == -1 && g.code != 0) {
+		/* lighttpd forbids a file as a collection: it came just now */
+		f.code = 0;
+		rv = dav_head(t->d, key, &r, &f) == 0 ? 1 :
+		    err_set(e, g.code, "%s", g.text);
+		dav_res_clear(&r);
+	}
 	return rv;
 }
 

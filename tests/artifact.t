@@ -140,9 +140,12 @@ on_rgw() {
 	is "$(s3do list $U/large/large/chroma.sqlite3)" "" "it is not there"
 	export AWS_ENDPOINT_URL=$PROXY
 	status 0 "the rerun" dpublish -a $U/large/ large
-	is "$(asked 'PUT .*partNumber')" \
-	    "$(($(($(wc -c <large/chroma.sqlite3) + 16777215)) / 16777216 - \
-	    $(wc -l <parts)))" "puts the parts that were missing"
+	# parts may have come in after they were listed
+	missing=$(($(($(wc -c <large/chroma.sqlite3) + 16777215)) / 16777216 - \
+	    $(wc -l <parts)))
+	sent=$(asked 'PUT .*partNumber')
+	ok "puts no more than the parts that were missing" \
+	    test "$sent" -le "$missing"
 	is "$(s3do uploads $U/)" "" "no upload is left"
 	export AWS_ENDPOINT_URL=$RGW
 	status 0 "it is whole" s3tree prove $U/large/large/ large
