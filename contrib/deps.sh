@@ -6,10 +6,11 @@
 # 384 packages and half a minute, so that no other group brings them), s3
 # (Ceph and Swift, 110 MB, for the tests before real object stores), dav
 # (lighttpd, nginx, Apache, for those before web servers; Debian starts no
-# service of these groups while this installs them), units (systemd-analyze
-# and promtool, for what contrib/ has for them), bench (curl and rclone,
-# which tests/bench is held against).  Tests whose servers are not here
-# skip, and say so.
+# service of these groups while this installs them), cluster (Slurm, GNU
+# parallel and an ssh server, 45 MB, for the tests of fan-out: no service of
+# these is started either), units (systemd-analyze and promtool, for what
+# contrib/ has for them), bench (curl and rclone, which tests/bench is held
+# against).  Tests whose servers are not here skip, and say so.
 # Silent and quick when nothing is missing.
 # Tried on bare Debian 12 and 13 with gcc and make.
 # SPDX-License-Identifier: ISC
@@ -105,6 +106,14 @@ missing() {
 			sbin apache2 || echo "Apache: apache2-bin"
 			have openssl || echo "openssl: openssl"
 			;;
+		cluster)
+			sbin slurmctld || echo "Slurm's controller: slurmctld"
+			sbin slurmd || echo "Slurm's nodes: slurmd"
+			have sbatch || echo "Slurm's commands: slurm-client"
+			sbin munged || echo "munge: munge"
+			have parallel || echo "GNU parallel: parallel"
+			sbin sshd || echo "an ssh server: openssh-server"
+			;;
 		units)
 			have systemd-analyze || echo "systemd-analyze: systemd"
 			have promtool || echo "promtool: prometheus"
@@ -119,7 +128,7 @@ missing() {
 			;;
 		*)
 			echo "usage: deps.sh" \
-			    "build|test|lint|ci|real|s3|dav|bench..." >&2
+			    "build|test|lint|ci|real|s3|dav|cluster|bench..." >&2
 			exit 64
 			;;
 		esac
@@ -162,7 +171,7 @@ export DEBIAN_FRONTEND
 # the tests start servers of their own: no package is to start one
 policy=/usr/sbin/policy-rc.d
 case " $* " in
-*" s3 "* | *" dav "* | *" units "*)
+*" s3 "* | *" dav "* | *" cluster "* | *" units "*)
 	if [ ! -e $policy ]; then
 		trap 'rm -f $policy' EXIT
 		printf '#!/bin/sh\nexit 101\n' >$policy
