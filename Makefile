@@ -35,7 +35,7 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
 	db arc net item ledger pickle hnsw team vec hnsw_graph hnsw_build \
 	manifest \
-	plan chroma chroma_walk \
+	plan cover chroma chroma_walk \
 	chroma_ours chroma_read chroma_check chroma_conf chroma_schema \
 	chroma_rows chroma_write batch batch_join batch_check dstore \
 	dstore_check store check spill breaker ckpt ckpt_step ckpt_fs \
@@ -134,8 +134,18 @@ $(B)/gen/davdo: tests/gen/davdo.c $(LIB)
 	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CURL_L) $(SQLITE_L) \
 	    $(CRYPTO_L)
 
+# the parsers of strangers' bytes, run on files or by libFuzzer
+FUZZSRC = $(wildcard tests/fuzz/*.c)
+FUZZBUILD = $(COMPILE) -o $@ $(FUZZSRC) $(LIB) $(LDFLAGS) $(ARCHIVE_L) \
+	$(CURL_L) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
+$(B)/gen/fuzz: $(FUZZSRC) tests/fuzz/fuzz.h $(LIB)
+	@mkdir -p $(@D)
+	$(FUZZBUILD)
+$(B)/fuzzer: $(FUZZSRC) tests/fuzz/fuzz.h $(LIB)
+	$(FUZZBUILD) -DFUZZ_LIB -fsanitize=fuzzer
+
 gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree \
-	$(B)/gen/davdo
+	$(B)/gen/davdo $(B)/gen/fuzz
 
 # What is missing is installed first (or the line that would is printed).
 # One result line: N passed, N failed.  T= names tests, else all are run.
@@ -151,6 +161,16 @@ check-chroma:
 	@contrib/deps.sh build test
 	@$(MAKE) all gens
 	@B=$(B) tests/real/check.sh
+
+# FUZZ= names targets, else all; each runs FUZZ_S seconds.
+FUZZ =
+FUZZ_S = 60
+fuzz:
+	@contrib/deps.sh build test ci
+	@$(MAKE) CC=clang B=$(B)/fuzz CFLAGS='-O1 -g' \
+	    SAN='-fsanitize=fuzzer-no-link,address,undefined' \
+	    $(B)/fuzz/fuzzer
+	@B=$(B)/fuzz FUZZ_S=$(FUZZ_S) tests/fuzz/run.sh $(FUZZ)
 
 demo:
 	@contrib/deps.sh build test
@@ -223,4 +243,5 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 
-.PHONY: all units gens check check-chroma demo lint install uninstall dist clean bench
+.PHONY: all units gens check check-chroma demo lint install uninstall dist clean bench \
+	fuzz

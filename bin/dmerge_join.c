@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "chroma_write.h"
+#include "cover.h"
 #include "dstore.h"
 #include "hash.h"
 #include "io.h"
@@ -443,42 +444,25 @@ join_skip(struct join *j, const struct rec_skip *s)
 	(void)plan_add_line(&j->skipped, s->url, "skip", 0, &e);
 }
 
-/* Are the bytes that a plan line pins in it, whatever they are called? */
-static int
-has_bytes(const struct join *j, const char *sha256)
-{
-	size_t	i;
-
-	if (*sha256 == '\0')
-		return 0;
-	for (i = 0; i < j->n_srcs; i++)
-		if (strcmp(j->srcs[i]->s.sha256, sha256) == 0)
-			return 1;
-	return 0;
-}
-
 void
 join_cover(struct join *j, struct plan *p,
     void (*say)(void *arg, int status, const char *url), void *arg)
 {
-	struct plan_line	*l;
+	struct cover		*c = cover_new(p);
 	const struct src	*s;
 	size_t			 i;
 
 	for (i = 0; i < j->n_srcs; i++) {
 		s = j->srcs[i];
-		l = plan_find(p, s->s.url);
-		if (l != NULL && (l->sha256[0] == '\0' ||
-		    strcmp(l->sha256, s->s.sha256) == 0))
-			l->seen = 1;
-		else if (s->of_input && !s->of_base)
+		/* a base may hold more than this plan, an input may not */
+		if (!cover_take(c, &s->s) && s->of_input && !s->of_base)
 			say(arg, MSG_DATAERR, s->s.url);
 	}
 	for (i = 0; i < p->n; i++)
-		if (!p->v[i].seen &&
-		    plan_find(&j->skipped, p->v[i].url) == NULL &&
-		    !has_bytes(j, p->v[i].sha256))
+		if (!cover_has(c, &p->v[i]) &&
+		    plan_find(&j->skipped, p->v[i].url) == NULL)
 			say(arg, MSG_NOINPUT, p->v[i].url);
+	cover_free(c);
 }
 
 /* Sorted output numbers for collections and sources. */
