@@ -81,7 +81,8 @@ $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 	    $(CRYPTO_L) -lm
 DPUBLISH = dpublish dpublish_prove dpublish_commit dpublish_verbs \
 	dpublish_artifact dpublish_object dpublish_files dpublish_inplace \
-	dpublish_gc dpublish_pin dpublish_quarantine dpublish_move
+	dpublish_gc dpublish_pin dpublish_quarantine dpublish_move \
+	dpublish_holds
 $(B)/bin/dpublish: $(DPUBLISH:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DPUBLISH:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) $(CURL_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm

@@ -57,6 +57,8 @@
 "       dpublish unquarantine [-nv] [--json] [--lock file] [--log format]\n" \
 "                target name ...\n" \
 "       dpublish probe [-v] [--json] [--lock file] [--log format] target\n" \
+"       dpublish holds [-v] [-p plan] [--json] [--log format] [--verify how]\n" \
+"                place ...\n" \
 "       dpublish --commit [-v] [-c db] [--log format] [--stage dir]\n" \
 "       dpublish --discard [-v] [--log format] [--stage dir]\n"
 
@@ -75,6 +77,7 @@ static const char help_options[] =
 "  -n, --dry-run          prune, gc, quarantine, --in-place: say what would\n"
 "                         be done, no more\n"
 "  -p, --plan PLAN        every line of PLAN must be in the store, no other\n"
+"                         (holds: in the places together; - is stdin)\n"
 "  -v, --verbose          say more on stderr\n"
 "      --allow-empty      publish a store without records\n"
 "      --allow-shrink N   publish with fewer records than before: exactly N\n"
@@ -186,6 +189,7 @@ enum what {
 	DO_SOURCES,
 	DO_QUARANTINE,
 	DO_UNQUARANTINE,
+	DO_HOLDS,
 	DO_COMMIT,
 	DO_DISCARD,
 	DO_IN_PLACE
@@ -235,6 +239,7 @@ static const unsigned int allowed[] = {
 	B_N | B_JSON | B_LOCK | B_LIST | B_AGE | B_REASON | B_REQUEUE |
 	    B_VERDICT | B_VERDICTS,
 	B_N | B_JSON | B_LOCK,
+	B_P | B_JSON | B_VERIFY,
 	B_COMMIT | B_C | B_STAGE,
 	B_DISCARD | B_STAGE,
 	B_IN_PLACE | B_C | B_N | B_JSON | B_JSON_IN | B_STAGE | B_LOCK |
@@ -799,7 +804,7 @@ is_verb(const char *s, enum what *w)
 {
 	static const char *const names[] = { "log", "rollback", "prune",
 	    "probe", "gc", "pin", "lease", "unpin", "sources", "quarantine",
-	    "unquarantine" };
+	    "unquarantine", "holds" };
 	size_t	i;
 
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -862,6 +867,8 @@ dispatch(enum what w, char **v, int n, const struct dpub_opts *o)
 		    usage();
 	case DO_UNQUARANTINE:
 		return n >= 2 ? dpub_unquarantine(v[0], v + 1, o) : usage();
+	case DO_HOLDS:
+		return n >= 1 ? dpub_holds(v, o) : usage();
 	case DO_COMMIT:
 		return n == 0 ? dpub_commit_tickets(o) : usage();
 	case DO_DISCARD:
@@ -1038,10 +1045,6 @@ option(int ch, struct dpub_opts *o, enum what *w, unsigned int *seen)
 		*seen |= B_N;
 		break;
 	case 'p':
-		if (strcmp(optarg, "-") == 0) {
-			msg_warn("-p -: stdin is the stream");
-			return usage();
-		}
 		o->plan = optarg;
 		*seen |= B_P;
 		break;
@@ -1098,6 +1101,10 @@ main(int argc, char **argv)
 	}
 	if ((seen & ~allowed[w]) != 0)
 		return usage();
+	if (w == DO_PUBLISH && o.plan != NULL && strcmp(o.plan, "-") == 0) {
+		msg_warn("-p -: stdin is the stream");
+		return usage();
+	}
 	io_catch_signals();
 	status = dispatch(w, argv, argc, &o);
 	io_die_of_signal();

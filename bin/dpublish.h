@@ -242,6 +242,9 @@ int	dpub_quarantine(const char *target, char **inputs,
 int	dpub_unquarantine(const char *target, char **names,
 	    const struct dpub_opts *o);
 
+/* bin/dpublish_holds.c; places end with NULL: an exit status. */
+int	dpub_holds(char **places, const struct dpub_opts *o);
+
 /* bin/dpublish_artifact.c; paths ends with NULL; empty: the stream. */
 int	dpub_artifact(char **paths, const struct dpub_opts *o);
 /* Judge what lies at path, whatever it is; an archive has only bytes. */

@@ -1,0 +1,381 @@
+/*
+ * dpublish holds: is what lies at these places whole, and is it what was
+ * planned?  It reads no stream, changes nothing, and takes no lock.
+ * SPDX-License-Identifier: ISC
+ */
+#include "dpublish.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cover.h"
+#include "hash.h"
+#include "io.h"
+#include "mem.h"
+#include "path.h"
+#include "plan.h"
+#include "remote.h"
+#include "banned.h"
+
+struct holds {
+	const struct dpub_opts	*o;
+	struct plan		 plan;
+	struct cover		*cover;		/* NULL: no plan */
+	struct stage		 stage;		/* of --verify=full, once made */
+	int			 staged;
+	size_t			 missing, unplanned;
+	int			 status;	/* of the places */
+	int			 unknown;	/* a place was not judged */
+};
+
+/* A file that lies there, and one that should: sorted by name. */
+struct there {
+	const char		*name;
+	uint64_t		 size;
+	const unsigned char	*d;		/* NULL: not known here */
+};
+
+static int
+there_cmp(const void *a, const void *b)
+{
+	const struct there	*x = a, *y = b;
+
+	return strcmp(x->name, y->name);
+}
+
+/* Is the file f of the manifest what lies there as t? */
+static int
+same_file(const char *place, const struct manifest_file *f,
+    const struct there *t, struct err *e)
+{
+	char	hex[HASH_HEX];
+
+	if (f->size != t->size)
+		return err_set(e, MSG_DATAERR, "%s/%s: size: want %" PRIu64
+		    ", got %" PRIu64, place, f->name, f->size, t->size);
+	if (t->d == NULL)
+		return 0;
+	hash_hex(t->d, hex);
+	if (strcmp(hex, f->sha256) != 0)
+		return err_set(e, MSG_DATAERR, "%s/%s: SHA-256: want %s, got "
+		    "%s", place, f->name, f->sha256, hex);
+	return 0;
+}
+
+/* All files of m are among the n at v, and there is no other. */
+static int
+same_files(const char *place, const struct manifest *m, struct there *v,
+    size_t n, struct err *e)
+{
+	size_t	i = 0, k = 0;
+	int	c;
+
+	if (n != 0)
+		qsort(v, n, sizeof(*v), there_cmp);
+	while (i < m->n_files || k < n) {
+		if (k < n && strcmp(v[k].name, MANIFEST_NAME) == 0) {
+			k++;
+			continue;
+		}
+		c = i == m->n_files ? 1 : k == n ? -1 :
+		    strcmp(m->files[i].name, v[k].name);
+		if (c < 0)
+			return err_set(e, MSG_NOINPUT, "%s/%s: it is not "
+			    "there, and the manifest names it", place,
+			    m->files[i].name);
+		if (c > 0)
+			return err_set(e, MSG_DATAERR, "%s/%s: a file that "
+			    "the manifest does not name", place, v[k].name);
+		if (same_file(place, &m->files[i++], &v[k++], e) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+/* On disk. */
+
+static int
+same_tree(const char *place, const struct manifest *m,
+    const struct hash_tree *t, struct err *e)
+{
+	size_t		 i, n = hash_tree_count(t);
+	struct there	*v = mem_zero(n, sizeof(*v));
+	int		 rv;
+
+	for (i = 0; i < n; i++)
+		v[i].name = hash_tree_get(t, i, &v[i].size, &v[i].d);
+	rv = same_files(place, m, v, n, e);
+	free(v);
+	return rv;
+}
+
+/* What was said of something in it, with its place. */
+static int
+at(const char *place, const struct err *f, struct err *e)
+{
+	return err_set(e, f->code, "%s: %s", place, f->text);
+}
+
+static int
+make_stage(struct holds *h, struct err *e)
+{
+	if (!h->staged && stage_make(&h->stage, stage_parent(), NULL, e) ==
+	    -1)
+		return -1;
+	h->staged = 1;
+	return 0;
+}
+
+/* Open it as who publishes does; a file set has bytes alone. */
+static int
+open_it(struct holds *h, const char *path, const struct manifest *m,
+    struct err *e)
+{
+	if (strcmp(m->format, DPUB_FILES) == 0)
+		return 0;
+	return make_stage(h, e) == -1 ? -1 :
+	    dpub_open_store(path, m, &h->stage, e);
+}
+
+static int
+judge_dir(struct holds *h, const char *place, const char *path, int fd,
+    struct manifest *m, struct err *e)
+{
+	struct hash_tree	*t = hash_tree_new();
+	struct err		 f = { 0, "" };
+	unsigned char		 d[HASH_LEN];
+	int			 rv;
+
+	if (manifest_read(m, fd, NULL, &f) == -1 ||
+	    hash_dir(fd, ".", d, NULL, t, &f) == -1)
+		rv = at(place, &f, e);
+	else
+		rv = same_tree(place, m, t, e);
+	if (rv == 0 && h->o->full)
+		rv = open_it(h, path, m, e);
+	hash_tree_free(t);
+	return rv;
+}
+
+static int
+judge_local(struct holds *h, const char *place, struct manifest *m,
+    struct err *e)
+{
+	char	*path = path_from_url(place, e);
+	int	 fd, rv = -1;
+
+	if (path == NULL)
+		return -1;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		err_sys(e, errno, "%s", place);
+	else {
+		rv = judge_dir(h, place, path, fd, m, e);
+		(void)close(fd);
+	}
+	free(path);
+	return rv;
+}
+
+/* What is said of a place. */
+
+static int
+say_whole(const struct holds *h, const char *place, const struct manifest *m,
+    struct err *e)
+{
+	struct rec	*r;
+	int		 rv = 0;
+
+	if (h->o->filter.json) {
+		r = rec_new("place");
+		rec_set_str(r, "place", place);
+		rec_set_i64(r, "status", 0);
+		rec_set_u64(r, "inputs", m->n_sources);
+		rec_set_u64(r, "records", m->records);
+		rec_set_u64(r, "tombstones", m->tombstones);
+		rec_set_str(r, "format", m->format);
+		rec_set_str(r, "content_digest", m->content_digest);
+		rv = dpub_json(r, e);
+		rec_free(r);
+	} else if (printf("%s: %zu inputs, %" PRIu64 " records, content "
+	    "digest %s\n", place, m->n_sources, m->records,
+	    m->content_digest) < 0)
+		rv = err_sys(e, errno, "stdout");
+	return rv;
+}
+
+static int
+say_broken(const struct holds *h, const char *place, const struct err *why,
+    struct err *e)
+{
+	struct rec	*r;
+	int		 rv;
+
+	(void)dpub_failed(why);
+	if (!h->o->filter.json)
+		return 0;
+	r = rec_new("place");
+	rec_set_str(r, "place", place);
+	rec_set_i64(r, "status", why->code);
+	rec_set_str(r, "error", why->text);
+	rv = dpub_json(r, e);
+	rec_free(r);
+	return rv;
+}
+
+static int
+say_unplanned(struct holds *h, const char *place,
+    const struct item_source *s, struct err *e)
+{
+	const struct plan_line	*l = plan_find(&h->plan, s->url);
+	struct rec		*r;
+	int			 rv;
+
+	if (++h->unplanned <= DPUB_NAMED && l != NULL)
+		msg_warn("%s: held by %s, but not as %s plans it: another "
+		    "%s", s->url, place, h->o->plan, cover_differs(l, s));
+	else if (h->unplanned <= DPUB_NAMED)
+		msg_warn("%s: held by %s, but not planned in %s", s->url,
+		    place, h->o->plan);
+	if (!h->o->filter.json)
+		return 0;
+	r = rec_new("unplanned");
+	rec_set_str(r, "place", place);
+	rec_set_str(r, "url", s->url);
+	rec_set_str(r, "sha256", s->sha256);
+	rec_set_i64(r, "seq", s->seq);
+	rec_set_u64(r, "size", s->size);
+	rv = dpub_json(r, e);
+	rec_free(r);
+	return rv;
+}
+
+static int
+say_missing(struct holds *h, const struct plan_line *l, struct err *e)
+{
+	struct rec	*r;
+	int		 rv;
+
+	if (++h->missing <= DPUB_NAMED)
+		msg_warn("%s: planned in %s, but not held", l->url,
+		    h->o->plan);
+	if (!h->o->filter.json)
+		return 0;
+	r = rec_new("missing");
+	rec_set_str(r, "url", l->url);
+	if (l->has_seq)
+		rec_set_i64(r, "seq", l->seq);
+	if (l->has_size)
+		rec_set_u64(r, "size", l->size);
+	if (l->sha256[0] != '\0')
+		rec_set_str(r, "sha256", l->sha256);
+	if (l->has_records)
+		rec_set_u64(r, "records", l->records);
+	rv = dpub_json(r, e);
+	rec_free(r);
+	return rv;
+}
+
+/* One place; -1: what it is cannot be told. */
+static int
+take_place(struct holds *h, const char *place, struct err *e)
+{
+	struct manifest	m;
+	struct err	why = { 0, "" };
+	size_t		i;
+	int		rv;
+
+	memset(&m, 0, sizeof(m));
+	if (path_is_local(place))
+		rv = judge_local(h, place, &m, &why);
+	else
+		rv = err_set(&why, MSG_USAGE, "%s: want a path, file:// or "
+		    "s3://", place);
+	if (rv == -1) {
+		h->status = msg_worse(h->status, why.code);
+		h->unknown |= why.code != MSG_DATAERR &&
+		    why.code != MSG_NOINPUT;
+		rv = say_broken(h, place, &why, e);
+	} else
+		rv = say_whole(h, place, &m, e);
+	for (i = 0; why.code == 0 && h->cover != NULL && rv == 0 &&
+	    i < m.n_sources; i++)
+		if (!cover_take(h->cover, &m.sources[i]))
+			rv = say_unplanned(h, place, &m.sources[i], e);
+	manifest_clear(&m);
+	return rv;
+}
+
+/* What of the plan no place holds. */
+static int
+take_rest(struct holds *h, struct err *e)
+{
+	size_t	i;
+
+	for (i = 0; i < h->plan.n; i++)
+		if (!cover_has(h->cover, &h->plan.v[i]) &&
+		    say_missing(h, &h->plan.v[i], e) == -1)
+			return -1;
+	if (h->unplanned > DPUB_NAMED)
+		msg_warn("%zu more that are held and not planned",
+		    h->unplanned - DPUB_NAMED);
+	if (h->missing > DPUB_NAMED)
+		msg_warn("%zu more that are planned and not held",
+		    h->missing - DPUB_NAMED);
+	return 0;
+}
+
+static int
+hold(struct holds *h, char **places, struct err *e)
+{
+	size_t	i;
+
+	if (h->o->plan != NULL) {
+		if (plan_read(&h->plan, h->o->plan, e) == -1)
+			return -1;
+		h->cover = cover_new(&h->plan);
+	}
+	for (i = 0; places[i] != NULL; i++) {
+		if (io_signal() != 0)
+			return err_set(e, MSG_TEMPFAIL, "stopped by a "
+			    "signal");
+		if (take_place(h, places[i], e) == -1)
+			return -1;
+	}
+	/* of a place that was not judged nobody knows what it holds */
+	if (h->cover != NULL && !h->unknown && take_rest(h, e) == -1)
+		return -1;
+	return dpub_flush(e);
+}
+
+int
+dpub_holds(char **places, const struct dpub_opts *o)
+{
+	struct holds	h;
+	struct err	e = { 0, "" }, f = { 0, "" };
+	int		rv;
+
+	memset(&h, 0, sizeof(h));
+	h.o = o;
+	plan_init(&h.plan);
+	if (hold(&h, places, &e) == -1)
+		rv = msg_worse(h.status, dpub_failed(&e));
+	else if (h.status != 0)
+		rv = h.status; /* what is missing comes of it */
+	else
+		rv = msg_worse(h.missing != 0 ? MSG_NOINPUT : 0,
+		    h.unplanned != 0 ? MSG_DATAERR : 0);
+	if (h.staged) {
+		if (stage_remove(&h.stage, &f) == -1)
+			msg_warn("%s", f.text);
+		stage_clear(&h.stage);
+	}
+	cover_free(h.cover);
+	plan_clear(&h.plan);
+	return rv;
+}
