@@ -32,7 +32,7 @@ static const char	usage_text[] =
 "              [--cache dir] [--json] [--log format] [--max-failed n]\n"
 "              [--max-size size] [--max-time duration] [--newer-than age]\n"
 "              [--older-than age] [--requeue file] [--sha256] [--stage dir]\n"
-"              [input ...]\n"
+"              [--stale file] [input ...]\n"
 "       dfetch --files [-v] [-c db] [-P n] [--cache dir] [--json]\n"
 "              [--log format] [--max-size size] [--max-time duration]\n"
 "              [--stage dir] tree ...\n";
@@ -71,6 +71,7 @@ static const char	help_text[] =
 "      --requeue=FILE        the requests of a batch to send again\n"
 "      --sha256              with -l: digests, too\n"
 "      --stage=DIR           the staging directory\n"
+"      --stale=FILE          custom_ids whose results are out of date\n"
 "  -h, --help                this text\n"
 "  -V, --version             the version\n";
 
@@ -317,6 +318,17 @@ fill_work(struct fetch *x, const char *cache)
 	x->work.batch = &x->o.batch;
 }
 
+/* All that there was is out of date: a run that does nothing is told. */
+static void
+not_only_stale(struct fetch *x)
+{
+	if (fetch_good(x) && filter_total(&x->f, "stale") != 0 &&
+	    filter_total(&x->f, "stale") == x->plan.n)
+		filter_fail(&x->f, MSG_DATAERR, "--stale: every result of "
+		    "every input is out of date: nothing is ingested; send "
+		    "the requests again (--requeue)");
+}
+
 /* What another dfetch wrote for us while we were at work is not lost. */
 static void
 unread(struct fetch *x)
@@ -413,8 +425,10 @@ run_stream(struct fetch *x, const char *cache)
 	fill_work(x, cache);
 	copy_all(x);
 	fetch_ckpt_last(x);
+	not_only_stale(x);
 	if (fetch_good(x) && filter_total(&x->f, "planned") !=
-	    filter_total(&x->f, "fetched") + filter_total(&x->f, "skipped"))
+	    filter_total(&x->f, "fetched") +
+	    filter_total(&x->f, "skipped") + filter_total(&x->f, "stale"))
 		filter_fail(&x->f, MSG_SOFTWARE, "totals do not add up");
 	unread(x);
 	fetch_ckpt_give_back(x);
@@ -457,7 +471,7 @@ max_failed(struct fetch_batch_opts *b, const char *s)
 	free(copy);
 }
 
-enum { O_NEWER = 256, O_OLDER, O_FILES };
+enum { O_NEWER = 256, O_OLDER, O_FILES, O_STALE };
 
 /* The index of the first operand. */
 static int
@@ -485,6 +499,7 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 		{ "newer-than",	 required_argument, NULL, O_NEWER },
 		{ "older-than",	 required_argument, NULL, O_OLDER },
 		{ "files",	 no_argument, NULL, O_FILES },
+		{ "stale",	 required_argument, NULL, O_STALE },
 		{ NULL, 0, NULL, 0 }
 	};
 	struct fetch_opts	*o = &x->o;
@@ -573,6 +588,9 @@ options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 		case O_FILES:
 			o->files = 1;
 			break;
+		case O_STALE:
+			o->stale = optarg;
+			break;
 		default:
 			usage();
 		}
@@ -595,6 +613,23 @@ reads_stdin(char **plans, size_t n, char **v, int nv)
 		if (strcmp(*v, "-") == 0)
 			return 1;
 	return 0;
+}
+
+/* --stale, before anything else is read: it may come on stdin, too. */
+static void
+read_stale(struct fetch *x)
+{
+	struct err	e = { 0, "" };
+
+	if (strcmp(x->o.stale, "-") == 0) {
+		if (!x->o.no_stdin) {
+			msg_warn("--stale: stdin is the plan already");
+			usage();
+		}
+		x->o.no_stdin = 0;
+	}
+	if (fetch_batch_stale(&x->o.batch, x->o.stale, &x->stale, &e) == -1)
+		msg_die(e.code, "%s", e.text);
 }
 
 int
@@ -623,10 +658,10 @@ main(int argc, char **argv)
 		usage();
 	}
 	if (x.o.files && (x.o.list || x.o.base != NULL || n != 0 ||
-	    x.o.batch.requeue != NULL || x.o.has_newer ||
+	    x.o.batch.requeue != NULL || x.o.stale != NULL || x.o.has_newer ||
 	    x.o.has_older || first == argc)) {
 		msg_warn("--files wants trees, and neither -b, -B, -f, -l, "
-		    "an age nor --requeue");
+		    "an age, --requeue nor --stale");
 		usage();
 	}
 	io_catch_signals();
@@ -638,7 +673,10 @@ main(int argc, char **argv)
 	sigemptyset(&sa.sa_mask);
 	(void)sigaction(SIGUSR1, &sa, NULL);
 	plan_init(&x.plan);
+	buf_init(&x.stale, FETCH_BATCH_STALE);
 	x.o.no_stdin = !reads_stdin(plans, n, argv + first, argc - first);
+	if (x.o.stale != NULL)
+		read_stale(&x);
 	if (x.o.no_stdin &&
 	    stream_unread(0, &e) == -1)
 		msg_die(e.code, "%s", e.text);
@@ -669,6 +707,7 @@ done:
 	free(x.seen);
 	fetch_files_clear(&x);
 	plan_clear(&x.plan);
+	buf_free(&x.stale);
 	manifest_clear(&x.base);
 	free(x.work.by_url);
 	free(x.done);

@@ -187,6 +187,7 @@ enum fetch_what {
 	FETCH_UNCHANGED, /* held: same URL, size, ETag or time; not read */
 	FETCH_HELD,	/* held: same digest */
 	FETCH_SOURCES,	/* held: a store of ours, all its sources are */
+	FETCH_STALE,	/* a batch, and all of its results are out of date */
 	FETCH_NEWS	/* no answer: how far the worker is */
 };
 

@@ -528,13 +528,30 @@ compare_counts(const struct task *t)
 {
 	const struct batch_joined	*g = &t->got;
 
-	if (t->obj.has_counts && t->obj.completed != g->ok)
+	if (t->obj.has_counts && t->obj.completed != g->ok + g->stale)
 		msg_warn("warning: %s: request_counts.completed is %llu, "
 		    "and %llu have a result", t->url,
 		    (unsigned long long)t->obj.completed,
-		    (unsigned long long)g->ok);
+		    (unsigned long long)(g->ok + g->stale));
 }
 
+/* What of its results is out of date is left out: 1 all of them, 0. */
+static int
+leave_out(const struct task *t)
+{
+	const struct batch_joined	*g = &t->got;
+
+	if (g->stale == 0)
+		return 0;
+	msg_warn("warning: %s: %llu of %llu results are stale and left "
+	    "out%s%s%s", t->url, (unsigned long long)g->stale,
+	    (unsigned long long)(g->ok + g->stale), g->ok == 0 ?
+	    ": nothing of it is ingested" : "", g->text[0] != '\0' ? "; " :
+	    "", g->text);
+	return g->ok == 0;
+}
+
+/* 0 there are results, 1 all of them are stale, -1. */
 static int
 verdict(struct task *t, struct err *e)
 {
@@ -543,22 +560,22 @@ verdict(struct task *t, struct err *e)
 	struct err			 text = { 0, "" };
 
 	compare_counts(t);
+	batch_api_mask(&t->api, t->got.text);
 	if (lost == 0)
-		return 0;
+		return leave_out(t);
 	(void)snprintf(text.text, sizeof(text.text), "%s: status %s: %llu "
 	    "of %llu requests have no result (%llu failed, %llu missing)",
 	    t->url, t->obj.status, (unsigned long long)lost,
 	    (unsigned long long)g->requested, (unsigned long long)g->failed,
 	    (unsigned long long)g->missing);
-	batch_api_mask(&t->api, t->got.text);
-	if (g->ok == 0)
+	if (g->ok + g->stale == 0)
 		return err_set(e, MSG_DATAERR, "%s: want at least one%s%s",
 		    text.text, g->text[0] != '\0' ? "; " : "", g->text);
 	if (is_allowed(t, lost)) {
 		msg_warn("warning: %s: %s, which is accepted%s%s",
 		    t->url, text.text + strlen(t->url) + 2,
 		    g->text[0] != '\0' ? "; " : "", g->text);
-		return 0;
+		return leave_out(t);
 	}
 	return err_set(e, MSG_DATAERR, "%s: want at most %llu%s%s%s",
 	    text.text, (unsigned long long)t->o->max_failed,
@@ -599,6 +616,8 @@ join(struct task *t, struct err *e)
 	j.has_total = t->obj.has_counts;
 	j.out = RESULTS;
 	j.requeue = t->o->requeue != NULL ? REQUEUE : NULL;
+	j.stale = t->o->stale;
+	j.stale_len = t->o->stale_len;
 	return batch_read(&t->api, t->dir, &j,
 	    t->bytes[INPUT] + t->bytes[OUTPUT] + t->bytes[ERRORS], &t->got,
 	    e);
@@ -624,7 +643,7 @@ run(struct task *t, int keep, char name[FETCH_NAME_MAX],
 
 	if ((rv = bring(t, e)) == 0 && (rv = verdict(t, e)) == 0)
 		rv = hand_over(t, keep, name, info, d, e);
-	if (io_rmtree(t->dir, WORK, rv == 0 ? e : &ignored) == -1)
+	if (io_rmtree(t->dir, WORK, rv != -1 ? e : &ignored) == -1)
 		rv = -1;
 	return rv;
 }

@@ -25,7 +25,9 @@
 #define FETCH_BATCH_ID_MAX	240		/* bytes of ID */
 #define FETCH_BATCH_OBJECT	((uint64_t)4 << 20)	/* bytes of JSON */
 #define FETCH_BATCH_FILE	((uint64_t)16 << 30)	/* bytes of a file */
+#define FETCH_BATCH_STALE	((uint64_t)64 << 20)	/* bytes of a list */
 
+struct buf;
 struct remote;
 
 /*
@@ -35,9 +37,13 @@ struct remote;
  * whole each time the answers of a batch were read; of 0 bytes when there
  * are none); or a directory that exists, in which that file is ID.jsonl.  More
  * than one batch in a run wants a directory: see to it (64).  NULL: none.
+ * stale: the requests whose results are out of date, as batch_join.h has
+ * them; these are left out, and are to be sent again.  NULL: none.
  */
 struct fetch_batch_opts {
 	const char	*requeue;
+	const char	*stale;
+	size_t		 stale_len;
 	uint64_t	 max_failed;
 	int		 percent;
 };
@@ -56,6 +62,7 @@ int	fetch_batch_look(struct remote *r, const char *url,
  * The results as file name in the empty directory dirfd, or with dirfd -1
  * only their digest.  All else as fetch_batch_look; and 65: more failed
  * and missing than o allows, or what came is not what was asked for.
+ * 1: every result is stale, and there is no file.
  * Files are taken anew each time.  May be called many times, one at a time.
  */
 int	fetch_batch(struct remote *r, const struct fetch_batch_opts *o,
@@ -64,11 +71,17 @@ int	fetch_batch(struct remote *r, const struct fetch_batch_opts *o,
 	    struct err *e);
 
 /*
+ * --stale: the list in the file name ("-": stdin) into b, and o names it.
+ * 64: it is none.
+ */
+int	fetch_batch_stale(struct fetch_batch_opts *o, const char *name,
+	    struct buf *b, struct err *e);
+
+/*
  * Between its files: the provider, in dfetch_batch_api.c.
  */
 #define FETCH_BATCH_HEADERS	4
 
-struct buf;
 struct net;
 struct batch_api {
 	struct remote	*remote;

@@ -1,6 +1,7 @@
 /*
- * dfetch_batch_read: the child that reads what a provider sent, and what
- * it left for being sent again.  It asks no provider and decides nothing.
+ * dfetch_batch_read: the list of what is stale, the child that reads what a
+ * provider sent, and what it left for being sent again.  It asks no
+ * provider and decides nothing.
  * SPDX-License-Identifier: ISC
  */
 #include "dfetch_batch.h"
@@ -303,4 +304,40 @@ batch_requeue(const char *url, const char *id, int dir, const char *file,
 		rv = place(dir, file, buf_cstr(&b), e);
 	buf_free(&b);
 	return rv;
+}
+
+/* -- what is stale ------------------------------------------------------ */
+
+int
+fetch_batch_stale(struct fetch_batch_opts *o, const char *name,
+    struct buf *b, struct err *e)
+{
+	struct err	f = { 0, "" };
+	ssize_t		n = 0;
+	int		std = strcmp(name, "-") == 0, fd = STDIN_FILENO;
+	unsigned char	*room;
+
+	if (std && isatty(fd))
+		return err_set(e, MSG_USAGE, "--stale: stdin is a terminal: "
+		    "want a custom_id a line");
+	if (!std && (fd = open(name, O_RDONLY | O_CLOEXEC)) == -1)
+		return err_sys(e, errno, "--stale: %s", name);
+	while (!b->over && (room = buf_room(b, 65536)) != NULL &&
+	    (n = io_read(fd, room, 65536)) > 0)
+		b->len += (size_t)n;
+	if (n == -1)
+		err_sys(&f, errno, "read");
+	else if (n != 0)
+		err_set(&f, MSG_USAGE, "want at most %llu bytes",
+		    (unsigned long long)FETCH_BATCH_STALE);
+	else
+		(void)batch_join_stale(buf_cstr(b), b->len, &f);
+	if (!std)
+		(void)close(fd);
+	if (f.code != 0)
+		return err_set(e, f.code, "--stale: %.200s: %.300s", std ?
+		    "stdin" : name, f.text);
+	o->stale = buf_cstr(b);
+	o->stale_len = b->len;
+	return 0;
 }

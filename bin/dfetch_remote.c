@@ -128,8 +128,9 @@ fetch_this_batch(struct move *v)
 	v->n = v->asked = v->got = 1;
 	v->over = 1;
 	a->info.unsized = 0;
-	(void)fetch_batch(v->m->l.remote, v->m->w->batch, v->line->url,
-	    v->dirfd, a->name, &a->info, v->d, &a->e);
+	if (fetch_batch(v->m->l.remote, v->m->w->batch, v->line->url,
+	    v->dirfd, a->name, &a->info, v->d, &a->e) == 1)
+		a->what = FETCH_STALE;
 }
 
 /*

@@ -6,6 +6,7 @@
 #ifndef D_DFETCH_RUN_H
 #define D_DFETCH_RUN_H
 
+#include "buf.h"
 #include "ckpt.h"
 #include "dfetch.h"
 #include "dfetch_batch.h"
@@ -25,6 +26,7 @@ struct fetch_opts {
 	int			 has_newer, has_older;
 	uint64_t		 newer, older;
 	struct fetch_batch_opts	 batch;
+	const char		*stale;		/* a file, or "-" */
 	int			 list, sha256;
 	int			 files;		/* --files */
 	int			 no_stdin;	/* no plan comes there */
@@ -56,6 +58,7 @@ struct fetch {
 	size_t			 n_names, cap_names;
 	char			**trees; /* --files: the operands; not ours */
 	unsigned char		 tree_d[HASH_LEN]; /* what lists said */
+	struct buf		 stale;	/* what batch.stale is */
 	struct fetch_list	 list;	/* what is elsewhere is listed */
 	size_t			 n_remote;
 	struct manifest		 base;

@@ -92,6 +92,20 @@ put_file(struct fetch *x, const struct fetch_answer *a)
 	return rv;
 }
 
+/* It is nobody's delta, and nobody must take it for one. */
+static int
+put_stale(struct fetch *x, const struct fetch_answer *a)
+{
+	struct rec	*r = rec_new("stale");
+	int		 rv;
+
+	rec_set_str(r, "url", x->plan.v[a->line].url);
+	rv = filter_put(&x->f, r);
+	rec_free(r);
+	filter_count(&x->f, "stale", 1);
+	return rv;
+}
+
 int
 fetch_tell(struct fetch *x, const struct fetch_answer *a)
 {
@@ -113,6 +127,8 @@ fetch_tell(struct fetch *x, const struct fetch_answer *a)
 		return put_skip(x, a, "digest");
 	case FETCH_SOURCES:
 		return put_skip(x, a, "sources");
+	case FETCH_STALE:
+		return put_stale(x, a);
 	case FETCH_FAILED:
 	case FETCH_NEWS:
 		break;
@@ -206,6 +222,13 @@ fetch_ckpt_last(struct fetch *x)
 		/* somebody down the pipe may have refused it already */
 		facts.digest = d->what == FETCH_DONE ? d->sha256 : NULL;
 		facts.run = fetch_run_id(x);
+		if (d->what == FETCH_STALE) {
+			if (ckpt_fail(x->ckpt, CKPT_INPUT, x->plan.v[i].url,
+			    fetch_run_id(x), MSG_DATAERR, "stale", "all of "
+			    "its results are out of date", &e) == -1)
+				goto fail;
+			continue;
+		}
 		if (d->what != FETCH_DONE && ckpt_skip(x->ckpt, CKPT_INPUT,
 		    x->plan.v[i].url, d->sha256, fetch_run_id(x), &e) == -1)
 			goto fail;

@@ -301,6 +301,8 @@ fetch_after(const struct fetch_work *w, int dirfd,
 	const struct plan_line	*l = &w->plan->v[a->line];
 	char			 dir[64];
 
+	if (a->what == FETCH_STALE)
+		goto done;
 	a->what = FETCH_DONE;
 	if (a->e.code != 0)
 		goto done;

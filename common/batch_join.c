@@ -27,6 +27,7 @@
 #define WINDOW	65536	/* bytes read or written at a time */
 #define SHOWN	72	/* bytes of an id in a message */
 #define MESSAGE	120	/* bytes of a provider's error message */
+#define OLD	"2"	/* res.ok of what is stale; 0 failed, 1 ok */
 
 /* A value's bytes in its file; len 0: absent. */
 struct span {
@@ -580,6 +581,8 @@ open_temp(struct join *x, struct err *e)
 	    " line INTEGER, at INTEGER, len INTEGER,"
 	    " coll, coll_len, doc, doc_len, meta, meta_len,"
 	    " vec, vec_len, model, model_len, file INTEGER, ok INTEGER)"
+	    " WITHOUT ROWID;"
+	    "CREATE TABLE old(id BLOB PRIMARY KEY, glob INTEGER)"
 	    " WITHOUT ROWID; BEGIN", "temporary database", e);
 }
 
@@ -609,6 +612,105 @@ read_file(struct join *x, int k, struct err *e)
 	sqlite3_finalize(x->put);
 	x->put = NULL;
 	return rv;
+}
+
+/* -- what is out of date ----------------------------------------------- */
+
+/* The next line of it, without its end; 0 there are no more. */
+static int
+old_line(const char **at, const char *end, const char **s, size_t *n)
+{
+	const char	*nl;
+
+	while (*at < end) {
+		nl = memchr(*at, '\n', (size_t)(end - *at));
+		*s = *at;
+		*n = (size_t)((nl != NULL ? nl : end) - *at);
+		*at = nl != NULL ? nl + 1 : end;
+		if (*n > 0 && (*s)[*n - 1] == '\r')
+			(*n)--;
+		if (*n > 0 && **s != '#')
+			return 1;
+	}
+	return 0;
+}
+
+static int
+is_glob(const char *s, size_t n)
+{
+	size_t	i;
+
+	for (i = 0; i < n; i++)
+		if (s[i] == '*' || s[i] == '?' || s[i] == '[')
+			return 1;
+	return 0;
+}
+
+int
+batch_join_stale(const char *list, size_t len, struct err *e)
+{
+	const char	*at = list, *s;
+	size_t		 n, lines = 0, globs = 0;
+
+	while (old_line(&at, list + len, &s, &n)) {
+		lines++;
+		if (n > ITEM_ID_MAX)
+			return err_set(e, MSG_USAGE, "a line of %zu bytes: "
+			    "want custom_ids of at most %d", n, ITEM_ID_MAX);
+		if (!is_glob(s, n))
+			continue;
+		if (n > BATCH_JOIN_GLOB_MAX)
+			return err_set(e, MSG_USAGE, "a pattern of %zu "
+			    "bytes: want at most %d", n, BATCH_JOIN_GLOB_MAX);
+		if (++globs > BATCH_JOIN_GLOBS)
+			return err_set(e, MSG_USAGE, "more than %d lines "
+			    "with *, ? or [", BATCH_JOIN_GLOBS);
+	}
+	return lines != 0 ? 0 : err_set(e, MSG_USAGE, "no line: want the "
+	    "custom_ids of results that are out of date");
+}
+
+static int
+read_old(struct join *x, struct err *e)
+{
+	const char	*at = x->o->stale, *end = at + x->o->stale_len, *s;
+	sqlite3_stmt	*st;
+	size_t		 n;
+	int		 rv = 0;
+
+	st = db_prepare(x->db, "INSERT OR IGNORE INTO old VALUES (?1, ?2)",
+	    "stale list", e);
+	if (st == NULL)
+		return -1;
+	while (rv != -1 && old_line(&at, end, &s, &n)) {
+		sqlite3_reset(st);
+		if (sqlite3_bind_blob(st, 1, s, (int)n,
+		    SQLITE_STATIC) != SQLITE_OK ||
+		    sqlite3_bind_int(st, 2, is_glob(s, n)) != SQLITE_OK)
+			rv = db_err(x->db, "stale list", e);
+		else
+			rv = db_step(st, "stale list", e);
+	}
+	sqlite3_finalize(st);
+	return rv == -1 ? -1 : 0;
+}
+
+/* Results that the caller does not want: ok is OLD of them. */
+static int
+mark_old(struct join *x, struct err *e)
+{
+	struct batch_joined	*r = x->r;
+
+	if (x->o->stale == NULL)
+		return 0;
+	if (read_old(x, e) == -1 || db_exec(x->db, "UPDATE res SET ok = "
+	    OLD " WHERE ok = 1 AND (id IN (SELECT id FROM old) OR EXISTS "
+	    "(SELECT 1 FROM old WHERE glob AND CAST(res.id AS TEXT) GLOB "
+	    "CAST(old.id AS TEXT)))", "stale list", e) == -1)
+		return -1;
+	r->stale = (uint64_t)sqlite3_changes(x->db);
+	r->ok -= r->stale;
+	return 0;
 }
 
 /* -- the reckoning ----------------------------------------------------- */
@@ -658,11 +760,11 @@ reckon(struct join *x, struct err *e)
 		    "request_counts: nobody knows what was requested");
 	if (r->requested == 0)
 		return err_set(e, MSG_DATAERR, "a batch without requests");
-	if (r->ok + r->failed > r->requested)
+	if (r->ok + r->failed + r->stale > r->requested)
 		return err_set(e, MSG_DATAERR, "want answers for %llu "
 		    "requests, got %llu", (unsigned long long)r->requested,
-		    (unsigned long long)(r->ok + r->failed));
-	r->missing = r->requested - r->ok - r->failed;
+		    (unsigned long long)(r->ok + r->failed + r->stale));
+	r->missing = r->requested - r->ok - r->failed - r->stale;
 	return 0;
 }
 
@@ -703,7 +805,10 @@ describe(struct join *x, struct err *e)
 	if (x->first[0] != '\0')
 		buf_printf(&b, "; first error: %s", x->first);
 	if (name_some(x, &b, "failed", x->r->failed, "SELECT id FROM res "
-	    "WHERE NOT ok ORDER BY id", e) == 0 && (x->o->requests == NULL ||
+	    "WHERE ok = 0 ORDER BY id", e) == 0 &&
+	    name_some(x, &b, "stale", x->r->stale, "SELECT id FROM res "
+	    "WHERE ok = " OLD " ORDER BY id", e) == 0 &&
+	    (x->o->requests == NULL ||
 	    name_some(x, &b, "missing", x->r->missing, "SELECT id FROM req "
 	    "WHERE NOT EXISTS (SELECT 1 FROM res WHERE res.id = req.id) "
 	    "ORDER BY line", e) == 0)) {
@@ -826,9 +931,11 @@ write_results(struct join *x, struct err *e)
 	st = db_prepare(x->db, x->o->requests != NULL ?
 	    "SELECT s.id, s.file, q.coll, q.coll_len, q.doc, q.doc_len,"
 	    " q.meta, q.meta_len, s.vec, s.vec_len, s.model, s.model_len "
-	    "FROM res s JOIN req q ON q.id = s.id WHERE s.ok ORDER BY s.id" :
+	    "FROM res s JOIN req q ON q.id = s.id WHERE s.ok = 1 "
+	    "ORDER BY s.id" :
 	    "SELECT id, file, coll, coll_len, doc, doc_len, meta, meta_len,"
-	    " vec, vec_len, model, model_len FROM res WHERE ok ORDER BY id",
+	    " vec, vec_len, model, model_len FROM res WHERE ok = 1 "
+	    "ORDER BY id",
 	    "answers", e);
 	if (st == NULL)
 		return -1;
@@ -847,9 +954,9 @@ write_requeue(struct join *x, struct err *e)
 	sqlite3_stmt	*st;
 
 	st = db_prepare(x->db, own ? "SELECT at, len FROM req WHERE NOT "
-	    "EXISTS (SELECT 1 FROM res WHERE res.id = req.id AND ok) "
+	    "EXISTS (SELECT 1 FROM res WHERE res.id = req.id AND ok = 1) "
 	    "ORDER BY line" :
-	    "SELECT id FROM res WHERE NOT ok ORDER BY id", "answers", e);
+	    "SELECT id FROM res WHERE ok <> 1 ORDER BY id", "answers", e);
 	if (st == NULL)
 		return -1;
 	r = begin(x, x->o->requeue, "requeue file", e);
@@ -901,8 +1008,8 @@ batch_join(const struct batch_join *o, struct batch_joined *r, struct err *e)
 	init(&x, o, r);
 	if (open_temp(&x, e) == -1 || read_file(&x, 0, e) == -1 ||
 	    read_file(&x, 1, e) == -1 || read_file(&x, 2, e) == -1 ||
-	    reckon(&x, e) == -1 || describe(&x, e) == -1 ||
-	    write_results(&x, e) == -1)
+	    mark_old(&x, e) == -1 || reckon(&x, e) == -1 ||
+	    describe(&x, e) == -1 || write_results(&x, e) == -1)
 		goto done;
 	if (o->requeue != NULL && write_requeue(&x, e) == -1)
 		goto done;

@@ -38,6 +38,8 @@
 
 #define BATCH_JOIN_SHOWN	3	/* ids named of each kind */
 #define BATCH_JOIN_TEXT		400	/* bytes about failures */
+#define BATCH_JOIN_GLOBS	1000	/* of the lines in stale */
+#define BATCH_JOIN_GLOB_MAX	1024	/* bytes of one */
 
 /* Paths as open(2) takes them.  out and requeue are made, never over
  * another file. */
@@ -49,16 +51,23 @@ struct batch_join {
 	int		 has_total;
 	const char	*out;
 	/*
-	 * The requests that failed or have no answer: their own lines, in
-	 * order, where they are at hand; else {"custom_id":...} of those
-	 * that failed.  NULL: not wanted.
+	 * The requests that failed, have no answer or a stale one: their own
+	 * lines, in order, where they are at hand; else {"custom_id":...} of
+	 * those that failed or are stale.  NULL: not wanted.
 	 */
 	const char	*requeue;
+	/*
+	 * Whose results are out of date, and no better than none: lines, each a custom_id to the
+	 * byte, or a glob (* ? [...]) that it matches; empty ones and those
+	 * that start with # are nothing.  NULL: none.
+	 */
+	const char	*stale;
+	size_t		 stale_len;
 };
 
-/* requested = ok + failed + missing. */
+/* requested = ok + failed + missing + stale. */
 struct batch_joined {
-	uint64_t	requested, ok, failed, missing;
+	uint64_t	requested, ok, failed, missing, stale;
 	/* some of the ids, and what the first error says; "" none */
 	char		text[BATCH_JOIN_TEXT];
 };
@@ -69,5 +78,7 @@ struct batch_joined {
  */
 int	batch_join(const struct batch_join *j, struct batch_joined *r,
 	    struct err *e);
+/* Is it a list that stale can be?  64 with what is wrong with it. */
+int	batch_join_stale(const char *list, size_t len, struct err *e);
 
 #endif

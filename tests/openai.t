@@ -4,13 +4,13 @@
 # and the whole producer of deltas.
 . "$(dirname "$0")/lib.sh"
 # OPENAI_BIG=1: 50,000 results of 1536, too
-plan $((145 + ${OPENAI_BIG:+1} + 0))
+plan $((174 + ${OPENAI_BIG:+1} + 0))
 BATCHD=$SRC/tests/real/batchd.py
 KEY=sk-proj-4f1bNEVERSEEN8842
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY \
     OPENAI_ORG_ID OPENAI_PROJECT OPENAI_PROJECT_ID
 if ! python3 -c 'import http.server' 2>/dev/null; then
-	skip 146 "no python3 here"
+	skip 175 "no python3 here"
 	finish
 fi
 
@@ -320,6 +320,75 @@ if [ -n "${OPENAI_BIG:-}" ]; then
 	ok "50000 x 1536 take no more memory ($huge)" \
 	    sh -c '[ "$3" = 0 ] && [ "$4" -lt $(($2 + 16384)) ]' - $small $huge
 fi
+fresh
+
+# --- some are out of date
+batch ten.jsonl
+batchd finish "$id" fail=r3:429 miss=r9
+printf 'r1\n# r2\n\nr1?\r\nnobody\nr3' >old
+status 0 "results that are out of date" \
+    dfetch --json --max-failed 2 --requeue rq --stale old "$U"
+like err 'warning: .*: 2 of 8 results are stale and left out; .*; stale: r1, r10; ' \
+    "are counted and named"
+is "$(result | sed 's/.*"custom_id":"\([^"]*\)".*/\1/' | tr '\n' ' ')" \
+    "r2 r4 r5 r6 r7 r8 " "left out"
+is "$(cat rq)" "$(requests 1 3 9 10)" "and sent again, with those that have none"
+echo 'r[2-8]' | dfetch --json --max-failed 2 --requeue rq --stale - "$U" \
+    >out 2>err
+is "$? $(wc -l <rq) $(result | wc -l)" "0 8 2" "a list on stdin, of globs"
+status 65 "what has failed counts as before" \
+    dfetch --json --max-failed 1 --stale old "$U"
+status 66 "a list that is not there" dfetch --json --stale nowhere "$U"
+echo '# nobody' >none
+status 64 "a list of nothing" dfetch --json --stale none "$U"
+perl -e 'print "*$_\n" for 1 .. 1001' >globs
+status 64 "a thousand globs and one" dfetch --json --stale globs "$U"
+like err 'stale: globs: more than 1000 lines with' "is told"
+status 64 "one stdin for two things" dfetch --json --stale - -
+status 64 "file sets have no results" dfetch --files --stale old .
+rm "srv/files/file-in${id#batch_}"
+status 0 "without the input file" \
+    dfetch --json --max-failed 2 --requeue rq --stale old "$U"
+is "$(tr '\n' ' ' <rq)" \
+    '{"custom_id":"r1"} {"custom_id":"r10"} {"custom_id":"r3"} ' \
+    "they are named"
+fresh
+batch ten.jsonl
+batchd finish "$id"
+echo '*' >old
+for as in '' '-c db'; do
+	# shellcheck disable=SC2086
+	status 65 "all are out of date: no delta$as" drun \
+	    "dfetch $as --stale old --requeue rq $U | dcheck | dmerge |
+	    dpublish -a $T/deltas/"
+	like err 'dfetch: --stale: every result of every input is out of date' \
+	    "and that is said"
+done
+is "$(cat rq)" "$(cat ten.jsonl)" "all of it is to be sent again"
+ok "nothing was ingested" sh -c '! find deltas -type f 2>/dev/null | grep .'
+is "$(ls -A "$TMPDIR")" "" "nothing is left"
+stale=$U
+requests 21 22 23 >three.jsonl
+batch three.jsonl
+batchd finish "$id"
+echo 'r[1-9]
+r10' >old
+mkdir rqs2 deltas
+status 0 "one is, and another is not" drun "dfetch -c db --stale old \
+    --requeue rqs2 $stale $U | dcheck | dmerge | dpublish --json -a $T/deltas/"
+like out '"records":3' "the other is ingested"
+like err "warning: $stale: 10 of 10 results are stale and left out: nothing of it is ingested" \
+    "the first is told of"
+is "$(cat "rqs2/${stale#*:}.jsonl") $(wc -c <"rqs2/$id.jsonl")" \
+    "$(cat ten.jsonl) 0" "and sent again, it alone"
+is "$(dckpt -c db failed --json | sed -n \
+    's/.*"key":"\(openai[^"]*\)".*"code":"\([a-z]*\)".*/\1 \2/p')" \
+    "$stale stale" \
+    "its checkpoint says so"
+status 0 "in a stream" dfetch --json --stale old "$stale" "$U"
+like out "\"t\":\"stale\",\"url\":\"$stale\"" "it is a record of its own"
+like out '"planned":2,"fetched":1,"skipped":0,.*"stale":1' "and in the totals"
+rm -rf deltas/* db
 fresh
 
 # --- the whole producer

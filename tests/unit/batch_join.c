@@ -33,6 +33,7 @@ static char			work[] = "/tmp/intact-join.XXXXXX";
 static struct batch_joined	got;
 static struct err		err;
 static struct buf		out, requeue;
+static const char		*stale;
 static uint64_t			rng = 88172645463325252U;
 
 static const char	requests[] =
@@ -93,6 +94,8 @@ join_n(const void *req, size_t n_req, const void *ans, size_t n_ans,
 	j.total = total >= 0 ? (uint64_t)total : 0;
 	j.out = "out";
 	j.requeue = "requeue";
+	j.stale = stale;
+	j.stale_len = stale != NULL ? strlen(stale) : 0;
 	rv = batch_join(&j, &got, &err);
 	slurp(&out, "out");
 	slurp(&requeue, "requeue");
@@ -110,7 +113,8 @@ static int
 counts(uint64_t ok, uint64_t failed, uint64_t missing)
 {
 	return got.ok == ok && got.failed == failed &&
-	    got.missing == missing && got.requested == ok + failed + missing;
+	    got.missing == missing && got.requested == ok + failed + missing +
+	    got.stale;
 }
 
 /* It is refused, and says so. */
@@ -239,6 +243,49 @@ refused(void)
 	no(join(requests, id, NULL, 3), "too long", "a long custom_id");
 }
 
+/* What is said to be out of date is left out, and that alone. */
+static void
+out_of_date(void)
+{
+	static char	long_glob[1200];
+	const char	*all = requests;
+
+	stale = "a\n";
+	tap_ok(join(all, answers, NULL, 3) == 0 && counts(2, 0, 0) &&
+	    got.stale == 1 && strcmp(got.text, "stale: a") == 0,
+	    "stale: one, by its id");
+	tap_ok(strstr(buf_cstr(&out), "\"a\"") == NULL &&
+	    strstr(buf_cstr(&out), "\"b\"") != NULL, "it is left out");
+	tap_is(buf_cstr(&requeue), REQ("a", "\"input\":[\"one\"]"),
+	    "and is sent again");
+	stale = "[ab]";
+	tap_ok(join(all, answers, NULL, 3) == 0 && got.stale == 2 &&
+	    got.ok == 1, "stale: a pattern, without a line's end");
+	stale = "*\r\n";
+	tap_ok(join(all, GOOD("a", "[1]"), BAD("b"), 3) == 0 &&
+	    counts(0, 1, 1) && got.stale == 1 && out.len == 0,
+	    "stale: all that have a result, and no other");
+	stale = "A\naa\n\n#a\n?b\n*[]\n";
+	tap_ok(join(all, answers, NULL, 3) == 0 && got.stale == 0,
+	    "stale: none is meant");
+	stale = "[a]\n*b\n";
+	tap_ok(join(REQ("[a]", "\"input\":\"x\"") REQ("cab",
+	    "\"input\":\"y\""), GOOD("[a]", "[1]") GOOD("cab", "[2]"),
+	    NULL, 2) == 0 && got.stale == 2,
+	    "stale: an id that looks like a pattern is that id");
+	memset(long_glob, 'x', 1000);
+	memcpy(long_glob + 1000, "*\na*\n", 6);
+	stale = long_glob;
+	tap_ok(batch_join_stale(stale, strlen(stale), &err) == 0 &&
+	    join(all, answers, NULL, 3) == 0 && got.stale == 1,
+	    "stale: a long pattern");
+	memset(long_glob, 'x', 1100);
+	long_glob[1100] = '*';
+	tap_ok(batch_join_stale(stale, strlen(stale), &err) == -1 &&
+	    err.code == MSG_USAGE, "stale: one that is too long");
+	stale = NULL;
+}
+
 static void
 long_line(void)
 {
@@ -299,10 +346,11 @@ main(void)
 		return 99;
 	buf_init(&out, 1 << 20);
 	buf_init(&requeue, 1 << 20);
-	tap_plan(37);
+	tap_plan(46);
 	good();
 	failed();
 	refused();
+	out_of_date();
 	long_line();
 	flips();
 	buf_free(&out);
