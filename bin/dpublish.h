@@ -19,6 +19,9 @@
 #include "stream.h"
 #include "target.h"
 
+struct remote;
+struct s3_file;
+
 #define DPUB_NAMED	20	/* complaints of one kind that are named */
 
 struct dpub_opts {
@@ -163,6 +166,13 @@ void	dpub_prove_size(struct dpub *p, const struct manifest *m,
 int	dpub_open_store(const char *path, const struct manifest *m,
 	    const struct stage *s, struct err *e);
 
+/*
+ * The archive at path, called name, into the empty directory `into`, by a
+ * confined process: 0, or -1 with *e (65: refused).
+ */
+int	dpub_unpack(const char *path, const char *name, const char *into,
+	    struct err *e);
+
 /* The same for anything dcheck knows, without a manifest: 0, -1. */
 int	dpub_judge(const char *path, enum store_format fmt,
 	    const struct stage *s, struct err *e);
@@ -245,6 +255,26 @@ int	dpub_unquarantine(const char *target, char **names,
 /* bin/dpublish_holds.c; places end with NULL: an exit status. */
 int	dpub_holds(char **places, const struct dpub_opts *o);
 
+/*
+ * bin/dpublish_place.c: is what lies at a place (a path, file:// or s3://,
+ * a directory or an archive) what its own manifest says?  What it needs for
+ * that it makes when it has to, and keeps for the next: zero it first.
+ */
+struct dpub_eye {
+	int		 full;		/* open it, too */
+	int		 staged;
+	struct stage	 stage;
+	unsigned int	 n;		/* directories made in it */
+	struct remote	*remote;
+};
+/*
+ * 0 and *m, which is the caller's either way; -1: 66 nothing is there, or
+ * not all of it; 65 something of it is not what it should be.
+ */
+int	dpub_place(struct dpub_eye *y, const char *place,
+	    struct manifest *m, struct err *e);
+void	dpub_eye_clear(struct dpub_eye *y);
+
 /* bin/dpublish_artifact.c; paths ends with NULL; empty: the stream. */
 int	dpub_artifact(char **paths, const struct dpub_opts *o);
 /* Judge what lies at path, whatever it is; an archive has only bytes. */
@@ -260,6 +290,14 @@ int	dpub_judge_any(const char *path, const struct stage *s,
  */
 int	dpub_artifact_put(struct filter *f, const char *from,
 	    const char *url, const struct dpub_opts *o, struct err *e);
+/*
+ * Objects back to the directory dirfd, under their names, or the one there
+ * is as `as`; held against their digests, where those are not "".  url is
+ * for messages.
+ */
+int	dpub_bring_back(struct remote *r, const char *bucket,
+	    const struct s3_file *v, size_t n, const char *as, int dirfd,
+	    const char *url, struct err *e);
 /* The "artifact" ticket it left; *pub gets the record to show. */
 int	dpub_artifact_commit(const struct rec *ticket,
 	    const struct stage *s, struct rec **pub, struct err *e);

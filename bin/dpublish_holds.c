@@ -6,181 +6,24 @@
 #include "dpublish.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cover.h"
-#include "hash.h"
 #include "io.h"
-#include "mem.h"
-#include "path.h"
 #include "plan.h"
-#include "remote.h"
 #include "banned.h"
 
 struct holds {
 	const struct dpub_opts	*o;
 	struct plan		 plan;
 	struct cover		*cover;		/* NULL: no plan */
-	struct stage		 stage;		/* of --verify=full, once made */
-	int			 staged;
+	struct dpub_eye		 eye;
 	size_t			 missing, unplanned;
 	int			 status;	/* of the places */
 	int			 unknown;	/* a place was not judged */
 };
-
-/* A file that lies there, and one that should: sorted by name. */
-struct there {
-	const char		*name;
-	uint64_t		 size;
-	const unsigned char	*d;		/* NULL: not known here */
-};
-
-static int
-there_cmp(const void *a, const void *b)
-{
-	const struct there	*x = a, *y = b;
-
-	return strcmp(x->name, y->name);
-}
-
-/* Is the file f of the manifest what lies there as t? */
-static int
-same_file(const char *place, const struct manifest_file *f,
-    const struct there *t, struct err *e)
-{
-	char	hex[HASH_HEX];
-
-	if (f->size != t->size)
-		return err_set(e, MSG_DATAERR, "%s/%s: size: want %" PRIu64
-		    ", got %" PRIu64, place, f->name, f->size, t->size);
-	if (t->d == NULL)
-		return 0;
-	hash_hex(t->d, hex);
-	if (strcmp(hex, f->sha256) != 0)
-		return err_set(e, MSG_DATAERR, "%s/%s: SHA-256: want %s, got "
-		    "%s", place, f->name, f->sha256, hex);
-	return 0;
-}
-
-/* All files of m are among the n at v, and there is no other. */
-static int
-same_files(const char *place, const struct manifest *m, struct there *v,
-    size_t n, struct err *e)
-{
-	size_t	i = 0, k = 0;
-	int	c;
-
-	if (n != 0)
-		qsort(v, n, sizeof(*v), there_cmp);
-	while (i < m->n_files || k < n) {
-		if (k < n && strcmp(v[k].name, MANIFEST_NAME) == 0) {
-			k++;
-			continue;
-		}
-		c = i == m->n_files ? 1 : k == n ? -1 :
-		    strcmp(m->files[i].name, v[k].name);
-		if (c < 0)
-			return err_set(e, MSG_NOINPUT, "%s/%s: it is not "
-			    "there, and the manifest names it", place,
-			    m->files[i].name);
-		if (c > 0)
-			return err_set(e, MSG_DATAERR, "%s/%s: a file that "
-			    "the manifest does not name", place, v[k].name);
-		if (same_file(place, &m->files[i++], &v[k++], e) == -1)
-			return -1;
-	}
-	return 0;
-}
-
-/* On disk. */
-
-static int
-same_tree(const char *place, const struct manifest *m,
-    const struct hash_tree *t, struct err *e)
-{
-	size_t		 i, n = hash_tree_count(t);
-	struct there	*v = mem_zero(n, sizeof(*v));
-	int		 rv;
-
-	for (i = 0; i < n; i++)
-		v[i].name = hash_tree_get(t, i, &v[i].size, &v[i].d);
-	rv = same_files(place, m, v, n, e);
-	free(v);
-	return rv;
-}
-
-/* What was said of something in it, with its place. */
-static int
-at(const char *place, const struct err *f, struct err *e)
-{
-	return err_set(e, f->code, "%s: %s", place, f->text);
-}
-
-static int
-make_stage(struct holds *h, struct err *e)
-{
-	if (!h->staged && stage_make(&h->stage, stage_parent(), NULL, e) ==
-	    -1)
-		return -1;
-	h->staged = 1;
-	return 0;
-}
-
-/* Open it as who publishes does; a file set has bytes alone. */
-static int
-open_it(struct holds *h, const char *path, const struct manifest *m,
-    struct err *e)
-{
-	if (strcmp(m->format, DPUB_FILES) == 0)
-		return 0;
-	return make_stage(h, e) == -1 ? -1 :
-	    dpub_open_store(path, m, &h->stage, e);
-}
-
-static int
-judge_dir(struct holds *h, const char *place, const char *path, int fd,
-    struct manifest *m, struct err *e)
-{
-	struct hash_tree	*t = hash_tree_new();
-	struct err		 f = { 0, "" };
-	unsigned char		 d[HASH_LEN];
-	int			 rv;
-
-	if (manifest_read(m, fd, NULL, &f) == -1 ||
-	    hash_dir(fd, ".", d, NULL, t, &f) == -1)
-		rv = at(place, &f, e);
-	else
-		rv = same_tree(place, m, t, e);
-	if (rv == 0 && h->o->full)
-		rv = open_it(h, path, m, e);
-	hash_tree_free(t);
-	return rv;
-}
-
-static int
-judge_local(struct holds *h, const char *place, struct manifest *m,
-    struct err *e)
-{
-	char	*path = path_from_url(place, e);
-	int	 fd, rv = -1;
-
-	if (path == NULL)
-		return -1;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1)
-		err_sys(e, errno, "%s", place);
-	else {
-		rv = judge_dir(h, place, path, fd, m, e);
-		(void)close(fd);
-	}
-	free(path);
-	return rv;
-}
 
 /* What is said of a place. */
 
@@ -290,13 +133,7 @@ take_place(struct holds *h, const char *place, struct err *e)
 	size_t		i;
 	int		rv;
 
-	memset(&m, 0, sizeof(m));
-	if (path_is_local(place))
-		rv = judge_local(h, place, &m, &why);
-	else
-		rv = err_set(&why, MSG_USAGE, "%s: want a path, file:// or "
-		    "s3://", place);
-	if (rv == -1) {
+	if (dpub_place(&h->eye, place, &m, &why) == -1) {
 		h->status = msg_worse(h->status, why.code);
 		h->unknown |= why.code != MSG_DATAERR &&
 		    why.code != MSG_NOINPUT;
@@ -357,11 +194,12 @@ int
 dpub_holds(char **places, const struct dpub_opts *o)
 {
 	struct holds	h;
-	struct err	e = { 0, "" }, f = { 0, "" };
+	struct err	e = { 0, "" };
 	int		rv;
 
 	memset(&h, 0, sizeof(h));
 	h.o = o;
+	h.eye.full = o->full;
 	plan_init(&h.plan);
 	if (hold(&h, places, &e) == -1)
 		rv = msg_worse(h.status, dpub_failed(&e));
@@ -370,11 +208,7 @@ dpub_holds(char **places, const struct dpub_opts *o)
 	else
 		rv = msg_worse(h.missing != 0 ? MSG_NOINPUT : 0,
 		    h.unplanned != 0 ? MSG_DATAERR : 0);
-	if (h.staged) {
-		if (stage_remove(&h.stage, &f) == -1)
-			msg_warn("%s", f.text);
-		stage_clear(&h.stage);
-	}
+	dpub_eye_clear(&h.eye);
 	cover_free(h.cover);
 	plan_clear(&h.plan);
 	return rv;

@@ -469,31 +469,34 @@ on_back(void *arg, const struct xfer_got *g, const struct err *e)
 		err_set(&b->e, e->code, "%s", e->text);
 }
 
-static int
-bring_back(struct object *a, int fd, struct err *e)
+int
+dpub_bring_back(struct remote *r, const char *bucket,
+    const struct s3_file *v, size_t n, const char *as, int dirfd,
+    const char *url, struct err *e)
 {
 	struct xfer_opts	 o = { 0, NULL, 0 };
 	struct xfer_get		 g;
 	struct xfer		*x;
 	struct back		 b;
-	char			*url = NULL;
+	char			*name = NULL;
 	size_t			 i;
 	int			 rv = 0;
 
 	memset(&b, 0, sizeof(b));
-	x = xfer_new(remote_net(a->remote, e), a->s3, a->retry, &o);
-	for (i = 0; i < a->n && rv == 0; i++) {
+	x = xfer_new(remote_net(r, e), remote_s3(r, e), remote_retry(r, e),
+	    &o);
+	for (i = 0; i < n && rv == 0; i++) {
 		memset(&g, 0, sizeof(g));
-		free(url);
-		url = cat3(a->bucket, "/", a->v[i].key);
-		g.name = url;
-		g.bucket = a->bucket;
-		g.key = a->v[i].key;
-		g.size = a->v[i].size;
+		free(name);
+		name = cat3(bucket, "/", v[i].key);
+		g.name = name;
+		g.bucket = bucket;
+		g.key = v[i].key;
+		g.size = v[i].size;
 		g.has_size = 1;
-		g.sha256 = a->v[i].sha256;
-		g.dirfd = fd;
-		g.file = a->dir ? a->v[i].name : path_base(a->url);
+		g.sha256 = v[i].sha256[0] != '\0' ? v[i].sha256 : NULL;
+		g.dirfd = dirfd;
+		g.file = as != NULL ? as : v[i].name;
 		g.done = on_back;
 		g.arg = &b;
 		rv = xfer_get(x, &g, e);
@@ -501,12 +504,12 @@ bring_back(struct object *a, int fd, struct err *e)
 	while (rv == 0 && b.e.code == 0 && (rv = xfer_wait(x, 1000, e)) == 1)
 		rv = 0;
 	xfer_free(x);
-	free(url);
+	free(name);
 	if (rv == 0 && b.e.code != 0)
 		rv = err_set(e, b.e.code, "%s", b.e.text);
-	if (rv == 0 && b.n != a->n)
+	if (rv == 0 && b.n != n)
 		rv = err_set(e, MSG_SOFTWARE, "%s: not all of it came back",
-		    a->url);
+		    url);
 	return rv;
 }
 
@@ -526,7 +529,8 @@ open_copy(struct object *a, struct err *e)
 		err_sys(e, errno, "%s", path);
 		goto done;
 	}
-	if (bring_back(a, fd, e) == -1)
+	if (dpub_bring_back(a->remote, a->bucket, a->v, a->n, a->dir ? NULL :
+	    path_base(a->url), fd, a->url, e) == -1)
 		goto done;
 	disconnect_object(a);
 	copy = a->dir ? mem_dup(path) : cat3(path, "/", path_base(a->url));

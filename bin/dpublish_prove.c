@@ -9,12 +9,14 @@
 #include <sys/wait.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "arc.h"
 #include "check.h"
 #include "db.h"
 #include "io.h"
@@ -220,6 +222,16 @@ struct answer {
 	unsigned char		 content[HASH_LEN];
 };
 
+/* An archive is unpacked below dirfd; anything else is opened. */
+static int
+work(const char *path, enum store_format fmt, int dirfd,
+    struct check_summary *s, struct answer *a)
+{
+	if (fmt == STORE_ARCHIVE)
+		return arc_unpack(path, dirfd, NULL, NULL, &a->v, &a->e);
+	return check_store(path, fmt, CHECK_ALLOW_EMPTY, s, &a->v, &a->e);
+}
+
 static void
 worker(const char *path, enum store_format fmt, const char *tmp, int fd,
     pid_t parent)
@@ -227,19 +239,24 @@ worker(const char *path, enum store_format fmt, const char *tmp, int fd,
 	struct sandbox_path	 may[2];
 	struct check_summary	 s;
 	struct answer		 a;
+	int			 keep[2];
 
 	memset(&a, 0, sizeof(a));
 	memset(&s, 0, sizeof(s));
 	a.r = -1;
+	keep[0] = fd;
+	keep[1] = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	may[0].path = path;
 	may[0].write = 0;
 	may[1].path = tmp;
 	may[1].write = 1;
 	db_set_tmpdir(tmp);
-	if (sandbox_child(parent, &fd, 1, &a.e) != -1 &&
-	    sandbox_start(may, 2, &a.e) != -1)
-		a.r = check_store(path, fmt, CHECK_ALLOW_EMPTY, &s, &a.v,
-		    &a.e);
+	if (keep[1] == -1)
+		err_sys(&a.e, errno, "%s", tmp);
+	else if (sandbox_child(parent, keep, 2, &a.e) != -1 &&
+	    sandbox_limits(0, fmt == STORE_ARCHIVE ? ARC_BYTES : 0, 0, 0,
+	    &a.e) != -1 && sandbox_start(may, 2, &a.e) != -1)
+		a.r = work(path, fmt, keep[1], &s, &a);
 	if (a.r == 0) {
 		a.records = s.records;
 		a.tombstones = s.tombstones;
@@ -321,6 +338,21 @@ ask(const char *path, enum store_format fmt, const struct stage *s,
 	if (io_rmtree(s->dirfd, name, &f) == -1)
 		msg_info("%s: %s", s->path, f.text);
 	return rv;
+}
+
+int
+dpub_unpack(const char *path, const char *name, const char *into,
+    struct err *e)
+{
+	struct answer	a;
+
+	memset(&a, 0, sizeof(a));
+	if (ask_in(into, path, STORE_ARCHIVE, &a, e) == -1)
+		return -1;
+	if (a.r == 1)
+		return err_set(e, MSG_DATAERR, "%s: %s: %s", name,
+		    check_code_name(a.v.code), a.v.reason);
+	return a.r == 0 ? 0 : err_set(e, a.e.code, "%s", a.e.text);
 }
 
 int
