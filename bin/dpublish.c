@@ -768,6 +768,7 @@ run(const char *target, const struct dpub_opts *o)
 	p.o = o;
 	p.target = target;
 	fo.quiet = ticket_wanted() && getenv("DRUN_LAST") != NULL;
+	dpub_note_begin(o->ckpt);
 	if (filter_open(&p.f, &fo) == 0 && dpub_read(&p) == 0) {
 		if (p.files.n != 0)
 			dpub_files_publish(&p);

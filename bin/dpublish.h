@@ -200,8 +200,14 @@ int	dpub_commit_of(const struct rec *r, struct target_commit *c,
 int	dpub_moved(const struct target *t, const struct target_commit *head,
 	    struct err *e);
 /*
- * Tell the checkpoint database path (NULL: DCKPT_DB).  What was published
- * is what the target says, so trouble here is said and changes nothing.
+ * Under drun, -c's database becomes one of the run's: the commit, which is
+ * another process, and drun know it by that (ckpt_run_each).
+ */
+void	dpub_note_begin(const char *path);
+/*
+ * Tell the checkpoint database path (NULL: those of the run, else
+ * DCKPT_DB).  What was published is what the target says, so trouble here
+ * is said and changes nothing.
  */
 void	dpub_note(const char *path, struct target *t,
 	    const struct target_commit *c, int status, const char *text);

@@ -181,10 +181,18 @@ done:
  * Tell the checkpoint database.  What was published is what the target
  * says, so trouble here is said and changes nothing.
  */
-void
-dpub_note(const char *path, struct target *t, const struct target_commit *c,
-    int status, const char *text)
+struct note {
+	struct target			*t;
+	const struct target_commit	*c;
+	int				 status;
+	const char			*text;
+};
+
+static void
+note_in(const char *path, void *arg)
 {
+	const struct note	*n = arg;
+	const struct target_commit *c = n->c;
 	struct err	 e = { 0, "" };
 	struct ckpt	*db = ckpt_open(path, CKPT_CREATE, &e);
 	struct ckpt_facts facts;
@@ -196,7 +204,7 @@ dpub_note(const char *path, struct target *t, const struct target_commit *c,
 		return;
 	}
 	buf_init(&key, CKPT_KEY_MAX);
-	buf_printf(&key, "publish %s", target_url(t));
+	buf_printf(&key, "publish %s", target_url(n->t));
 	memset(&facts, 0, sizeof(facts));
 	facts.records = c->records;
 	facts.result = c->version;
@@ -204,15 +212,15 @@ dpub_note(const char *path, struct target *t, const struct target_commit *c,
 	if (ckpt_begin(db, &e) == -1 || ckpt_start(db, CKPT_OPERATION,
 	    buf_cstr(&key), NULL, c->run, &e) == -1)
 		goto done;
-	if (status == 0) {
-		if (note_inputs(db, t, c, &e) == -1 ||
+	if (n->status == 0) {
+		if (note_inputs(db, n->t, c, &e) == -1 ||
 		    ckpt_finish(db, c->run, NULL, &e) == -1 ||
 		    ckpt_done(db, CKPT_OPERATION, buf_cstr(&key), NULL,
 		    c->run, &e) == -1 || ckpt_note(db, CKPT_OPERATION,
 		    buf_cstr(&key), &facts, &e) == -1)
 			goto done;
 	} else if (ckpt_fail(db, CKPT_OPERATION, buf_cstr(&key), c->run,
-	    status, NULL, text, &e) == -1)
+	    n->status, NULL, n->text, &e) == -1)
 		goto done;
 	if (ckpt_commit(db, &e) == -1)
 		goto done;
@@ -220,6 +228,29 @@ done:
 	if (e.code != 0)
 		msg_warn("warning: %s", e.text);
 	buf_free(&key);
+	ckpt_close(db);
+}
+
+void
+dpub_note(const char *path, struct target *t, const struct target_commit *c,
+    int status, const char *text)
+{
+	struct note	n = { t, c, status, text };
+
+	ckpt_run_each(path, note_in, &n);
+}
+
+void
+dpub_note_begin(const char *path)
+{
+	struct err	 e = { 0, "" };
+	struct ckpt	*db;
+
+	if (path == NULL || !ticket_wanted())
+		return; /* it is opened where it is written */
+	db = ckpt_open(path, CKPT_CREATE, &e);
+	if (db == NULL && e.code != 0)
+		msg_warn("warning: %s", e.text);
 	ckpt_close(db);
 }
 
@@ -237,17 +268,31 @@ dpub_note_same(const char *path, struct target *t,
 }
 
 /* The same of an intermediate that was put in its place. */
+struct chunk {
+	const char	*to, *run;
+};
+
 static void
-note_chunk(const char *path, const char *to, const char *run)
+chunk_in(const char *path, void *arg)
 {
+	const struct chunk *k = arg;
 	struct err	 e = { 0, "" };
 	struct ckpt	*db = ckpt_open(path, CKPT_CREATE, &e);
 
-	if (db != NULL && ckpt_done(db, CKPT_CHUNK, to, NULL, run, &e) != -1)
-		(void)ckpt_finish(db, run, NULL, &e);
+	if (db != NULL && ckpt_done(db, CKPT_CHUNK, k->to, NULL, k->run,
+	    &e) != -1)
+		(void)ckpt_finish(db, k->run, NULL, &e);
 	if (e.code != 0)
 		msg_warn("warning: %s", e.text);
 	ckpt_close(db);
+}
+
+static void
+note_chunk(const char *path, const char *to, const char *run)
+{
+	struct chunk	k = { to, run };
+
+	ckpt_run_each(path, chunk_in, &k);
 }
 
 int

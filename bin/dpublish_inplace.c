@@ -1049,6 +1049,7 @@ dpub_inplace(const char *prefix, const struct dpub_opts *o)
 	p.target = prefix;
 	fo.quiet = ticket_wanted() && getenv("DRUN_LAST") != NULL &&
 	    !o->dry_run;
+	dpub_note_begin(o->dry_run ? NULL : o->ckpt);
 	if (filter_open(&p.f, &fo) == 0) {
 		if ((o->dry_run ? open_dry(&x, prefix, o, &e) :
 		    place_open(&x, prefix, 1, o, &e) == -1 ? -1 :

@@ -57,6 +57,8 @@ struct run {
 	int			 held;	/* the last stage's output; -1 none */
 	int			 lockfd; /* of --lock; -1 */
 	off_t			 in_at;	/* where stdin began; -1 unknown */
+	double			 beat_at;	/* io_now; 0: no leases */
+	pid_t			 beat_pid;	/* renews them; 0 none */
 	double			 try_t0;	/* io_now, of this try */
 	int64_t			 try_start;	/* its ms since 1970 */
 	double			 commit_s;	/* the commit took */
@@ -93,7 +95,10 @@ void	drun_restore_signals(const struct run *r);
 /* What came while we were busy is heard now. */
 void	drun_hear(const struct run *r);
 void	drun_die_of(int sig);
-/* Wait for a signal or a child, at most until then (io_now; 0: for ever). */
+/*
+ * Wait for a signal or a child, or until a beat is due, at most until then
+ * (io_now; 0: for ever).
+ */
 void	drun_wait(const struct run *r, double until);
 /* The same, or until fd can be written to: then 1. */
 int	drun_wait_out(const struct run *r, int fd, double until);
@@ -134,7 +139,16 @@ int	drun_tries(struct run *r, const struct drun_opts *o,
 /* Can the stages' stdin be read again?  0, or a status, after saying why. */
 int	drun_check_stdin(struct run *r, const struct drun_opts *o);
 
-/* drun_note.c: how a try ended, for the checkpoint database. */
+/*
+ * drun_note.c: that a try goes on, and how it ended, for the checkpoint
+ * database.  beat renews the leases of the run when that is due, in a
+ * child, so that a locked database holds nobody up; drun_wait wakes up for
+ * it.
+ */
+void	drun_beat_begin(struct run *r);
+void	drun_beat(struct run *r);
+void	drun_beat_end(struct run *r);
+
 struct drun_end {
 	const char	*run;
 	int64_t		 started, ended;	/* ms since 1970 */

@@ -118,6 +118,7 @@ dpublish(struct run *r, const char *option, double until, int *st,
 			(void)kill(pid, SIGTERM);
 			until = 0;
 		}
+		drun_beat(r);
 		drun_wait(r, until);
 	}
 }

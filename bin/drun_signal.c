@@ -125,6 +125,8 @@ drun_wait(const struct run *r, double until)
 {
 	struct timespec	ts;
 
+	if (r->beat_at != 0 && (until == 0 || r->beat_at < until))
+		until = r->beat_at;
 	(void)pselect(0, NULL, NULL, NULL, left(until, &ts), &r->wait);
 }
 

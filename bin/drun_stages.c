@@ -185,6 +185,8 @@ drun_reap(struct run *r)
 	while ((pid = waitpid(-1, &st, WNOHANG | WUNTRACED)) > 0) {
 		for (i = 0; i < r->n && r->p[i].pid != pid; i++)
 			continue;
+		if (pid == r->beat_pid)
+			r->beat_pid = 0;
 		if (pid == r->group && !WIFSTOPPED(st)) {
 			(void)close(r->ctl); /* somebody killed it */
 			r->ctl = -1;
@@ -222,6 +224,7 @@ drun_attend(struct run *r)
 		drun_reap(r);
 		if (r->left == 0)
 			break;
+		drun_beat(r);
 		now = io_now();
 		if (drun_got_sigs > seen) {
 			r->sig = drun_got_sig;

@@ -222,6 +222,7 @@ try(struct run *r, const struct drun_opts *o, unsigned int n,
 	}
 	msg_set_run(r->stage.run);
 	msg_info("run %s, staging %s", r->stage.run, r->stage.path);
+	drun_beat_begin(r);
 	status = run_stages(r, o);
 	if (status == 0) {
 		passed = 1;
@@ -231,6 +232,7 @@ try(struct run *r, const struct drun_opts *o, unsigned int n,
 		status = drun_commit(r);
 	else
 		drun_discard(r);
+	drun_beat_end(r);
 	*wait = again(r, o, n, status);
 	if (!passed && *wait < 0 && r->sig == 0 && !r->late)
 		(void)pass_output(r);

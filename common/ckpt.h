@@ -92,6 +92,18 @@ struct ckpt;
 struct ckpt *ckpt_open(const char *path, int flags, struct err *e);
 /* Rolls back what was begun and not committed.  NULL is fine. */
 void	ckpt_close(struct ckpt *c);
+/*
+ * The databases that a run's notes go to, one after the other: path, where
+ * one was named; else those that programs of the run have opened with
+ * CKPT_CREATE (they leave a link in DSTAGE/CKPT_LINKS); else DCKPT_DB; else
+ * none.  f gets a path that works in any directory.
+ */
+void	ckpt_run_each(const char *path, void (*f)(const char *path,
+	    void *arg), void *arg);
+#define CKPT_LINKS "checkpoints"
+
+/* How long a lease lasts, in ms: DCKPT_LEASE, else CKPT_LEASE_S; -1 *e. */
+int64_t	ckpt_lease(struct err *e);
 /* Another pipeline's name; copied.  -1 (64): empty, or too long. */
 int	ckpt_set_pipeline(struct ckpt *c, const char *name, struct err *e);
 

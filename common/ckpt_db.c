@@ -584,25 +584,34 @@ open_db(struct ckpt *c, int create, int wal, struct err *e)
 	return -1;
 }
 
-/* Everything of c that needs no database. */
-static int
-prepare(struct ckpt *c, char *dir, struct err *e)
+int64_t
+ckpt_lease(struct err *e)
 {
-	const char	*pipe = getenv("DCKPT_PIPELINE");
-	const char	*lease = getenv("DCKPT_LEASE");
-	const char	*run = getenv("DRUN_ID"), *why;
+	const char	*lease = getenv("DCKPT_LEASE"), *why;
 	uint64_t	 s = CKPT_LEASE_S;
 
-	c->root = has_root_env() ? path_from_url(getenv("DCKPT_ROOT"), e) :
-	    mem_dup(dir);
-	if (c->root == NULL)
-		return -1;
 	if (lease != NULL && *lease != '\0' &&
 	    (num_duration(lease, &s, &why) == -1 || s == 0 ||
 	    s > 365 * 86400))
 		return err_set(e, MSG_USAGE, "DCKPT_LEASE: %.32s: want a time "
 		    "such as 90s or 1h", lease);
-	c->lease_ms = (int64_t)s * 1000;
+	return (int64_t)s * 1000;
+}
+
+/* Everything of c that needs no database. */
+static int
+prepare(struct ckpt *c, char *dir, struct err *e)
+{
+	const char	*pipe = getenv("DCKPT_PIPELINE");
+	const char	*run = getenv("DRUN_ID");
+
+	c->root = has_root_env() ? path_from_url(getenv("DCKPT_ROOT"), e) :
+	    mem_dup(dir);
+	if (c->root == NULL)
+		return -1;
+	c->lease_ms = ckpt_lease(e);
+	if (c->lease_ms == -1)
+		return -1;
 	ckpt_owner_self(&c->self, run != NULL && *run != '\0');
 	(void)snprintf(c->tool, sizeof(c->tool), "%s %s", msg_prog(),
 	    MSG_VERSION);
@@ -653,6 +662,8 @@ ckpt_open(const char *path, int flags, struct err *e)
 	c->wal = wal;
 	c->next = handles;
 	handles = c;
+	if (create)
+		ckpt_db_tell_run(c);
 	free(dir);
 	return c;
 fail:

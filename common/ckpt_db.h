@@ -75,6 +75,8 @@ struct ckpt {
 
 extern const char *const ckpt_db_sql[CKPT_ST_N];
 
+/* Leave a link in the staging of our drun (ckpt_run_each). */
+void	ckpt_db_tell_run(const struct ckpt *c);
 /* Each change begins with enter and ends in leave; a caller's own holds. */
 int	ckpt_db_enter(struct ckpt *c, struct err *e);
 int	ckpt_db_leave(struct ckpt *c, int rv, struct err *e);

@@ -5,16 +5,100 @@
  */
 #include "ckpt_db.h"
 
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <sqlite3.h>
 
+#include "buf.h"
 #include "db.h"
 #include "io.h"
 #include "path.h"
 #include "banned.h"
+
+#define RUN_PATH_MAX	4096	/* bytes of a database's path, and of staging's */
+
+/* "STAGING/checkpoints" of our drun, in b: 1; 0 there is none. */
+static int
+links_dir(struct buf *b)
+{
+	const char	*run = getenv("DRUN_ID"), *dir = getenv("DSTAGE");
+
+	if (run == NULL || *run == '\0' || dir == NULL || *dir != '/')
+		return 0;
+	buf_printf(b, "%s/" CKPT_LINKS, dir);
+	return !b->over;
+}
+
+/*
+ * drun and the commit know it by that.  Where it cannot be left, they still
+ * know DCKPT_DB: a memory is not worth a run.
+ */
+void
+ckpt_db_tell_run(const struct ckpt *c)
+{
+	struct err	 e = { 0, "" };
+	struct buf	 b;
+	char		*path = path_from_url(c->path, &e);
+
+	buf_init(&b, RUN_PATH_MAX);
+	if (path != NULL && links_dir(&b) &&
+	    (mkdir(buf_cstr(&b), 0700) == 0 || errno == EEXIST)) {
+		buf_printf(&b, "/%llx.%llx", (unsigned long long)c->dev,
+		    (unsigned long long)c->ino);
+		if (!b.over)
+			(void)symlink(path, buf_cstr(&b));
+	}
+	buf_free(&b);
+	free(path);
+}
+
+/* How many links there were. */
+static size_t
+each_link(void (*f)(const char *path, void *arg), void *arg)
+{
+	struct dirent	*d;
+	struct buf	 b;
+	char		 path[RUN_PATH_MAX];
+	size_t		 seen = 0;
+	ssize_t		 n;
+	DIR		*dir = NULL;
+
+	buf_init(&b, RUN_PATH_MAX);
+	if (links_dir(&b))
+		dir = opendir(buf_cstr(&b));
+	while (dir != NULL && (d = readdir(dir)) != NULL) {
+		n = readlinkat(dirfd(dir), d->d_name, path,
+		    sizeof(path) - 1);
+		if (n <= 0)
+			continue; /* "." */
+		path[n] = '\0';
+		f(path, arg);
+		seen++;
+	}
+	if (dir != NULL)
+		(void)closedir(dir);
+	buf_free(&b);
+	return seen;
+}
+
+void
+ckpt_run_each(const char *path, void (*f)(const char *path, void *arg),
+    void *arg)
+{
+	const char	*env = getenv("DCKPT_DB");
+
+	if (path != NULL)
+		f(path, arg);
+	else if (each_link(f, arg) == 0 && env != NULL && *env != '\0')
+		f(env, arg);
+}
 
 int
 ckpt_run_note(struct ckpt *c, const char *run, const char *command,

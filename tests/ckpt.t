@@ -2,7 +2,7 @@
 # ckpt.t: the checkpoint database among real runs: who dies, who is slow,
 # what is mounted elsewhere, other journals, older schemas.
 . "$(dirname "$0")/lib.sh"
-plan 57
+plan 64
 
 A=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 hello() { echo '{"t":"hello","v":1,"prog":"test","version":"0","run":"r"}'; }
@@ -64,8 +64,8 @@ drun "{ cat s1; read -r x <hold; } | dckpt -c '$DB' --json-in --json \
 until_ is_state /s/one in_progress
 is "$(dckpt -c "$DB" stale)" "" "at work"
 group=$(sql 'select pgid from unit')
-# all of it, and nothing can be tidied up
-kill -KILL $pid "-$group" 2>/dev/null
+# all of it, the watcher first, and nothing can be tidied up
+kill -KILL "-$group" $pid 2>/dev/null
 wait $pid 2>/dev/null
 until_ is_stale /s/one
 is $? 0 "killed: stale at once, its lease not over"
@@ -109,6 +109,43 @@ until_ is_stale /s/one
 is $? 0 "nobody renews it: stale, after 2 seconds"
 status 64 "beat whom?" dckpt -c "$DB" beat
 DCKPT_LEASE=soon status 64 "a lease that is no time" dckpt -c "$DB" list
+
+# --- under drun it is renewed whatever a stage is busy with
+DB=$T/busy.db
+mkdir busy
+cp -R "$DATA/demo/delta-01" busy/one
+mkfifo go
+# shellcheck disable=SC2016
+DCKPT_LEASE=2s drun "dfetch -c '$DB' busy/one |
+    dcheck -x 'read -r x <$T/go' | dmerge | dpublish -c '$DB' busy/target" \
+    >/dev/null 2>busy.err & pid=$!
+until_ is_state ./busy/one in_progress
+away 2000
+was=$(sql 'select lease from unit')
+until_ renewed "$was"
+is "$? $(dckpt -c "$DB" stale)" "0 " "a check that takes long: not stale"
+was=$(sql 'select lease from unit')
+until_ renewed "$was"
+is $? 0 "again, and again, under drun"
+echo >go
+wait $pid
+is "$? $(grep -v ': run ' busy.err)" "0 " "it ends well"
+# -c reaches the commit, which is another process
+is "$(sql "select key, state, attempts from unit order by 1")" \
+    "./busy/one|completed|1
+publish ./busy/target|completed|1" "with -c alone the commit is recorded"
+is "$(sql "select result = '$(cat busy/target/latest-pointer.txt)' from unit where scope = 'operation'")" \
+    1 "and what it made"
+drun "dfetch busy/one | dcheck | dmerge | dpublish -c '$T/one.db' \
+    busy/target2" >/dev/null 2>&1
+is "$(sqlite3 one.db 'select scope, state from unit order by 1')" \
+    "input|completed
+operation|completed" "with -c of dpublish alone, too"
+drun "dfetch -c '$T/two.db' busy/one | dcheck | dmerge -o busy/out" \
+    >/dev/null 2>&1
+is "$(sqlite3 two.db 'select scope, state from unit order by 1')" \
+    "chunk|completed
+input|completed" "and an intermediate with -c of dfetch"
 
 # --- keys: the same files elsewhere are the same units
 mkdir -p here/deltas
