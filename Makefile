@@ -146,7 +146,7 @@ $(B)/fuzzer: $(FUZZSRC) tests/fuzz/fuzz.h $(LIB)
 	$(FUZZBUILD) -DFUZZ_LIB -fsanitize=fuzzer
 
 gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree \
-	$(B)/gen/davdo $(B)/gen/fuzz
+	$(B)/gen/davdo $(B)/gen/spent $(B)/gen/fuzz
 
 # What is missing is installed first (or the line that would is printed).
 # One result line: N passed, N failed.  T= names tests, else all are run.
@@ -183,6 +183,7 @@ bench:
 	@contrib/deps.sh build test bench s3 dav
 	@$(MAKE) all gens
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/merge.sh
+	BIN=$(B)/bin GEN=$(B)/gen tests/bench/fan.sh
 	B=$(B) BIN=$(B)/bin GEN=$(B)/gen tests/bench/chroma.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/remote.sh
 

@@ -38,44 +38,7 @@ flock -s "$DSTAGE/lock" sleep 3600 &
 holder=$!
 "$BIN/dfetch" "$T/d" | "$BIN/dcheck" >"$T/stream"
 
-# the shell: the same rows, the same keys, the same page size
-{
-	cat <<'SQL'
-PRAGMA page_size=32768;
-PRAGMA journal_mode=OFF;
-PRAGMA synchronous=OFF;
-PRAGMA locking_mode=EXCLUSIVE;
-PRAGMA cache_size=-65536;
-CREATE TABLE record(n INTEGER PRIMARY KEY, c INTEGER NOT NULL,
-  id TEXT NOT NULL, seq INTEGER NOT NULL, s INTEGER NOT NULL,
-  metadata TEXT, document TEXT, embedding BLOB);
-CREATE UNIQUE INDEX record_id ON record(c, id);
-SQL
-	i=0
-	for d in "$T"/d/*; do
-		i=$((i + 1))
-		cat <<SQL
-ATTACH '$d/chroma.sqlite3' AS d;
-BEGIN;
-INSERT INTO record(c, id, seq, s, metadata, document, embedding)
-SELECT 1, e.embedding_id, $i, $i,
-  (SELECT json_group_object(m.key, coalesce(m.string_value, m.int_value,
-      m.float_value, m.bool_value)) FROM d.embedding_metadata m
-    WHERE m.id = e.id AND m.key <> 'chroma:document'),
-  (SELECT m.string_value FROM d.embedding_metadata m
-    WHERE m.id = e.id AND m.key = 'chroma:document'),
-  q.vector
-FROM d.embeddings_queue q CROSS JOIN d.segments g CROSS JOIN d.embeddings e
-WHERE g.scope = 'METADATA' AND e.segment_id = g.id
-  AND e.embedding_id = q.id AND q.vector IS NOT NULL
-ON CONFLICT(c, id) DO UPDATE SET seq = excluded.seq, s = excluded.s,
-  metadata = excluded.metadata, document = excluded.document,
-  embedding = excluded.embedding WHERE excluded.seq > seq;
-COMMIT;
-DETACH d;
-SQL
-	done
-} >"$T/shell.sql"
+"$SRC/tests/bench/attach.sh" "$T"/d/* >"$T/shell.sql"
 
 # cpu, wall, peak RSS in KiB of a command and its children
 cat >"$T/time.pl" <<'P'
