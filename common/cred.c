@@ -201,6 +201,9 @@ ini_get(const struct buf *b, const char *section, const char *sub,
 			v = s;
 		}
 	}
+	/* what is empty is not said */
+	if (v != NULL && *v == '\0')
+		wipe(&v);
 	return v;
 }
 

@@ -267,8 +267,9 @@ answers(void)
 	tap_ok(net_date("2013-05-24T00:00:00.250Z", 24) ==
 	    INT64_C(1369353600250) * 1000000 &&
 	    net_date("2024-02-29T12:00:00Z", 20) ==
-	    INT64_C(1709208000) * 1000000000 && net_date("soon", 4) == 0,
-	    "dates of ISO 8601");
+	    INT64_C(1709208000) * 1000000000 && net_date("soon", 4) == 0 &&
+	    net_date("6572-10-10T00:00:00Z", 20) == 0,
+	    "dates of ISO 8601, and none that nanoseconds cannot say");
 }
 
 /* What this machine lacks is no failure of the host. */
