@@ -482,6 +482,18 @@ check_named(struct ckpt *c, const struct ckpt_sel *s, struct err *e)
 	return status;
 }
 
+/* A list that was cut short does not look like a whole one. */
+static void
+tell_more(const struct dckpt *o)
+{
+	if (o->more == 0)
+		return;
+	if (o->o->json)
+		(void)printf("{\"more\":%llu}\n",
+		    (unsigned long long)o->more);
+	msg_note("%llu more; --limit", (unsigned long long)o->more);
+}
+
 static int
 ask_database(const struct verb *v, struct dckpt_opts *opts, struct ckpt *c)
 {
@@ -500,12 +512,15 @@ ask_database(const struct verb *v, struct dckpt_opts *opts, struct ckpt *c)
 		named.n_keys = 0;
 	if (v->flags & V_CREATES)
 		named.pipeline = NULL;
+	opts->sel.more = &o.more;
 	status = check_named(c, &named, &e);
 	rv = status != 0 ? 0 : v->f(&o, &status);
 	if (rv == -1 || e.code != 0) {
 		msg_err(&e);
 		status = e.code;
 	}
+	else
+		tell_more(&o);
 	buf_free(&o.b);
 	ckpt_close(o.c);
 	return finish_stdout(status);

@@ -36,6 +36,7 @@ struct dckpt {
 	struct buf	 b;	/* the line under way */
 	int64_t		 now;	/* ms */
 	uint64_t	 n;	/* units seen */
+	uint64_t	 more;	/* that --limit left out */
 };
 
 /* Counts of one pipeline and scope. */

@@ -233,6 +233,7 @@ add_pending(struct change *c)
 		return 0;
 	q.states = 1U << CKPT_PENDING;
 	q.open = 0;
+	q.more = NULL;
 	return ckpt_each(c->o->c, &q, on_pending, c, c->o->e);
 }
 

@@ -73,7 +73,7 @@ on_unit(const struct ckpt_unit *u, void *arg)
 	struct units	*w = arg;
 	struct unit	*i;
 
-	if (u->state != CKPT_COMPLETED || u->scope == CKPT_PIPELINE)
+	if (u->scope == CKPT_PIPELINE)
 		return 0;
 	w->v = mem_grow(w->v, &w->cap, w->n + 1, sizeof(*w->v));
 	i = &w->v[w->n++];
@@ -445,6 +445,8 @@ dckpt_verify(struct dckpt *o, int *status)
 	memset(&w, 0, sizeof(w));
 	v.o = o;
 	io_catch_signals();
+	/* --limit is of these */
+	o->o->sel.states = 1U << CKPT_COMPLETED;
 	rv = ckpt_each(o->c, &o->o->sel, on_unit, &w, o->e);
 	for (i = 0; rv == 0 && i < w.n && io_signal() == 0; i++)
 		check(&v, &w.v[i], status);

@@ -304,6 +304,7 @@ struct ckpt_sel {
 	int		 stale;		/* only these */
 	int		 idle;		/* not what a living run works on */
 	uint64_t	 limit;		/* 0: none */
+	uint64_t	*more;		/* gets what limit left out; or NULL */
 	int		 oldest;	/* first; else the latest first */
 };
 

@@ -107,7 +107,24 @@ fill_keys(struct ckpt *c, const struct ckpt_sel *s, struct err *e)
 	return rv;
 }
 
-/* The ids of the selection, numbered in its order, in temp.sel. */
+/* Of temp.sel the first ones stay; how many others there were. */
+static int
+cut_sel(struct ckpt *c, const struct ckpt_sel *s, struct err *e)
+{
+	sqlite3_stmt	*st;
+	int		 rows = 0, rv;
+
+	st = db_prepare(c->db, "DELETE FROM sel WHERE n > ?1", c->path, e);
+	if (st == NULL)
+		return -1;
+	ckpt_db_int(st, 1, s->limit > INT64_MAX ? INT64_MAX :
+	    (int64_t)s->limit);
+	rv = ckpt_db_change(c, st, &rows, e);
+	sqlite3_finalize(st);
+	*s->more = (uint64_t)rows;
+	return rv;
+}
+
 static void
 where(struct buf *b, const struct ckpt_sel *s)
 {
@@ -151,7 +168,7 @@ fill_sel(struct ckpt *c, const struct ckpt_sel *s, struct err *e)
 	where(&b, s);
 	buf_str(&b, s->oldest ? " ORDER BY updated, id" :
 	    " ORDER BY updated DESC, id DESC");
-	if (s->limit != 0)
+	if (s->limit != 0 && s->more == NULL)
 		buf_str(&b, " LIMIT ?3");
 	st = db_prepare(c->db, buf_cstr(&b), c->path, e);
 	if (st == NULL)
@@ -164,6 +181,8 @@ fill_sel(struct ckpt *c, const struct ckpt_sel *s, struct err *e)
 	ckpt_db_some(st, 5, s->before);
 	ckpt_db_some(st, 6, s->since);
 	rv = db_step(st, c->path, e);
+	if (rv == 0 && s->limit != 0 && s->more != NULL)
+		rv = cut_sel(c, s, e);
 done:
 	sqlite3_finalize(st);
 	buf_free(&b);

@@ -3,7 +3,7 @@
 # one thing, verify, retry and run again, force, expire, breakers; and what
 # a monitor asks.
 . "$(dirname "$0")/lib.sh"
-plan 139
+plan 141
 
 A=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 DB=$T/db
@@ -112,6 +112,11 @@ is "$(cat out)" "5 ok, 0 missing, 0 differ, 0 unknown, 0 elsewhere" "all is well
 is "$(grep -c 'ok by size, time and inode' err)" 3 "inputs are not read"
 like err "publish .*/target: ok by commit and every byte" "the target is"
 like err "chunk: ok by manifest and digests" "and the intermediate"
+sql "insert into unit (pipeline, scope, key, state, created, updated)
+    values ('default', 'input', '/new', 'failed', 1, 4102444800000)"
+status 0 "verify --limit" dckpt -c "$DB" verify --quick --limit 2
+is "$(cat out) $(cat err)" "2 ok, 0 missing, 0 differ, 0 unknown, 0 elsewhere dckpt: 3 more; --limit" "is of what was completed"
+sql "delete from unit where key = '/new'"
 touch run/delta-01/chroma.sqlite3
 status 0 "touched only" dckpt -c "$DB" verify -v
 like err 'delta-01: ok by digest' "is read, and the same"

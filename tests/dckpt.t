@@ -2,7 +2,7 @@
 # dckpt.t: what the checkpoint database says to people and programs, and
 # dckpt as a stage, many at once.
 . "$(dirname "$0")/lib.sh"
-plan 116
+plan 123
 
 DB=$T/db
 A=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
@@ -87,7 +87,14 @@ like err '^dckpt: /d/onne: no such checkpoint$' "named"
 status 66 "a pipeline that is not there" dckpt -c "$DB" -p linse list
 status 66 "a glob like nothing" dckpt -c "$DB" -g '/e/*' list
 is "$(count -g '/d/*')" 4 "a glob"
-is "$(count -g '/d/*' --limit 2)" 2 "--limit"
+status 0 "--limit" dckpt -c "$DB" list -g '/d/*' --limit 1
+is "$(wc -l <out | tr -d ' ') $(cat err)" "1 dckpt: 3 more; --limit" \
+    "says how many it left out"
+status 0 "--limit, for a program" dckpt -c "$DB" list --limit 3 --json
+is "$(grep -c '"key"' out) $(sed -n '$p' out)" '3 {"more":1}' \
+    "has a last line that says so"
+status 0 "a limit that is not reached" dckpt -c "$DB" list --limit 4 --json
+is "$(wc -l <out | tr -d ' ') $(cat err)" "4 " "leaves nothing out"
 is "$(count -p lines --scope input --scope chunk)" 4 "two scopes"
 is "$(count --scope chunk)" 0 "none of a scope is no error"
 is "$(count -g "x' OR 1=1 --" 2>/dev/null)" 0 "text is not SQL"
@@ -140,6 +147,9 @@ like out 'stale \(its lease is over\)' "and when that is over"
 status 66 "retry: a key that is not there" dckpt -c "$DB" retry /d/nope
 status 66 "retry: a completed key" dckpt -c "$DB" retry /d/skipped
 like err 'not retried: it is completed' "said"
+status 0 "retry --limit" dckpt -c "$DB" retry -n --limit 3
+is "$(wc -l <out | tr -d ' ') $(cat err)" "3 dckpt: 1 more; --limit" \
+    "leaves the rest, and says so"
 status 0 "retry -n" dckpt -c "$DB" retry -n
 is "$(wc -l <out | tr -d ' ')" 4 "shows the failed and the stale"
 is "$(count --state pending)" 0 "and changes nothing"
