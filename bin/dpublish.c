@@ -57,8 +57,8 @@
 "       dpublish unquarantine [-nv] [--json] [--lock file] [--log format]\n" \
 "                target name ...\n" \
 "       dpublish probe [-v] [--json] [--lock file] [--log format] target\n" \
-"       dpublish holds [-v] [-p plan] [--json] [--log format] [--verify how]\n" \
-"                place ...\n" \
+"       dpublish holds [-v] [-p plan] [--json] [--log format]\n" \
+"                [--verify how] place ...\n" \
 "       dpublish --commit [-v] [-c db] [--log format] [--stage dir]\n" \
 "       dpublish --discard [-v] [--log format] [--stage dir]\n"
 
