@@ -5,9 +5,11 @@
 #
 # Prints CPU seconds of all processes, wall seconds, and the largest
 # resident set of any, the least of RUNS (3); of the whole, what each
-# program took and when each stage ended; and the floors that no such run can
-# go below, in the same minutes: the SHA-256 of the inputs' bytes, a copy
-# of them, and the merge alone by the sqlite3 shell, which checks nothing.
+# program took and when each stage ended; one delta more, onto what was
+# published; the same plan in chunks of 25, a pipeline each, and merged; and
+# the floors that no such run can go below, in the same minutes: the SHA-256
+# of the inputs' bytes, a copy of them, and the merge alone by the sqlite3
+# shell, which checks nothing.
 # Nothing here passes or fails.  The inputs are in the page cache, if they
 # fit; caches of verdicts are cold.  Needs the sqlite3 and openssl shells,
 # jq, and gendelta and spent (make gens).
@@ -133,6 +135,53 @@ for p in dfetch dcheck dmerge dpublish; do
 	[ ! -s $p.each ] || least $p.each | { read -r cpu wall rss
 	printf '  %-20s %7.2f s cpu %9d KiB\n' $p "$cpu" "$rss"; }
 done
+
+# one delta more onto the snapshot; and then nothing to do
+i=$runs
+gendelta --out more --records 136 --start "$records" --dim "$dim" \
+    --time 1770000000
+mkdir base
+cp -R target base/
+while [ "$i" -gt 0 ]; do
+	i=$((i - 1))
+	fresh
+	cp -R base/target target
+	for name in more again; do
+		spent $name.cost drun 'dfetch -b target more | dcheck | dmerge |
+		    dpublish target' >out 2>err || cat err >&2
+	done
+done
+row() {
+	least "$1.cost" | { read -r cpu wall rss
+	printf '  %-48s %7.2f s cpu %7.2f s wall %9d KiB\n' "$2" "$cpu" "$wall" \
+	    "$rss"; }
+}
+row more "one delta of 136 more, onto that"
+row again "the same again: nothing to do"
+
+# the plan in chunks, as many pipelines at once as there are processors
+P=$(nproc) PATH=$PATH:$SRC/examples
+export P
+i=$runs
+while [ "$i" -gt 0 ]; do
+	i=$((i - 1))
+	fresh
+	rm -rf work parts
+	mkdir work
+	# shellcheck disable=SC2016 # the inner shell's
+	spent fan.cost sh -ec 'dfetch -l all >work/plan
+	    chunks.sh work "$PWD/parts"
+	    for l in work/level.*; do
+		xargs -P "$P" -I@ chunk.sh work/@.plan "$PWD/parts" <"$l"
+	    done
+	    reduce.sh work target' >out 2>err || {
+		cat err >&2
+		exit 1
+	}
+	sqlite3 target/timestamped/*/store.sqlite3 \
+	    'SELECT count(*) FROM records' | grep -qx "$records"
+done
+row fan "in $(sort -u work/level.* | wc -l) chunks and groups, $P at once, and merged"
 
 floor sha256 sh -c 'openssl dgst -sha256 all/*/* >/dev/null'
 floor cp cp -R all copy
