@@ -15,22 +15,18 @@ mkdir -p "${WORK:-.}/fanout" && WORK=$(cd "${WORK:-.}/fanout" && pwd) || exit 73
 export HERE WORK JOBS
 shift
 
-# run command...: a signal for us is one for it, and it is waited for
-run() {
-	"$@" &
-	trap 'kill $!; wait $!; exit 143' HUP INT TERM
-	wait $!
-}
+# a signal for us is one for what we run, and it is waited for
+run() { "$@" & trap 'kill $!; wait $!; exit 143' HUP INT TERM; wait $!; }
 
 # what the snapshot does not hold yet, each with its place in time (seq=)
 run dfetch -l -B "$TARGET" "$@" >"$WORK/plan" || exit
 [ -s "$WORK/plan" ] || { rm -rf "$WORK"; exit 0; }
 "$HERE/chunks.sh" "$WORK" "$WORK/parts" || exit
-for level in "$WORK"/level.*; do
-	export level
+for LEVEL in "$WORK"/level.*; do
+	export LEVEL
 	# under drun, which stops what xargs alone would leave running
 	run drun 'xargs -P "$JOBS" -I@ "$HERE/chunk.sh" "$WORK/@.plan" \
-	    "$WORK/parts" <"$level"' 2>"$WORK/log" || break
+	    "$WORK/parts" <"$LEVEL"' 2>"$WORK/log" || break
 done
 run "$HERE/reduce.sh" "$WORK" "$TARGET" || exit
 rm -rf "$WORK"

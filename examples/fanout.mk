@@ -1,0 +1,37 @@
+# fanout.mk: as fanout.sh, by make: each chunk is a target, a group of parts
+# one that depends on them, and -j and -k mean what they always mean:
+#	make -f fanout.mk -j4 -k TARGET=lines INPUTS='deltas "more deltas"'
+# INPUTS is written as for the shell.  When something fails nothing is
+# published, and stderr and WORK/failed say what.  Mend it and make it again:
+# a chunk that is done says so itself (dpublish holds), as no time of a file
+# could.  After success WORK, which is no other's, is removed.
+# SPDX-License-Identifier: ISC
+TARGET = lines
+INPUTS = deltas
+WORK = fanout
+export TARGET
+
+ME := $(lastword $(MAKEFILE_LIST))
+HERE := $(dir $(ME))
+CHUNKS = $(sort $(shell cat $(WORK)/level.* 2>/dev/null))
+SHELL = /bin/sh
+.DELETE_ON_ERROR:
+.SECONDEXPANSION:
+
+# exec: a signal reaches what runs, and not a shell before it
+publish: $(WORK)/plan
+	@[ ! -s $< ] || $(HERE)chunks.sh $(WORK) $(WORK)/parts
+	-@[ ! -s $< ] || exec $(MAKE) -f $(ME) -s chunks 2>$(WORK)/log
+	@[ ! -s $< ] || exec $(HERE)reduce.sh $(WORK) "$$TARGET"
+	@rm -rf $(WORK)
+
+$(WORK)/plan: FORCE
+	@mkdir -p $(WORK)
+	@exec dfetch -l -B "$$TARGET" $(INPUTS) >$@
+
+chunks: $(CHUNKS)
+$(CHUNKS): $$(notdir $$(shell cat $(WORK)/$$@.parts 2>/dev/null))
+	exec $(HERE)chunk.sh $(WORK)/$@.plan $(WORK)/parts
+
+FORCE:
+.PHONY: publish chunks FORCE $(CHUNKS)
