@@ -4,7 +4,8 @@
  *
  * Order is what makes sweeping safe: a directory without its lock (or
  * owner) file is either just being made or just being removed, so only an
- * empty one may go, and its maker, finding it gone, makes another.
+ * empty one may go, and its maker, finding it gone, makes another; or its
+ * removal was cut off by a power cut, and then it goes when it is old.
  * SPDX-License-Identifier: ISC
  */
 #define _DEFAULT_SOURCE /* flock, gethostname */
@@ -39,6 +40,7 @@
 #define STAGE_OVER	0700	/* mode of the lock file of a run that ended */
 #define STAGE_HANDOFF	"handoff"
 #define STAGE_HANDOFF_S	600	/* seconds that a handoff is good for */
+#define STAGE_LOST_S	86400	/* seconds until what nobody owns is litter */
 
 int
 stage_run_id(char out[STAGE_RUN_MAX], struct err *e)
@@ -308,13 +310,51 @@ stage_leave(struct stage *s, int over, struct err *e)
 	return stage_remove(s, e);
 }
 
+/* Begins the name with a run id behind that prefix? */
+static int
+is_named_by_run(const char *name, const char *prefix)
+{
+	static const char	form[] = "00000000T000000.000000Z-xxxxxxxx";
+	size_t			i, n = strlen(prefix);
+
+	if (strncmp(name, prefix, n) != 0)
+		return 0;
+	for (i = 0, name += n; form[i] != '\0'; i++)
+		if (form[i] == '0' ? name[i] < '0' || name[i] > '9' :
+		    form[i] == 'x' ? name[i] == '\0' ||
+		    strchr("0123456789abcdef", name[i]) == NULL :
+		    name[i] != form[i])
+			return 0;
+	return name[i] == '\0' || name[i] == '.';
+}
+
+/*
+ * A directory that has lost its lock or owner: 0, or -1.  A power cut may
+ * keep the removal of that and not the removals before it, and then there
+ * is nobody to ask; what has been still for so long is not being removed.
+ * Its name must be one that we make: it may be somebody else's.
+ */
+static int
+remove_lost(int dirfd, const char *name, const char *prefix, struct err *e)
+{
+	struct stat	st;
+
+	if (unlinkat(dirfd, name, AT_REMOVEDIR) == 0 ||
+	    (errno != ENOTEMPTY && errno != EEXIST) ||
+	    !is_named_by_run(name, prefix) ||
+	    fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    io_wall_ns() / 1000000000 - st.st_mtime < STAGE_LOST_S)
+		return 0;
+	return io_rmtree(dirfd, name, e);
+}
+
 /* What cannot be removed costs the new run nothing: the next may try. */
 static void
 collect_one(int dirfd, const char *name, unsigned int *n)
 {
 	struct err	e = { 0, "" };
 	struct stat	st;
-	int		dir, fd, given;
+	int		dir, fd, errnum, given;
 
 	dir = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
 	    O_CLOEXEC);
@@ -325,11 +365,13 @@ collect_one(int dirfd, const char *name, unsigned int *n)
 		return;
 	}
 	fd = openat(dir, STAGE_LOCK, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	errnum = errno;
 	given = fstatat(dir, STAGE_HANDOFF, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    io_wall_ns() / 1000000000 - st.st_mtime < STAGE_HANDOFF_S;
 	(void)close(dir);
 	if (fd == -1) {
-		(void)unlinkat(dirfd, name, AT_REMOVEDIR);
+		if (errnum == ENOENT)
+			(void)remove_lost(dirfd, name, STAGE_PREFIX, &e);
 		return;
 	}
 	if (!given && sole(fd) && discard(dirfd, name, STAGE_LOCK, &e) == 0)
@@ -493,7 +535,7 @@ stage_work_collect(int dirfd, struct err *e)
 		if (fstatat(work, STAGE_OWNER, &st, AT_SYMLINK_NOFOLLOW) ==
 		    -1 && errno == ENOENT) {
 			(void)unlinkat(work, STAGE_OWNER_TMP, 0);
-			(void)unlinkat(fd, de->d_name, AT_REMOVEDIR);
+			rv = remove_lost(fd, de->d_name, STAGE_WORK, e);
 		} else if (work_dead(work))
 			rv = discard(fd, de->d_name, STAGE_OWNER, e);
 		(void)close(work);

@@ -28,6 +28,52 @@ there(const char *path)
 	return lstat(path, &st) == 0;
 }
 
+/* A directory below fd with something in it, untouched for so long. */
+static void
+leave_dir(int fd, const char *name, time_t age)
+{
+	struct timespec	t[2];
+	int		d;
+
+	(void)mkdirat(fd, name, 0700);
+	d = openat(fd, name, O_RDONLY | O_DIRECTORY);
+	(void)mkdirat(d, "built", 0700);
+	t[0].tv_sec = t[1].tv_sec = (time_t)(io_wall_ns() / 1000000000) - age;
+	t[0].tv_nsec = t[1].tv_nsec = 0;
+	(void)futimens(d, t);
+	(void)close(d);
+}
+
+/* What a power cut leaves of a removal: all but what said whose it was. */
+static int
+lost(int fd)
+{
+	static const char	*run = "intact.20260101T000000.000000Z-00000000";
+	struct err		 e = { 0, "" };
+	char			 work[128];
+	unsigned int		 n;
+	int			 ok;
+
+	(void)snprintf(work, sizeof(work), ".%s.00000000", run);
+	leave_dir(fd, run, 3600);
+	leave_dir(fd, work, 3600);
+	ok = stage_collect(parent, &n, &e) == 0 &&
+	    stage_work_collect(fd, &e) == 0 &&
+	    faccessat(fd, run, F_OK, 0) == 0 &&
+	    faccessat(fd, work, F_OK, 0) == 0;
+	leave_dir(fd, run, 90000);
+	leave_dir(fd, work, 90000);
+	leave_dir(fd, "intact.2026", 90000);
+	leave_dir(fd, ".intact.20260101T000000.000000Z-0000000x", 90000);
+	ok = ok && stage_collect(parent, &n, &e) == 0 &&
+	    stage_work_collect(fd, &e) == 0 &&
+	    faccessat(fd, run, F_OK, 0) == -1 &&
+	    faccessat(fd, work, F_OK, 0) == -1 &&
+	    faccessat(fd, "intact.2026", F_OK, 0) == 0 && faccessat(fd,
+	    ".intact.20260101T000000.000000Z-0000000x", F_OK, 0) == 0;
+	return ok;
+}
+
 /* A child that makes a staging and dies with it; its path into out. */
 static void
 die_with(char *out, size_t n, int work)
@@ -115,7 +161,7 @@ main(void)
 	    tmp != NULL ? tmp : "/var/tmp");
 	if (mkdtemp(parent) == NULL)
 		return 1;
-	tap_plan(21);
+	tap_plan(22);
 	tap_ok(stage_make(&a, parent, NULL, &e) == 0, "make: %s", e.text);
 	tap_ok(there(a.path) && stage_alive(a.path), "it is alive");
 	tap_ok(stage_join(&b, a.path, &e) == 0 && strcmp(a.run, b.run) == 0,
@@ -161,6 +207,8 @@ main(void)
 	tap_ok(stage_work_collect(fd, &e) == 0 && faccessat(fd,
 	    ".intact.20260101T000000.000000Z-00000000.00000000", F_OK, 0) ==
 	    -1, "one that was killed while it was made goes");
+	tap_ok(lost(fd), "what has lost its lock goes when it is a day old, "
+	    "and has a name of ours");
 	(void)mkdirat(fd, "intact.x", 0755);
 	(void)snprintf(dead, sizeof(dead), "%s/intact.x", parent);
 	tap_ok(stage_join(&a, dead, &e) == -1 && e.code == MSG_NOPERM,
