@@ -268,7 +268,8 @@ answers(void)
 	    INT64_C(1369353600250) * 1000000 &&
 	    net_date("2024-02-29T12:00:00Z", 20) ==
 	    INT64_C(1709208000) * 1000000000 && net_date("soon", 4) == 0 &&
-	    net_date("6572-10-10T00:00:00Z", 20) == 0,
+	    net_date("6572-10-10T00:00:00Z", 20) == 0 &&
+	    net_date("1013-10-10T00:00:00Z", 20) == 0,
 	    "dates of ISO 8601, and none that nanoseconds cannot say");
 }
 
