@@ -99,16 +99,16 @@ sed -n 's/.*"t":"missing","url":"\([^"]*\)","seq":\([0-9]*\),"size":\([0-9]*\).*
 ok "which makes the plan of what is left" cmp again c2
 part again p2b
 status 0 "and then all is there" dpublish holds -p plan p1 p2b p3
-cp plan more
-printf '/nowhere/x7\tseq=7\n' >>more
-status 66 "a line that nothing holds" dpublish holds -p more p1 p2 p3
-like err '/nowhere/x7: planned in more, but not held' "named"
+cp plan longer
+printf '/nowhere/x7\tseq=7\n' >>longer
+status 66 "a line that nothing holds" dpublish holds -p longer p1 p2 p3
+like err '/nowhere/x7: planned in longer, but not held' "named"
 i=0
 while [ $i -lt 30 ]; do
 	i=$((i + 1))
 	echo "/nowhere/y$i"
-done >>more
-status 66 "of many lines" dpublish holds --json -p more p1 p2 p3
+done >>longer
+status 66 "of many lines" dpublish holds --json -p longer p1 p2 p3
 is "$(grep -c 'not held' err) $(grep -c '"missing"' out)" "21 31" \
     "20 are named, and all are in the JSON"
 like err '11 more that are planned and not held' "the rest is counted"
@@ -270,7 +270,7 @@ on_rgw() {
 	like err "half/2/store.sqlite3: not there, and the manifest names" \
 	    "what is missing is named"
 	status 66 "S3: a line more than is held" \
-	    dpublish holds -p more $U/parts/1 $U/parts/2 $U/parts/3
+	    dpublish holds -p longer $U/parts/1 $U/parts/2 $U/parts/3
 
 	status 65 "S3: more than is planned" \
 	    dpublish holds -p c1 $U/parts/1 $U/parts/2
