@@ -160,7 +160,8 @@ iso_date(const char *s, size_t len)
 		if ((v[i] = two(s + at[i])) == -1)
 			return 0;
 	/* what nanoseconds around 1970 can say */
-	if (v[0] < 19 || v[0] > 21 || v[2] < 1 || v[2] > 12 || v[3] < 1 || v[3] > 31)
+	if (v[0] < 19 || v[0] > 21 || v[2] < 1 || v[2] > 12 || v[3] < 1 ||
+	    v[3] > 31)
 		return 0;
 	if (len > 21 && s[19] == '.')
 		for (s += 20, len -= 21; len > 0 && *s >= '0' && *s <= '9' &&

@@ -92,13 +92,19 @@ time_parse(const char *s, int dashes, int64_t *us)
 			w = 0;
 		}
 	}
-	/* nanoseconds since 1970 end in 2262 */
-	if (v[0] < 1970 || v[0] > 2261 || v[1] < 1 || v[1] > 12 || v[2] < 1 ||
-	    v[2] > 31 || v[3] > 23 || v[4] > 59 || v[5] > 60)
+	if (v[0] < 1970 || v[1] < 1 || v[1] > 12 || v[2] < 1 || v[2] > 31 ||
+	    v[3] > 23 || v[4] > 59 || v[5] > 60)
 		return -1;
 	*us = (((days_from_civil(v[0], v[1], v[2]) * 24 + v[3]) * 60 + v[4]) *
 	    60 + v[5]) * 1000000 + v[6];
 	return 0;
+}
+
+/* Nanoseconds end in 2262; a text may say more: 0, not known. */
+static int64_t
+to_ns(int64_t us)
+{
+	return us <= INT64_MAX / 1000 ? us * 1000 : 0;
 }
 
 #define STAMP_LEN 23	/* 20261120T161248.123456Z */
@@ -124,7 +130,7 @@ target_version_time(const char *version)
 	int64_t	us;
 
 	return target_version_ok(version) &&
-	    time_parse(version, 0, &us) == 0 ? us * 1000 : 0;
+	    time_parse(version, 0, &us) == 0 ? to_ns(us) : 0;
 }
 
 int
@@ -401,7 +407,7 @@ commit_member(struct json *j, const struct json_val *v,
 	else if (target_json_is(v, "created")) {
 		target_json_fixed(when, sizeof(when), v);
 		if (time_parse(when, 1, &us) == 0)
-			c->created = us * 1000;
+			c->created = to_ns(us);
 	}
 	return 0;
 }
