@@ -35,7 +35,7 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
 	db arc net item ledger pickle hnsw team vec hnsw_graph hnsw_build \
 	manifest \
-	plan cover chroma chroma_walk \
+	hide plan cover chroma chroma_walk \
 	chroma_ours chroma_read chroma_check chroma_conf chroma_schema \
 	chroma_rows chroma_write batch batch_join batch_check dstore \
 	dstore_check store check spill breaker ckpt ckpt_step ckpt_fs \

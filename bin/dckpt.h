@@ -103,6 +103,7 @@ struct dckpt_agains {
 	struct dckpt_again *v;
 	size_t		 n, cap;
 	uint64_t	 unknown;	/* units whose pipeline is not */
+	uint64_t	 hidden;	/* or not all of it */
 };
 void	dckpt_again_add(struct dckpt_agains *a, const struct ckpt_unit *u);
 void	dckpt_again_say(struct dckpt *o, const struct dckpt_agains *a);

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hide.h"
 #include "io.h"
 #include "mem.h"
 #include "banned.h"
@@ -36,6 +37,10 @@ dckpt_again_add(struct dckpt_agains *a, const struct ckpt_unit *u)
 
 	if (u->command == NULL) {
 		a->unknown++;
+		return;
+	}
+	if (hide_is_in(u->command)) {
+		a->hidden++;
 		return;
 	}
 	for (i = 0; i < a->n; i++)

@@ -279,6 +279,13 @@ change_and_run(struct dckpt *o, int *status, int forced)
 			    c.again.unknown);
 			*status = msg_worse(*status, MSG_NOINPUT);
 		}
+		if (c.again.hidden > 0) {
+			msg_error(MSG_USAGE, "%" PRIu64 " units: their "
+			    "pipeline held a secret, such as a signed URL, "
+			    "which is not kept: run it yourself, with a new "
+			    "one (dckpt show)", c.again.hidden);
+			*status = msg_worse(*status, MSG_USAGE);
+		}
 		if (o->o->dry)
 			dckpt_again_say(o, &c.again);
 		else

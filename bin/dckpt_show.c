@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "hide.h"
 #include "json.h"
 #include "mem.h"
 #include "path.h"
@@ -127,7 +128,8 @@ put_command(struct dckpt *o, struct buf *b, const struct ckpt_unit *u)
 	dckpt_quoted(b, db);
 	free(db);
 	buf_str(b, u->state == CKPT_COMPLETED ? " force" : " retry");
-	if (u->command != NULL && u->state != CKPT_COMPLETED)
+	if (u->command != NULL && u->state != CKPT_COMPLETED &&
+	    !hide_is_in(u->command))
 		buf_str(b, " --run");
 	if (strcmp(u->pipeline, CKPT_DEFAULT) != 0) {
 		buf_str(b, " -p ");
@@ -296,7 +298,8 @@ put_facts(struct dckpt *o, const struct ckpt_unit *u)
 		return;
 	buf_str(b, "    pipeline: ");
 	put_pipeline(b, u);
-	buf_addc(b, '\n');
+	buf_str(b, hide_is_in(u->command) ? "\n    (a secret is not kept: "
+	    "give what is " HIDE_MARK " anew)\n" : "\n");
 }
 
 static int

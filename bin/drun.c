@@ -24,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hide.h"
 #include "io.h"
 #include "num.h"
 #include "banned.h"
@@ -177,12 +178,11 @@ print_stages(const struct run *r)
 	int	i;
 
 	for (i = 0; i < r->n; i++)
-		(void)printf("%d\t%.*s\n", i + 1, (int)r->p[i].len,
-		    r->p[i].text);
+		(void)printf("%d\t%s\n", i + 1, r->p[i].shown);
 	return finish_stdout();
 }
 
-/* What is run, and where, so that it can be run again. */
+/* What is run, and where, so that it can be run again; and no secret. */
 static int
 tell_stages(const char *text)
 {
@@ -199,7 +199,7 @@ tell_stages(const char *text)
 	return 0;
 }
 
-/* The run, from lock to record: its status. */
+/* The run, from lock to record: its status.  text: as it may be kept. */
 static int
 run(struct run *r, const struct drun_opts *o, const char *text)
 {
@@ -250,6 +250,7 @@ main(int argc, char **argv)
 	};
 	static struct run	 r;
 	struct drun_opts	 o;
+	char			*shown;
 	int			 c, dry = 0, status;
 
 	msg_init("drun");
@@ -299,7 +300,9 @@ main(int argc, char **argv)
 		return MSG_USAGE;
 	if (dry)
 		return print_stages(&r);
-	status = run(&r, &o, argv[optind]);
+	shown = hide_text(argv[optind]);
+	status = run(&r, &o, shown);
+	free(shown);
 	if (r.sig != 0)
 		drun_die_of(r.sig);
 	return status;

@@ -36,6 +36,7 @@ struct drun_opts {
 struct stage_proc {
 	const char	*text;	/* borrowed from the argument */
 	size_t		 len;
+	char		*shown;	/* the same without secrets; owned */
 	pid_t		 pid;	/* 0: reaped, or never started */
 	int		 st;	/* of waitpid */
 	double		 t0, t1; /* io_now; t1 0: has not ended */
@@ -67,7 +68,10 @@ struct run {
 	sigset_t		 wait;	/* while waiting */
 };
 
-/* drun_split.c: fill r->p from text; 0, or -1 after saying why (64). */
+/*
+ * drun_split.c: fill r->p from text; 0, or -1 after saying why (64).
+ * Whoever shows or keeps a stage takes it as it is shown.
+ */
 int	drun_split(struct run *r, const char *text);
 
 /*

@@ -22,20 +22,21 @@ drun_show(const struct run *r, int i)
 {
 	static char	 b[SAY_TEXT + 32];
 	const struct stage_proc *p = &r->p[i];
+	const char	*s = p->shown;
 	size_t		 k, len, cut;
 	int		 n;
 
 	n = snprintf(b, sizeof(b), "stage %d (", i + 1);
 	len = (size_t)n;
 	cut = len + SAY_TEXT;
-	for (k = 0; k < p->len && len < cut; k++) {
-		if (!isspace((unsigned char)p->text[k]))
-			b[len++] = p->text[k];
+	for (k = 0; s[k] != '\0' && len < cut; k++) {
+		if (!isspace((unsigned char)s[k]))
+			b[len++] = s[k];
 		else if (b[len - 1] != ' ')
 			b[len++] = ' ';
 	}
 	(void)snprintf(b + len, sizeof(b) - len, "%s)",
-	    k < p->len ? "..." : "");
+	    s[k] != '\0' ? "..." : "");
 	return b;
 }
 

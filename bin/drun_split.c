@@ -6,8 +6,11 @@
 #include "drun.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "hide.h"
+#include "mem.h"
 #include "banned.h"
 
 #define SPLIT_DEPTH	64	/* quotes, braces, brackets in one another */
@@ -221,6 +224,7 @@ static int
 add_stage(struct run *r, const struct lex *l, size_t end)
 {
 	size_t	start = l->start;
+	char	*s;
 
 	if (!l->some) {
 		msg_warn("stage %d is empty: want PROGRAM | PROGRAM ...",
@@ -238,6 +242,9 @@ add_stage(struct run *r, const struct lex *l, size_t end)
 		end--;
 	r->p[r->n].text = l->s + start;
 	r->p[r->n].len = end - start;
+	s = mem_ndup(l->s + start, end - start);
+	r->p[r->n].shown = hide_text(s);
+	free(s);
 	r->n++;
 	return 0;
 }

@@ -355,7 +355,7 @@ put_stages(const struct report *rep, const struct run *r, struct buf *b)
 			buf_addc(b, ',');
 		buf_addc(b, '{');
 		json_put_kint(b, "stage", i + 1);
-		put_text(b, "command", p->text, p->len);
+		put_text(b, "command", p->shown, strlen(p->shown));
 		if (p->t1 != 0) {
 			json_put_kint(b, "status", drun_status(p->st));
 			put_seconds(b, "seconds", p->t1 - p->t0);

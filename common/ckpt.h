@@ -181,6 +181,7 @@ int	ckpt_beat_wait(const struct ckpt *c);
 /*
  * What the run is: its pipeline's text and the directory it was begun in,
  * for dckpt show and dckpt retry --run.  The first one to say it wins.
+ * Secrets in it (hide.h), in summaries and in errors are not kept.
  * ckpt_start says it by itself when run is DRUN_ID and DRUN_PIPELINE holds
  * the text (the directory: DRUN_CWD, else the working directory).
  */

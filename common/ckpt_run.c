@@ -18,6 +18,7 @@
 
 #include "buf.h"
 #include "db.h"
+#include "hide.h"
 #include "io.h"
 #include "path.h"
 #include "banned.h"
@@ -105,6 +106,7 @@ ckpt_run_note(struct ckpt *c, const char *run, const char *command,
     const char *cwd, struct err *e)
 {
 	sqlite3_stmt	*st;
+	char		*kept;
 	int		 rv = -1;
 
 	if (c == NULL || run == NULL)
@@ -116,17 +118,20 @@ ckpt_run_note(struct ckpt *c, const char *run, const char *command,
 		command = cwd = NULL;
 	if (ckpt_db_enter(c, e) == -1)
 		return -1;
+	kept = command != NULL ? hide_text(command) : NULL;
 	st = ckpt_db_stmt(c, CKPT_ST_RUN, e);
 	if (st != NULL) {
 		ckpt_db_str(st, 1, run);
 		ckpt_db_str(st, 2, c->pipeline);
-		ckpt_db_str(st, 3, command);
+		ckpt_db_str(st, 3, kept);
 		ckpt_db_str(st, 4, cwd);
 		ckpt_db_str(st, 5, c->self.host);
 		ckpt_db_int(st, 6, c->now);
 		rv = db_step(st, c->path, e);
 	}
-	return ckpt_db_leave(c, rv, e);
+	rv = ckpt_db_leave(c, rv, e);
+	free(kept);
+	return rv;
 }
 
 int
@@ -134,12 +139,14 @@ ckpt_run_end(struct ckpt *c, const char *run, const struct ckpt_run_end *r,
     struct err *e)
 {
 	sqlite3_stmt	*st;
+	char		*kept;
 	int		 rv = -1;
 
 	if (c == NULL || run == NULL)
 		return 0;
 	if (ckpt_db_enter(c, e) == -1)
 		return -1;
+	kept = r->summary != NULL ? hide_json(r->summary) : NULL;
 	st = ckpt_db_stmt(c, CKPT_ST_RUN_END, e);
 	if (st != NULL) {
 		ckpt_db_str(st, 1, run);
@@ -150,10 +157,12 @@ ckpt_run_end(struct ckpt *c, const char *run, const struct ckpt_run_end *r,
 		ckpt_db_int(st, 6, r->status);
 		ckpt_db_some(st, 7, (int64_t)r->records);
 		ckpt_db_some(st, 8, (int64_t)r->bytes);
-		ckpt_db_str(st, 9, r->summary);
+		ckpt_db_str(st, 9, kept);
 		rv = db_step(st, c->path, e);
 	}
-	return ckpt_db_leave(c, rv, e);
+	rv = ckpt_db_leave(c, rv, e);
+	free(kept);
+	return rv;
 }
 
 int

@@ -17,6 +17,7 @@
 
 #include "ckpt_step.h"
 #include "db.h"
+#include "hide.h"
 #include "banned.h"
 
 /* What a change is about. */
@@ -507,17 +508,21 @@ ckpt_fail(struct ckpt *c, enum ckpt_scope scope, const char *key,
     const char *run, int status, const char *code, const char *text,
     struct err *e)
 {
-	char		b[CKPT_TEXT_MAX + 1];
+	char		b[CKPT_TEXT_MAX + 1], *kept;
 	struct ending	g = { "failed", NULL, status, code, NULL };
 	struct what	w = { scope, key, NULL, NULL, run, 0 };
+	int		rv;
 
 	if (status == 0)
 		return err_set(e, MSG_SOFTWARE, "%s: failed with status 0",
 		    key);
 	if (code == NULL && msg_fault_of(status)->name[0] != '\0')
 		g.code = msg_status_name(status);
-	g.error = ckpt_db_text(text, b);
-	return change(c, &w, CKPT_EV_FAIL, &g, e);
+	kept = text != NULL ? hide_text(text) : NULL;
+	g.error = ckpt_db_text(kept, b);
+	rv = change(c, &w, CKPT_EV_FAIL, &g, e);
+	free(kept);
+	return rv;
 }
 
 /* Attempts first: which they are, their units' state says. */

@@ -8,10 +8,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "buf.h"
+#include "hide.h"
 #include "io.h"
 #include "mem.h"
 #include "num.h"
@@ -146,25 +146,6 @@ same(const struct plan_line *a, const struct plan_line *b)
 	    a->has_records == b->has_records && a->records == b->records;
 }
 
-/* Does the query (behind its '?') hold what lets its bearer in? */
-static int
-is_signed(const char *q)
-{
-	static const char *const	names[] = { "x-amz-signature",
-		"x-amz-security-token", "x-goog-signature", "signature",
-		"sig", "token", "access_token", "awsaccesskeyid" };
-	size_t				i, n;
-
-	for (; *q != '\0'; q += strcspn(q, "&;"), q += *q != '\0') {
-		n = strcspn(q, "=&;");
-		for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-			if (strlen(names[i]) == n &&
-			    strncasecmp(q, names[i], n) == 0)
-				return 1;
-	}
-	return 0;
-}
-
 char *
 plan_url(const char *url, char **ask, struct err *e)
 {
@@ -182,7 +163,7 @@ plan_url(const char *url, char **ask, struct err *e)
 		return rv;
 	}
 	q = strncmp(url, "http", 4) == 0 ? strchr(url, '?') : NULL;
-	if (q == NULL || !is_signed(q + 1))
+	if (q == NULL || !hide_is_signed(q + 1))
 		return mem_dup(url);
 	if (ask != NULL)
 		*ask = mem_dup(url);

@@ -3,7 +3,7 @@
 # one thing, verify, retry and run again, force, expire, breakers; and what
 # a monitor asks.
 . "$(dirname "$0")/lib.sh"
-plan 141
+plan 154
 
 A=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 DB=$T/db
@@ -296,4 +296,33 @@ is "$(cat out) $(sql 'select host from breaker')" "reset 1 ok.example" "that one
 status 0 "of all" dckpt -c "$DB" breaker reset --json
 is "$(cat out)" '{"reset":1}' "all"
 status 64 "breaker what?" dckpt -c "$DB" breaker rest
+
+# --- secrets: run with them, and nowhere kept or shown
+DB=$T/secret.db
+{ hello; refused 'https://h/x' hot; end; } >s
+# a pipeline fails and has a signed URL, a password and a key in it
+printf '%s' "{ : 'https://h/x?a=1&X-Amz-Signature=S3CRET' https://u:S3CRET@h/;
+    A_KEY=S3CRET; env | grep DRUN_PIPELINE= >&2; [ \${#A_KEY} -eq 6 ] || exit 3
+    cat s; } | { dckpt --json-in --json; exit 9; }" >pipeline
+DCKPT_DB=$DB DLOG=json status 9 "a pipeline with secrets" \
+    drun -v --summary sum "$(cat pipeline)"
+is "$(grep -c S3CRET sum out err)" "sum:0
+out:0
+err:0" "none in messages, summary and environment"
+like err 'stage 2 .*exit 9' "where it is named"
+is "$(cat "$DB"* | grep -c S3CRET) $(sql 'select count(*) from run')" "0 1" \
+    "nor in the database"
+like sum '"command":"[{] : .https://h/x[?]\[hidden\]. https://\[hidden\]@h/;' \
+    "what was hidden is marked"
+status 0 "show" dckpt -c "$DB" show https://h/x
+like out 'X-Amz|give what is \[hidden\] anew' "says so"
+like out "command: dckpt -c $DB retry https://h/x" "and has no --run"
+status 64 "retry --run has no secret to run it with" \
+    dckpt -c "$DB" retry --run
+like err '1 units: their pipeline held a secret' "said"
+status 0 "dry run" drun -n "$(cat pipeline)"
+is "$(grep -c S3CRET out)" 0 "nor there"
+echo '{"t":"run","run":"r9","status":0,"command":"dfetch https://h/?sig=S3CRET"}' |
+    dckpt -c "$DB" note
+is "$? $(cat "$DB"* | grep -c S3CRET)" "0 0" "nor by note"
 finish
