@@ -163,6 +163,13 @@ check-chroma:
 	@$(MAKE) all gens
 	@B=$(B) tests/real/check.sh
 
+# contrib/slurm on real clusters, which are brought first; also in check,
+# where it is skipped without them
+check-cluster:
+	@contrib/deps.sh build test cluster
+	@$(MAKE) all gens
+	@tests/run.pl $(B) tests/cluster.t
+
 # FUZZ= names targets, else all; each runs FUZZ_S seconds.
 FUZZ =
 FUZZ_S = 60
@@ -188,8 +195,8 @@ bench:
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/remote.sh
 
 CSRC = $(wildcard common/*.c bin/*.c tests/*/*.c)
-SHSRC = $(wildcard contrib/*.sh examples/*.sh tests/*.sh tests/*.t \
-	tests/*/*.sh)
+SHSRC = $(wildcard contrib/*.sh contrib/*/*.sh examples/*.sh tests/*.sh \
+	tests/*.t tests/*/*.sh)
 PAGES = $(wildcard man/*)
 # bsearch keys have only the member that is compared; POSIX NULL is a pointer
 CPPCHECK_NOT = --suppress=missingIncludeSystem --suppress=varFuncNullUB \
@@ -245,5 +252,5 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 
-.PHONY: all units gens check check-chroma demo lint install uninstall dist clean bench \
+.PHONY: all units gens check check-chroma check-cluster demo lint install uninstall dist clean bench \
 	fuzz
