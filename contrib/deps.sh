@@ -7,8 +7,8 @@
 # (Ceph and Swift, 110 MB, for the tests before real object stores), dav
 # (lighttpd, nginx, Apache, for those before web servers; Debian starts no
 # service of these groups while this installs them), cluster (Slurm, GNU
-# parallel and an ssh server, 45 MB, for the tests of fan-out: no service of
-# these is started either), units (systemd-analyze and promtool, for what
+# parallel, an ssh server and sshfs, 46 MB, for the tests of fan-out and of
+# network file systems: no service of these is started either), units (systemd-analyze and promtool, for what
 # contrib/ has for them), bench (curl and rclone, which tests/bench is held
 # against).  Tests whose servers are not here skip, and say so.
 # Silent and quick when nothing is missing.
@@ -113,6 +113,9 @@ missing() {
 			sbin munged || echo "munge: munge"
 			have parallel || echo "GNU parallel: parallel"
 			sbin sshd || echo "an ssh server: openssh-server"
+			have sshfs || echo "sshfs: sshfs"
+			any /usr/lib/openssh/sftp-server ||
+			    echo "sftp-server: openssh-sftp-server"
 			;;
 		units)
 			have systemd-analyze || echo "systemd-analyze: systemd"
