@@ -66,9 +66,9 @@ $(LIB): $(OBJS)
 
 # The plan of the house: which program needs which library.
 DFETCH = dfetch dfetch_plan dfetch_base dfetch_tell dfetch_progress \
-	dfetch_src dfetch_files dfetch_local dfetch_s3 dfetch_s3_look \
-	dfetch_s3_tally dfetch_http dfetch_batch dfetch_batch_api \
-	dfetch_batch_read dfetch_remote dfetch_work
+	dfetch_src dfetch_files dfetch_known dfetch_local dfetch_s3 \
+	dfetch_s3_look dfetch_s3_tally dfetch_http dfetch_batch \
+	dfetch_batch_api dfetch_batch_read dfetch_remote dfetch_work
 $(B)/bin/dfetch: $(DFETCH:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DFETCH:%=$(B)/bin/%.o) $(LIB) $(CURL_L) \
 	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)

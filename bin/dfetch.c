@@ -33,9 +33,9 @@ static const char	usage_text[] =
 "              [--max-size size] [--max-time duration] [--newer-than age]\n"
 "              [--older-than age] [--requeue file] [--sha256] [--stage dir]\n"
 "              [--stale file] [input ...]\n"
-"       dfetch --files [-v] [-c db] [-P n] [--cache dir] [--json]\n"
-"              [--log format] [--max-size size] [--max-time duration]\n"
-"              [--stage dir] tree ...\n";
+"       dfetch --files [-v] [-b target | -B target] [-c db] [-P n]\n"
+"              [--cache dir] [--json] [--log format] [--max-size size]\n"
+"              [--max-time duration] [--stage dir] tree ...\n";
 
 static const char	help_text[] =
 "examples:\n"
@@ -355,6 +355,33 @@ copy_all(struct fetch *x)
 		fetch_still_there(x);
 }
 
+/* A set that the base holds: nothing of it need be read. */
+static void
+skip_all(struct fetch *x)
+{
+	const struct fetch_known	*k;
+	struct fetch_answer		 a;
+	size_t				 i;
+
+	for (i = 0; i < x->plan.n && fetch_good(x); i++) {
+		k = &x->known[i];
+		memset(&a, 0, sizeof(a));
+		a.line = i;
+		a.what = FETCH_UNCHANGED;
+		if (k->here) {
+			a.info.size = k->st.size;
+			a.info.mtime = k->st.mtime;
+			a.info.inode = k->st.inode;
+		} else
+			a.info = x->seen[i]->info;
+		hash_hex(k->digest, a.sha256);
+		memcpy(a.held, a.sha256, sizeof(a.held));
+		(void)fetch_tell(x, &a);
+	}
+	if (fetch_good(x))
+		fetch_files_still(x);
+}
+
 static int
 run_list(struct fetch *x, const char *cache)
 {
@@ -423,7 +450,13 @@ run_stream(struct fetch *x, const char *cache)
 	if (fetch_good(x) && x->o.base != NULL)
 		(void)fetch_base(x);
 	fill_work(x, cache);
-	copy_all(x);
+	if (fetch_good(x) && x->o.files && fetch_files_known(x, cache))
+		skip_all(x);
+	else {
+		copy_all(x);
+		if (fetch_good(x) && x->o.files)
+			fetch_files_keep(x, cache);
+	}
 	fetch_ckpt_last(x);
 	not_only_stale(x);
 	if (fetch_good(x) && filter_total(&x->f, "planned") !=
@@ -657,10 +690,10 @@ main(int argc, char **argv)
 		msg_warn("--sha256 goes with -l");
 		usage();
 	}
-	if (x.o.files && (x.o.list || x.o.base != NULL || n != 0 ||
+	if (x.o.files && (x.o.list || n != 0 ||
 	    x.o.batch.requeue != NULL || x.o.stale != NULL || x.o.has_newer ||
 	    x.o.has_older || first == argc)) {
-		msg_warn("--files wants trees, and neither -b, -B, -f, -l, "
+		msg_warn("--files wants trees, and neither -f, -l, "
 		    "an age, --requeue nor --stale");
 		usage();
 	}

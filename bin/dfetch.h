@@ -130,13 +130,18 @@ extern const struct fetch_src	fetch_local, fetch_s3, fetch_http,
  */
 int	fetch_s3_again(struct fetch_list *l, struct fetch_look *v, size_t n,
 	    struct err *e);
+/* What a list tells of a file here. */
+struct fetch_stat {
+	uint64_t	size, inode, dev;
+	int64_t		mtime, ctime;	/* ns */
+};
 /*
  * --files, of a path here: f is told of each file below it, sorted by name
  * ("" for what is no directory), and of those that are hidden nobody.
  */
 int	fetch_local_files(const char *url, const char *path,
 	    int (*f)(void *arg, const char *name,
-	    const struct fetch_info *info, int64_t ctime, struct err *e),
+	    const struct fetch_stat *st, struct err *e),
 	    void *arg, struct err *e);
 /* The name at the end of an http URL, made safe. */
 void	fetch_http_name(char out[FETCH_NAME_MAX], const char *url);
@@ -204,6 +209,13 @@ struct fetch_answer {
 	struct err		 e;
 };
 
+/*
+ * A source of the base with this URL, size and ETag or time, and the digest
+ * where the plan has one; or NULL.  A URL may be there several times: what
+ * lies under a name changes.
+ */
+const struct item_source *fetch_unchanged(const struct fetch_work *w,
+	    const struct plan_line *l, const struct fetch_info *info);
 /* Sorts; the caller frees *by_url. */
 void	fetch_index(const struct manifest *m,
 	    const struct item_source ***by_url);

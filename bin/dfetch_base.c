@@ -1,6 +1,7 @@
 /*
- * dfetch_base: the current snapshot of a target, into staging.  What it
- * holds is read from its manifest, never from its records.
+ * dfetch_base: the current snapshot of a target, into staging; of a file
+ * set only what it is, as nothing is merged onto that.  What it holds is
+ * read from its manifest, never from its records.
  * SPDX-License-Identifier: ISC
  */
 #include "dfetch_run.h"
@@ -17,6 +18,31 @@
 #include "target.h"
 #include "banned.h"
 
+/*
+ * Of a file set: what is current at url, which the set may replace; c NULL:
+ * nothing is.
+ */
+static int
+put_parent(struct fetch *x, const char *url, const struct target_commit *c)
+{
+	struct rec_parent	 p;
+	struct rec		*r = rec_new("parent");
+	int			 rv;
+
+	memset(&p, 0, sizeof(p));
+	p.target = url;
+	p.none = c == NULL;
+	if (c != NULL) {
+		p.version = c->version;
+		p.generation = c->generation;
+		p.sha256 = c->manifest_sha256;
+	}
+	rec_parent_put(r, &p);
+	rv = filter_put(&x->f, r);
+	rec_free(r);
+	return rv;
+}
+
 static int
 no_base(struct fetch *x, const char *url)
 {
@@ -28,6 +54,8 @@ no_base(struct fetch *x, const char *url)
 	b.target = url;
 	b.none = 1;
 	msg_info("%s: holds no snapshot: there is no base", url);
+	if (x->o.files)
+		return put_parent(x, url, NULL);
 	if (!x->o.list) {
 		r = rec_new("base");
 		rec_base_put(r, &b);
@@ -80,6 +108,64 @@ bring_base(struct fetch *x, struct target *t, const struct target_commit *c,
 	rv = filter_put(&x->f, r);
 	rec_free(r);
 	return rv;
+}
+
+/*
+ * The journal of plain keys below a prefix that is no target itself: *t and
+ * *c are its.  1, 0 there is none, -1.
+ */
+static int
+in_place(struct target **t, const struct target_opts *o,
+    struct target_commit *c, struct err *e)
+{
+	struct target	*own;
+	struct err	 f = { 0, "" };
+	struct buf	 b;
+	int		 r;
+
+	buf_init(&b, 16384);
+	buf_printf(&b, "%s/.intact", target_url(*t));
+	own = target_open(buf_cstr(&b), o, &f);
+	buf_free(&b);
+	if (own == NULL) {
+		if (f.code == MSG_NOINPUT)
+			return 0;
+		*e = f;
+		return -1;
+	}
+	r = target_head(own, c, e);
+	if (r != 1) {
+		target_close(own);
+		return r;
+	}
+	target_close(*t);
+	*t = own;
+	return 1;
+}
+
+/* A file set's parent: its manifest, as it was committed, and a record. */
+static int
+know_parent(struct fetch *x, struct target *t,
+    const struct target_commit *c, struct err *e)
+{
+	unsigned char	 d[HASH_LEN];
+	char		 hex[HASH_HEX];
+
+	if (strcmp(c->format, "files") != 0 &&
+	    strcmp(c->format, "in-place") != 0)
+		return err_set(e, MSG_USAGE, "%s: it holds stores (%s): a "
+		    "target holds stores or file sets, never both",
+		    target_url(t), c->format);
+	if (target_manifest(t, c->version, &x->base, d, e) == -1)
+		return -1;
+	hash_hex(d, hex);
+	if (strcmp(hex, c->manifest_sha256) != 0)
+		return err_set(e, MSG_DATAERR, "%s: version %s: manifest: "
+		    "want sha256 %s (commit %llu), got %s", target_url(t),
+		    c->version, c->manifest_sha256,
+		    (unsigned long long)c->generation, hex);
+	fetch_index(&x->base, &x->work.by_url);
+	return put_parent(x, target_url(t), c);
 }
 
 /* A target that is not there at all, which -B takes for none. */
@@ -153,12 +239,18 @@ fetch_base(struct fetch *x)
 	t = target_open(x->o.base, &o, &e);
 	r = t != NULL && not_its_own(x, target_url(t), &e) == 0 ?
 	    target_head(t, &c, &e) : -1;
+	if (r == 0 && x->o.files)
+		r = in_place(&t, &o, &c, &e);
 	if (r == -1)
 		goto done;
 	if (r == 0) {
 		rv = x->o.base_if_any ? no_base(x, target_url(t)) :
 		    err_set(&e, MSG_NOINPUT, "%s: holds no snapshot: want "
 		    "one (-B takes none for an answer)", target_url(t));
+		goto done;
+	}
+	if (x->o.files) {
+		rv = know_parent(x, t, &c, &e);
 		goto done;
 	}
 	if (strcmp(c.format, "sqlite") != 0 &&

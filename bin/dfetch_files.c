@@ -34,10 +34,10 @@ struct tree {
 	uint64_t	 n;
 };
 
-/* One more file of the set; takes seen. */
+/* One more file of the set; takes seen; st: of what is here, else NULL. */
 static int
 add(struct tree *t, const char *url, const char *name,
-    struct fetch_seen *seen, struct err *e)
+    struct fetch_seen *seen, const struct fetch_stat *st, struct err *e)
 {
 	struct fetch		*x = t->x;
 	struct plan_line	*l;
@@ -71,6 +71,13 @@ add(struct tree *t, const char *url, const char *name,
 	}
 	x->names = mem_grow(x->names, &x->cap_names, x->n_names + 1,
 	    sizeof(*x->names));
+	x->known = mem_grow(x->known, &x->cap_known, x->n_names + 1,
+	    sizeof(*x->known));
+	memset(&x->known[x->n_names], 0, sizeof(*x->known));
+	if (st != NULL) {
+		x->known[x->n_names].here = 1;
+		x->known[x->n_names].st = *st;
+	}
 	x->names[x->n_names++] = mem_dup(name);
 	return 0;
 }
@@ -94,8 +101,8 @@ say(struct tree *t, const char *name, uint64_t size, int64_t a, int64_t b,
  */
 
 static int
-on_local(void *arg, const char *name, const struct fetch_info *info,
-    int64_t ctime, struct err *e)
+on_local(void *arg, const char *name, const struct fetch_stat *st,
+    struct err *e)
 {
 	struct tree	*t = arg;
 	struct buf	 b;
@@ -103,7 +110,7 @@ on_local(void *arg, const char *name, const struct fetch_info *info,
 	int		 rv;
 
 	t->n++;
-	say(t, name, info->size, info->mtime, ctime, info->inode, "");
+	say(t, name, st->size, st->mtime, st->ctime, st->inode, "");
 	if (!t->add)
 		return 0;
 	buf_init(&b, FILES_URL_MAX);
@@ -112,7 +119,7 @@ on_local(void *arg, const char *name, const struct fetch_info *info,
 	url = path_to_url(buf_cstr(&b));
 	rv = b.over ? err_set(e, MSG_DATAERR, "%s/%s: path too long", t->url,
 	    name) : add(t, url, *name != '\0' ? name : path_base(t->path),
-	    NULL, e);
+	    NULL, st, e);
 	free(url);
 	buf_free(&b);
 	return rv;
@@ -181,7 +188,7 @@ on_object(void *arg, const struct s3_object *o, struct err *e)
 		return 0;
 	buf_init(&b, FILES_URL_MAX);
 	buf_printf(&b, "s3://%s/%s", t->bucket, o->key);
-	rv = add(t, buf_cstr(&b), name, seen_of(o), e);
+	rv = add(t, buf_cstr(&b), name, seen_of(o), NULL, e);
 	buf_free(&b);
 	return rv;
 }
@@ -278,7 +285,7 @@ one_tree(struct tree *t, const char *operand, struct err *e)
 	if (!t->add)
 		return 0;
 	fetch_http_name(name, operand);
-	return add(t, operand, name, NULL, e);
+	return add(t, operand, name, NULL, NULL, e);
 }
 
 /* A name in the set, and whose line of the plan it is. */
@@ -385,6 +392,7 @@ fetch_add_files(struct fetch *x, char **v)
 	int		rv;
 
 	x->trees = v;
+	x->listed = io_wall_ns();
 	rv = walk(x, 1, x->tree_d);
 	if (rv == 0 && apart(x, &e) == -1) {
 		fetch_fail(x, &e);
@@ -415,4 +423,5 @@ fetch_files_clear(struct fetch *x)
 	for (i = 0; i < x->n_names; i++)
 		free(x->names[i]);
 	free(x->names);
+	free(x->known);
 }

@@ -494,26 +494,27 @@ local_look(const char *url, struct fetch_info *info, struct err *e)
 
 int
 fetch_local_files(const char *url, const char *path,
-    int (*f)(void *arg, const char *name, const struct fetch_info *info,
-    int64_t ctime, struct err *e), void *arg, struct err *e)
+    int (*f)(void *arg, const char *name, const struct fetch_stat *st,
+    struct err *e), void *arg, struct err *e)
 {
-	struct fetch_info	 info;
+	struct fetch_stat	 st;
 	struct list		 l;
 	const struct ent	*x;
 	int			 fd = -1, rv;
 
 	memset(&l, 0, sizeof(l));
-	memset(&info, 0, sizeof(info));
 	l.url = url;
 	l.visible = 1;
 	rv = list_input(&l, path, &fd, e);
 	for (x = l.v; rv == 0 && x < l.v + l.n; x++) {
 		if (x->dir)
 			continue;
-		info.size = x->size;
-		info.mtime = x->mtime;
-		info.inode = (uint64_t)x->ino;
-		rv = f(arg, x->name, &info, x->ctime, e);
+		st.size = x->size;
+		st.inode = (uint64_t)x->ino;
+		st.dev = (uint64_t)x->dev;
+		st.mtime = x->mtime;
+		st.ctime = x->ctime;
+		rv = f(arg, x->name, &st, e);
 	}
 	list_clear(&l);
 	if (fd != -1)

@@ -39,6 +39,14 @@ struct fetched {
 	char			 sha256[HASH_HEX];
 };
 
+/* A file of a set that is here. */
+struct fetch_known {
+	int			 here;
+	struct fetch_stat	 st;	/* as the first list told of it */
+	int			 has_digest;
+	unsigned char		 digest[HASH_LEN];
+};
+
 /* The line on a terminal; all zero: nothing is shown. */
 struct progress {
 	int	 on, shown;
@@ -58,6 +66,9 @@ struct fetch {
 	size_t			 n_names, cap_names;
 	char			**trees; /* --files: the operands; not ours */
 	unsigned char		 tree_d[HASH_LEN]; /* what lists said */
+	struct fetch_known	*known;	/* by line, with --files */
+	size_t			 cap_known;
+	int64_t			 listed; /* ns; before the first list */
 	struct buf		 stale;	/* what batch.stale is */
 	struct fetch_list	 list;	/* what is elsewhere is listed */
 	size_t			 n_remote;
@@ -98,6 +109,13 @@ void	fetch_unlink(struct fetch *x);
 void	fetch_still_there(struct fetch *x);
 /* --files: bin/dfetch_files.c; for the operands, which end with NULL. */
 int	fetch_add_files(struct fetch *x, char **v);
+/*
+ * bin/dfetch_known.c: is the set what the base holds, to the byte, although
+ * nothing of it is read?  1 and x->known has the digests, 0 it must be read.
+ */
+int	fetch_files_known(struct fetch *x, const char *cache);
+/* What was read, for the next time.  It can fail: then all is read again. */
+void	fetch_files_keep(const struct fetch *x, const char *cache);
 /* The trees still hold what was fetched of them; else it is said. */
 void	fetch_files_still(struct fetch *x);
 void	fetch_files_clear(struct fetch *x);

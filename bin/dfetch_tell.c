@@ -22,6 +22,12 @@ put_skip(struct fetch *x, const struct fetch_answer *a, const char *why)
 	s.url = x->plan.v[a->line].url;
 	s.sha256 = a->held;
 	s.why = why;
+	if (x->o.files) {
+		s.name = x->names[a->line];
+		s.size = a->info.size;
+		s.mtime = a->info.mtime;
+		s.etag = a->info.etag[0] != '\0' ? a->info.etag : NULL;
+	}
 	rec_skip_put(r, &s);
 	rv = filter_put(&x->f, r);
 	rec_free(r);
@@ -75,6 +81,8 @@ put_file(struct fetch *x, const struct fetch_answer *a)
 
 	(void)snprintf(path, sizeof(path), FETCH_DIR_FMT "/%s",
 	    (unsigned long long)a->n, a->name);
+	x->known[a->line].has_digest =
+	    hash_unhex(a->sha256, x->known[a->line].digest) == 0;
 	memset(&f, 0, sizeof(f));
 	f.name = x->names[a->line];
 	f.path = path;

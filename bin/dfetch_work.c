@@ -70,13 +70,8 @@ as_then(const struct item_source *s, const struct fetch_info *info)
 	return s->mtime == info->mtime;
 }
 
-/*
- * A source of the base with this URL, size and ETag or time, and the digest
- * where the plan has one; or NULL.  A URL may be there several times: what
- * lies under a name changes.
- */
-static const struct item_source *
-unchanged(const struct fetch_work *w, const struct plan_line *l,
+const struct item_source *
+fetch_unchanged(const struct fetch_work *w, const struct plan_line *l,
     const struct fetch_info *info)
 {
 	const struct item_source	*s;
@@ -282,7 +277,7 @@ fetch_before(const struct fetch_work *w, const struct fetch_job *j,
 		(void)fetch_local.look(l->url, &a->info, &a->e);
 	if (a->e.code != 0 || check_size(w, l, &a->info, &a->e) == -1)
 		return 0;
-	s = is_forced(w, a) ? NULL : unchanged(w, l, &a->info);
+	s = is_forced(w, a) ? NULL : fetch_unchanged(w, l, &a->info);
 	a->what = FETCH_DONE;
 	if (s != NULL) {
 		memcpy(a->sha256, s->sha256, sizeof(a->sha256));

@@ -343,11 +343,15 @@ take(struct dpub *p, const struct rec *r)
 		dpub_files_take(p, r);
 	else if (strcmp(t, "base") == 0)
 		take_once(p, &p->base, r);
+	else if (strcmp(t, "parent") == 0)
+		take_once(p, &p->parent, r);
 	else if (strcmp(t, "store") == 0)
 		take_once(p, &p->store, r);
 	else if (strcmp(t, "skip") == 0) {
 		if (rec_skip_get(r, &s, &e) == -1)
 			filter_fail_err(&p->f, &e);
+		else if (s.name != NULL)
+			dpub_files_skip(p, &s);
 		else
 			dpub_srcs_add(&p->skips, s.sha256, s.url);
 	} else
@@ -455,7 +459,7 @@ add_report(struct rec *r, struct dpub *p, const struct rec_store *s,
 	(void)rec_get_u64(r, "records", &records);
 	rec_set_i64(r, "delta", (int64_t)records - (int64_t)head->records);
 	rec_set_u64(r, "merged", s->merged);
-	rec_set_u64(r, "skipped", p->skips.n);
+	rec_set_u64(r, "skipped", p->skips.n + p->files.held);
 	rec_set_u64(r, "inserted", s->inserted);
 	rec_set_u64(r, "replaced", s->replaced);
 	rec_set_u64(r, "deleted", s->deleted);
@@ -750,6 +754,7 @@ dpub_finish(struct dpub *p)
 	retry_count(add_total, &p->f);
 	status = filter_finish(&p->f, 1);
 	rec_free(p->base);
+	rec_free(p->parent);
 	rec_free(p->store);
 	dpub_srcs_clear(&p->deltas);
 	dpub_srcs_clear(&p->given);

@@ -65,7 +65,8 @@ struct dpub_srcs {
 /* A file of a set. */
 struct dpub_file {
 	char		*name;		/* in the set */
-	char		*path;		/* below staging */
+	char		*path;		/* below staging; NULL: the parent
+					   holds it, and nothing was read */
 	char		*url, *etag;	/* etag NULL: none */
 	char		 sha256[HASH_HEX];
 	uint64_t	 size;
@@ -74,6 +75,7 @@ struct dpub_file {
 struct dpub_files {
 	struct dpub_file	*v;	/* by name, once it is judged */
 	size_t			 n, cap;
+	size_t			 held;	/* of them, without a path */
 };
 #define DPUB_FILES	"files"		/* format of a set: a version, */
 #define DPUB_INPLACE	"in-place"	/* or what plain keys are made of */
@@ -84,6 +86,7 @@ struct dpub {
 	const struct dpub_opts	*o;
 	const char		*target;	/* as it was given */
 	struct rec		*base, *store;	/* copies, or NULL */
+	struct rec		*parent;	/* of a file set; or NULL */
 	struct dpub_srcs	 deltas;	/* the records */
 	struct dpub_srcs	 given;		/* the sources they stand for */
 	struct dpub_srcs	 skips;
@@ -125,6 +128,15 @@ void	dpub_publish_end(struct dpub *p, struct target *t,
 /* bin/dpublish_files.c */
 
 void	dpub_files_take(struct dpub *p, const struct rec *r);
+/* A skip record that has a name: a file that the parent holds. */
+void	dpub_files_skip(struct dpub *p, const struct rec_skip *s);
+/*
+ * Is head what was current when the set was fetched, if that was asked for?
+ * at and or_at: the names of the place.  0; -1: 73 another has published.
+ */
+int	dpub_files_fence(const struct dpub *p, const struct target *t,
+	    const char *or_at, const struct target_commit *head,
+	    struct err *e);
 void	dpub_files_clear(struct dpub_files *s);
 /* Sorts them: all that was fetched, apart from each other, and no store. */
 int	dpub_files_judge(struct dpub *p, struct err *e);

@@ -4,7 +4,8 @@
  * is published as a store is.  It looks into no file.
  *
  * A set is merged onto nothing: its parent is the version that is current
- * when it is published.
+ * when it is published; where it was fetched with a base, that one, or
+ * nothing is published.
  * SPDX-License-Identifier: ISC
  */
 #include "dpublish.h"
@@ -27,33 +28,56 @@
  * Collecting.
  */
 
-void
-dpub_files_take(struct dpub *p, const struct rec *r)
+/* Copies; path NULL: the parent holds it. */
+static void
+add_file(struct dpub *p, const struct rec_file *f)
 {
 	struct dpub_files	*s = &p->files;
 	struct dpub_file	*x;
-	struct rec_file		 f;
-	struct err		 e = { 0, "" };
 
-	if (rec_file_get(r, &f, &e) == -1) {
-		filter_fail_err(&p->f, &e);
-		return;
-	}
 	if (s->n >= MANIFEST_FILES) {
 		filter_fail(&p->f, MSG_DATAERR, "%s: more than %d files",
-		    f.url, MANIFEST_FILES);
+		    f->url, MANIFEST_FILES);
 		return;
 	}
 	s->v = mem_grow(s->v, &s->cap, s->n + 1, sizeof(*s->v));
 	x = &s->v[s->n++];
 	memset(x, 0, sizeof(*x));
-	x->name = mem_dup(f.name);
-	x->path = mem_dup(f.path);
-	x->url = mem_dup(f.url);
-	x->etag = f.etag != NULL ? mem_dup(f.etag) : NULL;
-	memcpy(x->sha256, f.sha256, HASH_HEX);
-	x->size = f.size;
-	x->mtime = f.mtime;
+	x->name = mem_dup(f->name);
+	x->path = f->path != NULL ? mem_dup(f->path) : NULL;
+	x->url = mem_dup(f->url);
+	x->etag = f->etag != NULL ? mem_dup(f->etag) : NULL;
+	memcpy(x->sha256, f->sha256, HASH_HEX);
+	x->size = f->size;
+	x->mtime = f->mtime;
+}
+
+void
+dpub_files_take(struct dpub *p, const struct rec *r)
+{
+	struct rec_file	f;
+	struct err	e = { 0, "" };
+
+	if (rec_file_get(r, &f, &e) == -1)
+		filter_fail_err(&p->f, &e);
+	else
+		add_file(p, &f);
+}
+
+void
+dpub_files_skip(struct dpub *p, const struct rec_skip *s)
+{
+	struct rec_file	f;
+
+	memset(&f, 0, sizeof(f));
+	f.name = s->name;
+	f.url = s->url;
+	f.sha256 = s->sha256;
+	f.size = s->size;
+	f.mtime = s->mtime;
+	f.etag = s->etag;
+	add_file(p, &f);
+	p->files.held++;
 }
 
 void
@@ -129,10 +153,16 @@ dpub_files_judge(struct dpub *p, struct err *e)
 	if (p->o->plan != NULL)
 		return err_set(e, MSG_USAGE, "-p: a file set has no plan");
 	if (rec_has(p->f.totals, "files") &&
-	    filter_total(&p->f, "files") != s->n)
+	    filter_total(&p->f, "files") != s->n - s->held)
 		return err_set(e, MSG_PROTOCOL, "totals: %llu files were "
 		    "fetched, and %zu came",
-		    (unsigned long long)filter_total(&p->f, "files"), s->n);
+		    (unsigned long long)filter_total(&p->f, "files"),
+		    s->n - s->held);
+	if (s->held != 0 && (s->held != s->n || p->parent == NULL))
+		return err_set(e, MSG_PROTOCOL, "stream: %zu of %zu files "
+		    "were skipped%s: want all or none, and a parent that "
+		    "holds them", s->held, s->n, p->parent == NULL ?
+		    " without a parent record" : "");
 	if (s->n != 0)
 		qsort(s->v, s->n, sizeof(*s->v), file_cmp);
 	for (i = 0; i < s->n; i++) {
@@ -144,6 +174,35 @@ dpub_files_judge(struct dpub *p, struct err *e)
 			return -1;
 	}
 	return 0;
+}
+
+int
+dpub_files_fence(const struct dpub *p, const struct target *t,
+    const char *or_at, const struct target_commit *head, struct err *e)
+{
+	struct rec_parent	b;
+
+	if (p->parent == NULL)
+		return 0;
+	if (rec_parent_get(p->parent, &b, e) == -1)
+		return -1;
+	if (strcmp(b.target, target_url(t)) != 0 &&
+	    (or_at == NULL || strcmp(b.target, or_at) != 0))
+		return err_set(e, MSG_USAGE, "%s: the set was fetched for "
+		    "%s: use dfetch -b %s", target_url(t), b.target,
+		    or_at != NULL ? or_at : target_url(t));
+	if (head->generation > b.generation)
+		return dpub_moved(t, head, e);
+	if (b.none || (head->generation == b.generation &&
+	    strcmp(head->version, b.version) == 0 &&
+	    strcmp(head->manifest_sha256, b.sha256) == 0))
+		return 0;
+	return err_set(e, MSG_NOINPUT, "%s: generation %llu, version %s, was "
+	    "current when the set was fetched, and the newest commit is "
+	    "%llu, version %s: commits were lost or replaced",
+	    target_url(t), (unsigned long long)b.generation, b.version,
+	    (unsigned long long)head->generation,
+	    head->version != NULL ? head->version : "none");
 }
 
 void
@@ -381,6 +440,7 @@ dpub_files_publish(struct dpub *p)
 	if (t == NULL || target_collect(t, 0, 0, NULL, NULL, &e) == -1 ||
 	    target_head(t, &head, &e) == -1 ||
 	    prove_kind(t, &head, &e) == -1 ||
+	    dpub_files_fence(p, t, NULL, &head, &e) == -1 ||
 	    prove_size(p, &head, &e) == -1)
 		goto done;
 	if (head.version != NULL &&
@@ -395,7 +455,10 @@ dpub_files_publish(struct dpub *p)
 		s.unchanged = 1;
 		s.sha256 = head.manifest_sha256;
 		(void)dpub_unchanged(p, t, &head, &s, &e);
-	} else {
+	} else if (p->files.held != 0)
+		err_set(&e, MSG_PROTOCOL, "stream: a set that was skipped, "
+		    "and is not version %s", head.version);
+	else {
 		compare(&p->files, &base, &s);
 		(void)publish_set(p, t, &head, &s, &base, &e);
 	}

@@ -30,6 +30,7 @@
 #include "journal.h"
 #include "json.h"
 #include "mem.h"
+#include "path.h"
 #include "plain.h"
 #include "ticket.h"
 #include "banned.h"
@@ -989,6 +990,58 @@ unchanged(struct dpub *p, struct place *x, const struct change *ch,
 	return rv;
 }
 
+/*
+ * Was the set fetched for what is current here?  Where nothing of it was
+ * read, it must be what the newest version holds.
+ */
+static int
+fence(struct dpub *p, struct place *x, struct err *e)
+{
+	char		hex[HASH_HEX];
+	uint64_t	bytes;
+
+	if (p->parent == NULL)
+		return 0;
+	/* a dry run, and nothing there: the set was fetched for that, or
+	   will be new all the same */
+	if (x->t == NULL)
+		return 0;
+	if (dpub_files_fence(p, x->t, plain_url(x->p), &x->head, e) == -1)
+		return -1;
+	if (p->files.held == 0)
+		return 0;
+	dpub_files_digest(&p->files, hex, &bytes);
+	if (x->head.generation != 0 &&
+	    strcmp(hex, x->head.content_digest) == 0)
+		return 0;
+	return err_set(e, MSG_PROTOCOL, "stream: a set that was skipped, and "
+	    "is not generation %" PRIu64 " of %s", x->head.generation,
+	    plain_url(x->p));
+}
+
+/* A set of which nothing was read, from the version that holds it. */
+static int
+bring_held(struct dpub *p, struct place *x, struct err *e)
+{
+	struct buf	b;
+	char		dir[64];
+	size_t		i;
+
+	(void)snprintf(dir, sizeof(dir), "held.%ld", (long)getpid());
+	if (target_fetch(x->t, x->head.version, p->f.stage.dirfd, dir,
+	    e) == -1)
+		return -1;
+	buf_init(&b, 2 * PATH_REL_MAX);
+	for (i = 0; i < p->files.n; i++) {
+		buf_reset(&b);
+		buf_printf(&b, "%s/" FILES "%s", dir, p->files.v[i].name);
+		p->files.v[i].path = mem_dup(buf_cstr(&b));
+	}
+	buf_free(&b);
+	p->files.held = 0;
+	return 0;
+}
+
 static void
 publish(struct dpub *p, struct place *x)
 {
@@ -999,13 +1052,13 @@ publish(struct dpub *p, struct place *x)
 	/* the stream took its time: somebody may have begun another */
 	if (dpub_files_judge(p, &e) == -1 || prove_names(p, x, &e) == -1 ||
 	    (!p->o->dry_run && recover(x, 0, &e) == -1) ||
-	    make_plan(p, x, &c, &e) == -1)
+	    fence(p, x, &e) == -1 || make_plan(p, x, &c, &e) == -1)
 		;
 	else if (p->o->dry_run)
 		(void)tell_plan(p, &c);
 	else if (c.added + c.replaced + c.deleted == 0)
 		(void)unchanged(p, x, &c, &e);
-	else
+	else if (p->files.held == 0 || bring_held(p, x, &e) == 0)
 		(void)upload(p, x, &c, &e);
 	dpub_publish_end(p, x->t, &e);
 	journal_clear(&c.j);

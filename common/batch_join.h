@@ -57,9 +57,10 @@ struct batch_join {
 	 */
 	const char	*requeue;
 	/*
-	 * Whose results are out of date, and no better than none: lines, each a custom_id to the
-	 * byte, or a glob (* ? [...]) that it matches; empty ones and those
-	 * that start with # are nothing.  NULL: none.
+	 * Whose results are out of date, and no better than none: lines,
+	 * each a custom_id to the byte, or a glob (* ? [...]) that it
+	 * matches; empty ones and those that start with # are nothing.
+	 * NULL: none.
 	 */
 	const char	*stale;
 	size_t		 stale_len;

@@ -1121,6 +1121,14 @@ rec_skip_get(const struct rec *r, struct rec_skip *s, struct err *e)
 		return -1;
 	if (!rec_get_str(r, "why", &s->why))
 		s->why = "";
+	if (!rec_get_str(r, "name", &s->name))
+		return 0;
+	if (!path_is_safe(s->name))
+		return want(e, t, "name", "a path below the set");
+	if (!rec_get_u64(r, "size", &s->size) || s->size > INT64_MAX)
+		return want(e, t, "size", "bytes");
+	(void)rec_get_i64(r, "mtime", &s->mtime);
+	(void)rec_get_str(r, "etag", &s->etag);
 	return 0;
 }
 
@@ -1130,6 +1138,45 @@ rec_skip_put(struct rec *r, const struct rec_skip *s)
 	rec_set_str(r, "url", s->url);
 	rec_set_str(r, "sha256", s->sha256);
 	rec_set_str(r, "why", s->why);
+	if (s->name == NULL)
+		return;
+	rec_set_str(r, "name", s->name);
+	rec_set_u64(r, "size", s->size);
+	rec_set_i64(r, "mtime", s->mtime);
+	rec_set_str(r, "etag", s->etag);
+}
+
+int
+rec_parent_get(const struct rec *r, struct rec_parent *p, struct err *e)
+{
+	static const char	t[] = "parent";
+
+	memset(p, 0, sizeof(*p));
+	if (!rec_get_str(r, "target", &p->target) || *p->target == '\0')
+		return want(e, t, "target", "a URL or path");
+	(void)rec_get_bool(r, "none", &p->none);
+	if (p->none)
+		return 0;
+	if (!rec_get_str(r, "version", &p->version) ||
+	    !path_is_name(p->version))
+		return want(e, t, "version", "a version id");
+	if (!rec_get_u64(r, "generation", &p->generation) ||
+	    p->generation == 0)
+		return want(e, t, "generation", "a number above 0");
+	return get_digest(r, t, "sha256", &p->sha256, e);
+}
+
+void
+rec_parent_put(struct rec *r, const struct rec_parent *p)
+{
+	rec_set_str(r, "target", p->target);
+	if (p->none) {
+		rec_set_bool(r, "none", 1);
+		return;
+	}
+	rec_set_str(r, "version", p->version);
+	rec_set_u64(r, "generation", p->generation);
+	rec_set_str(r, "sha256", p->sha256);
 }
 
 int

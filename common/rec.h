@@ -133,9 +133,29 @@ struct rec_skip {
 	const char	*url;
 	const char	*sha256;	/* as the base's sources say */
 	const char	*why;		/* "digest", "unchanged" */
+	/* of a file of a set alone, as in its file record: */
+	const char	*name;		/* else NULL */
+	uint64_t	 size;
+	int64_t		 mtime;
+	const char	*etag;		/* or NULL */
 };
 int	rec_skip_get(const struct rec *r, struct rec_skip *s, struct err *e);
 void	rec_skip_put(struct rec *r, const struct rec_skip *s);
+
+/*
+ * What was current when dfetch looked: a file set is merged onto nothing,
+ * but it may be asked to replace this, and nothing newer.
+ */
+struct rec_parent {
+	const char	*target;	/* canonical URL */
+	int		 none;		/* it held nothing */
+	const char	*version;	/* the rest only when not none */
+	uint64_t	 generation;	/* 0 when none */
+	const char	*sha256;	/* digest of its manifest.json */
+};
+int	rec_parent_get(const struct rec *r, struct rec_parent *p,
+	    struct err *e);
+void	rec_parent_put(struct rec *r, const struct rec_parent *p);
 
 /* One file of a file set, in staging. */
 struct rec_file {

@@ -8,9 +8,10 @@
 # (lighttpd, nginx, Apache, for those before web servers; Debian starts no
 # service of these groups while this installs them), cluster (Slurm, GNU
 # parallel, an ssh server and sshfs, 46 MB, for the tests of fan-out and of
-# network file systems: no service of these is started either), units (systemd-analyze and promtool, for what
-# contrib/ has for them), bench (curl and rclone, which tests/bench is held
-# against).  Tests whose servers are not here skip, and say so.
+# network file systems: no service of these is started either), units
+# (systemd-analyze and promtool, for what contrib/ has for them), bench (curl
+# and rclone, which tests/bench is held against).  Tests whose servers are
+# not here skip, and say so.
 # Silent and quick when nothing is missing.
 # Tried on bare Debian 12 and 13 with gcc and make.
 # SPDX-License-Identifier: ISC

@@ -5,7 +5,7 @@
 # journal, and taken up again.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-plan 91
+plan 129
 # a leak checker waits for ever for its own helper when that is what dies
 ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 export ASAN_OPTIONS
@@ -59,7 +59,7 @@ like err 'c: .*/t3/c and .*/tree/c/d/e/f/g/h/seven' "both are named"
 status 64 "one file under two names" dfetch --files tree tree/c/x.csv
 ln -s c/x.csv t3/link
 status 65 "a link in a tree" dfetch --files t3
-status 64 "no base" dfetch --files -b x tree
+status 66 "a base that is not there" dfetch --files -b x tree
 status 64 "no plan" dfetch --files -f x tree
 # more records than a pipe holds: it cannot have ended before it is read
 mkdir big
@@ -169,6 +169,140 @@ while [ $i -lt 5 ]; do
 	    other=$((other + 1))
 done
 is "$won $other" "5 0" "two at once: at least one wins, and is whole"
+
+# --- unchanged, and nothing is read
+
+# what is younger than two seconds may have changed again unseen
+settle() {
+	while find "$1" -type f -newerct '3 seconds ago' | grep -q .; do
+		sleep 0.1
+	done
+}
+# opened COMMAND...: n0 is "some" when a file of the set is opened, else 0;
+# st the status
+opened() {
+	strace -qq -f -o log -e signal=none -e trace=openat,open \
+	    "$@" >out 2>err
+	st=$?
+	n0=$(grep -q 'content-.*O_RDONLY' log && echo some || echo 0)
+}
+set_u() { drun "dfetch $* | dcheck | dpublish --json U" >out 2>err; }
+mkdir -p u/sub
+echo 1 >u/content-1
+echo 2 >u/sub/content-2
+: >u/content-empty
+settle u
+set_u --files -B U u
+is "$? $(field generation out)" "0 1" "a first version, with a base if any"
+: >u/.hidden
+set_u --files -b U u
+is "$? $(field unchanged out) $(field skipped out) $(ls U/commits)" \
+    "0 true 3 1.json" "the same again, with a base: all is skipped"
+if ! strace -f -o probe true 2>/dev/null; then
+	skip 11 "strace cannot trace here"
+else
+	opened dfetch --files --json -B U u
+	is "$n0 $st $(grep -c '"t":"skip".*"why":"unchanged"' out)" "0 0 3" \
+	    "and not a byte of it is read"
+	opened dfetch --files --json --cache '' -B U u
+	is "$n0 $st $(names out | wc -l | tr -d ' ')" "some 0 3" \
+	    "without a cache everything is"
+	ok "an index is all there is in the cache" \
+	    sh -c '[ "$(ls "$DCACHE/sets" | wc -l)" -eq 1 ]'
+	idx=$(echo "$DCACHE"/sets/*)
+	cp "$idx" whole
+	for how in cut flip lie; do
+		case $how in
+		cut) head -c 200 whole >"$idx" ;;
+		flip) perl -pe 'BEGIN { $/ = undef } substr($_, 70, 1) ^= "A"' \
+		    whole >"$idx" ;;
+		# whole, and wrong: another digest of a file
+		lie) perl -MDigest::SHA=sha256 -e '$/ = undef; $_ = <>;
+		    substr($_, -32) = ""; substr($_, 70, 1) ^= "A";
+		    print $_, sha256($_)' whole >"$idx" ;;
+		esac
+		opened dfetch --files --json -B U u
+		is "$n0 $st $(names out | wc -l | tr -d ' ')" "some 0 3" \
+		    "an index that does $how is not believed"
+	done
+	opened dfetch --files --json -B U u
+	is "$n0" 0 "and is made anew"
+	# the same size, and the same time
+	cp -p u/content-1 old
+	echo 9 >u/content-1
+	touch -r old u/content-1
+	opened dfetch --files --json -B U u
+	is "$n0 $(names out | wc -l | tr -d ' ')" "some 3" \
+	    "one byte, under the old time: all is read"
+	# listed just after a change: the next change might not show
+	tries=0 n0=0
+	while [ "$n0" = 0 ] && [ $tries -lt 20 ]; do
+		tries=$((tries + 1))
+		echo "$tries" >u/content-1
+		set_u --files -B U u
+		opened dfetch --files --json -B U u
+	done
+	is "$n0" some "what was young when it was listed is read again"
+	settle u
+	dfetch --files --json -B U u >/dev/null
+	opened dfetch --files --json -B U u
+	is "$n0" 0 "once"
+	mv u/sub/content-2 u/sub/content-3
+	opened dfetch --files --json -B U u
+	is "$n0" some "another name of the same file: all is read"
+fi
+mv u/sub/content-3 u/sub/content-2 2>/dev/null
+settle u
+set_u --files -B U -c db u
+set_u --files -B U -c db u
+is "$(field skipped out) $(dckpt -c db list --json | grep -c '"completed"')" \
+    "3 4" "checkpoints: completed"
+dckpt -c db force "$T/u/content-1" >/dev/null
+set_u --files -B U -c db u
+is "$? $(field skipped out)" "0 0" "what is forced is read"
+echo another >u/content-1
+set_u --files -B U u
+dpublish rollback U >/dev/null
+set_u --files -B U u
+is "$? $(field unchanged out) $(cat "U/timestamped/$(cat U/latest-pointer.txt)/content-1")" \
+    "0  another" "after a rollback it is a new version again"
+
+# --- a fence: what was current when it was fetched, or nothing
+echo old >u/content-1
+dfetch --files --json -b U u >slow
+dfetch --files --json u >slow0
+echo new >u/content-1
+set_u --files -B U u
+g=$(ls U/commits | wc -l)
+dcheck --json-in <slow | dpublish U >out 2>err
+is "$? $(ls U/commits | wc -l)" "73 $g" \
+    "a slow run does not publish over a newer set, with a base"
+like err "generation $g was taken by run .* since the base was fetched" "is told"
+dcheck --json-in <slow0 | dpublish U >out 2>err
+is "$? $(cat "U/timestamped/$(cat U/latest-pointer.txt)/content-1")" "0 old" \
+    "without one, the last to end wins"
+settle u
+set_u --files -B U u
+dfetch --files --json -b U u >slow
+set_ other --allow-shrink 1 U >out 2>err
+dcheck --json-in <slow | dpublish U >out 2>err
+is "$? $(grep -c '"t":"skip"' slow)" "73 3" "nor is one unchanged that is no more"
+dfetch --files --json -B none u >slow
+set_ other none >out 2>err
+dcheck --json-in <slow | dpublish none >out 2>err
+is "$?" 73 "where there was nothing, and now is"
+dfetch --files -b R u | dpublish U >out 2>err
+is "$?" 64 "fetched for another target"
+like err "the set was fetched for .*/R: use dfetch -b " "is told"
+status 64 "a target of stores" dfetch --files -b S u
+dfetch --files --json -B U u | grep -v '"parent"' | dpublish --json-in U \
+    >out 2>err
+is "$?" 0 "without the parent record there is no fence"
+settle u
+dfetch --files --json -B U u >/dev/null
+dfetch --files --json -B U u | grep -v '"parent"' | dpublish --json-in U \
+    >out 2>err
+is "$?" 76 "and nothing can be skipped"
 
 # --- plain keys: what the tests of both places share
 
@@ -299,6 +433,25 @@ is "$(state) $(cat plain/.hidden)" "$(cat A.sum) hidden" \
     "--delete: what is in no set goes, what is hidden stays"
 drun 'dfetch --files plain | dcheck | dpublish --in-place copy' >out
 is "$(sums copy)" "$(cat A.sum)" "promotion is the same command"
+
+settle A
+put_a() { drun "dfetch --files -B plain A | dcheck |
+    dpublish --json --in-place plain" >out 2>err; }
+put_a
+dfetch --files --json -B plain A >slow
+is "$(grep -c '"t":"skip"' slow) $(names slow | wc -l | tr -d ' ')" "4 0" \
+    "with a base: all is skipped"
+put_a
+is "$? $(field unchanged out)" "0 true" "and nothing is written"
+rm -f plain/one plain/three
+echo foreign >plain/three
+put_a
+# shellcheck disable=SC2218 # the first of two, above
+state >now
+is "$? $(grep -v stray now)" "0 $(cat A.sum)" \
+    "what was lost or changed meanwhile comes from the version"
+dcheck --json-in <slow | dpublish --in-place plain >out 2>err
+is "$?" 73 "a slow run does not publish over a newer set"
 
 # traced CALL N HOW COMMAND...: its Nth CALL is killed, or fails
 traced() {
@@ -439,7 +592,7 @@ is $bad_ 0 "two at once: one set or the other, whole"
 status 64 "a journal is no target to roll back" dpublish rollback $P/.intact
 
 # --- plain keys, in S3
-N3=22
+N3=30
 if ! s3_rgw; then
 	skip $N3 "$why"
 	s3_down
@@ -521,6 +674,36 @@ s3do put s3://bucket/odd/a/b stray >/dev/null
 status 64 "S3: a key that is a directory of another's" \
     dfetch --files s3://bucket/odd/
 status 66 "S3: an empty prefix" dfetch --files s3://bucket/none/
+
+# --- with a base, nothing is asked for
+s3do put s3://bucket/u/content-1 stray >/dev/null
+s3do put s3://bucket/u/a/content-2 foreign >/dev/null
+i=0
+for to in s3://bucket/U $T/UL "--in-place s3://bucket/UP"; do
+	at=${to##* }
+	for again in '' true; do
+		fault
+		AWS_ENDPOINT_URL=$PROXY drun "dfetch --files -B $at \
+		    s3://bucket/u/ | dcheck | dpublish --json $to" >out 2>err
+		st=$?
+		is "$st $(field unchanged out) $(asked \
+		    '^GET /bucket/u/(a/)?content-')" \
+		    "0 $again $([ -n "$again" ] && echo 0 || echo 2)" \
+		    "S3: onto $(basename "$at")${again:+ again}"
+	done
+done
+s3do put s3://bucket/u/content-1 foreign >/dev/null
+fault
+AWS_ENDPOINT_URL=$PROXY dfetch --files --json -B s3://bucket/U \
+    s3://bucket/u/ >slow
+is "$(names slow | wc -l | tr -d ' ') $(asked '^GET /bucket/u/(a/)?content-')" \
+    "2 2" "S3: another object: all is fetched"
+s3do put s3://bucket/u/content-1 stray >/dev/null
+s3do put s3://bucket/u/new stray >/dev/null
+drun 'dfetch --files -B s3://bucket/U s3://bucket/u/ | dcheck |
+    dpublish s3://bucket/U' >out 2>err
+dcheck --json-in <slow | dpublish s3://bucket/U >out 2>err
+is "$?" 73 "S3: a slow run does not publish over a newer set"
 
 # the third of the moves is refused
 fault 'PUT /plain/(one|sub|deep|same|three) 3 not status 403 AccessDenied'
