@@ -22,8 +22,9 @@ down() {
 		[ -s "$T/$c/pids" ] || continue
 		on $c scancel -u "$(id -un)" 2>/dev/null
 		wait_for on $c idle
-		"$REAL/down.sh" "$T/$c"
+		"$REAL/down.sh" "$T/$c" &
 	done
+	wait
 }
 idle() { [ -z "$(squeue -h 2>/dev/null)" ]; }
 trap down EXIT

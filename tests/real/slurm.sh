@@ -54,8 +54,9 @@ EOT
 chmod 755 "$dir/prolog"
 
 # Noticing soon: a credential is waited for when a job is requeued (120 s if
-# nothing is said), a node is missed when it did not answer for a time.
-# Records of jobs stay: there is no accounting that would have them.
+# nothing is said); a node is missed when it has not answered for
+# SlurmdTimeout and a few times MessageTimeout.  Records of jobs stay: there
+# is no accounting that would have them.
 cat >"$conf" <<EOT
 ClusterName=intact
 SlurmctldHost=$host(127.0.0.1)
@@ -92,8 +93,8 @@ MinJobAge=3600
 MaxArraySize=${MAXARRAY:-1001}
 KillWait=5
 SlurmctldTimeout=30
-SlurmdTimeout=${NODELOSS:-20}
-MessageTimeout=10
+SlurmdTimeout=10
+MessageTimeout=5
 PartitionName=all Nodes=ALL Default=YES MaxTime=60 State=UP
 EOT
 
