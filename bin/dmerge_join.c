@@ -455,7 +455,8 @@ join_cover(struct join *j, struct plan *p,
 	for (i = 0; i < j->n_srcs; i++) {
 		s = j->srcs[i];
 		/* a base may hold more than this plan, an input may not */
-		if (!cover_take(c, &s->s) && s->of_input && !s->of_base)
+		if (!cover_take(c, &s->s, s->of_base) && s->of_input &&
+		    !s->of_base)
 			say(arg, MSG_DATAERR, s->s.url);
 	}
 	for (i = 0; i < p->n; i++)

@@ -142,7 +142,7 @@ take_place(struct holds *h, const char *place, struct err *e)
 		rv = say_whole(h, place, &m, e);
 	for (i = 0; why.code == 0 && h->cover != NULL && rv == 0 &&
 	    i < m.n_sources; i++)
-		if (!cover_take(h->cover, &m.sources[i]))
+		if (!cover_take(h->cover, &m.sources[i], 0))
 			rv = say_unplanned(h, place, &m.sources[i], e);
 	manifest_clear(&m);
 	return rv;

@@ -75,28 +75,34 @@ cover_free(struct cover *c)
 	free(c);
 }
 
-const char *
-cover_differs(const struct plan_line *l, const struct item_source *s)
+static const char *
+differs(const struct plan_line *l, const struct item_source *s, int of_base)
 {
 	if (l->sha256[0] != '\0')
 		return strcmp(l->sha256, s->sha256) == 0 ? NULL : "sha256";
 	if (l->has_size && l->size != s->size)
 		return "size";
 	/* the same bytes may have come again, later */
-	if (l->has_seq && s->seq < l->seq)
+	if (!of_base && l->has_seq && s->seq < l->seq)
 		return "seq";
 	return NULL;
 }
 
+const char *
+cover_differs(const struct plan_line *l, const struct item_source *s)
+{
+	return differs(l, s, 0);
+}
+
 int
-cover_take(struct cover *c, const struct item_source *s)
+cover_take(struct cover *c, const struct item_source *s, int of_base)
 {
 	struct plan_line	*l = plan_find(c->p, s->url);
 	struct pin		*pin = find_pin(c, s->sha256);
 
 	if (pin != NULL)
 		pin->held = 1;
-	if (l != NULL && cover_differs(l, s) == NULL)
+	if (l != NULL && differs(l, s, of_base) == NULL)
 		l->seen = 1;
 	else if (pin == NULL)
 		return 0;

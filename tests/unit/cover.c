@@ -12,6 +12,8 @@
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
+static int	base;	/* the source is one of the base */
+
 /* Is the source (url, sha256, size, seq) one that the line plans? */
 static int
 planned(const char *line, const char *url, const char *sha256, uint64_t size,
@@ -34,7 +36,7 @@ planned(const char *line, const char *url, const char *sha256, uint64_t size,
 	s.size = size;
 	s.seq = seq;
 	c = cover_new(&p);
-	rv = cover_take(c, &s);
+	rv = cover_take(c, &s, base);
 	*held = p.n == 1 && cover_has(c, &p.v[0]);
 	cover_free(c);
 	plan_clear(&p);
@@ -76,7 +78,7 @@ many(void)
 		(void)snprintf(url, sizeof(url), "/d/%d", i);
 		(void)snprintf(s.sha256, sizeof(s.sha256), "%064x",
 		    (unsigned int)i / 2);
-		n += cover_take(c, &s);
+		n += cover_take(c, &s, base);
 	}
 	for (i = 0; i < 1000; i++)
 		held += cover_has(c, &p.v[i]);
@@ -95,7 +97,7 @@ main(void)
 {
 	int	held;
 
-	tap_plan(16);
+	tap_plan(18);
 	tap_ok(both("/d/x", "/d/x", A, 9, 5) == 1, "the name alone");
 	tap_ok(both("/d/x", "/d/y", A, 9, 5) == 0, "another name");
 	tap_ok(both("/d/x\tsize=9", "/d/x", A, 9, 5) == 1, "the size");
@@ -116,6 +118,12 @@ main(void)
 	    "and one below that");
 	tap_ok(!planned("/d/x\tsize=8", "/d/x", A, 9, 5, &held) && !held,
 	    "what is not planned holds nothing");
+	base = 1;
+	tap_ok(both("/d/x\tseq=6", "/d/x", A, 9, 5) == 1,
+	    "of a base an older one, too");
+	tap_ok(both("/d/x\tseq=6\tsize=8", "/d/x", A, 9, 5) == 0,
+	    "but not one of another size");
+	base = 0;
 	many();
 	return tap_done();
 }
