@@ -181,7 +181,7 @@ while [ "$i" -gt 0 ]; do
 	sqlite3 target/timestamped/*/store.sqlite3 \
 	    'SELECT count(*) FROM records' | grep -qx "$records"
 done
-row fan "in $(sort -u work/level.* | wc -l) chunks and groups, $P at once, and merged"
+row fan "in $(sort -u work/level.* | wc -l) chunks and groups, $P at once"
 
 floor sha256 sh -c 'openssl dgst -sha256 all/*/* >/dev/null'
 floor cp cp -R all copy
