@@ -25,12 +25,12 @@ run dfetch -l -B "$TARGET" "$@" >"$WORK/plan" || exit
 [ -s "$WORK/plan" ] || { rm -rf "$WORK"; exit 0; }
 "$HERE/chunks.sh" "$WORK" "$PARTS" || exit
 for LEVEL in "$WORK"/level.*; do
-	# a joblog is of these tasks and no others
-	JOBLOG=$WORK/joblog.$(cksum <"$LEVEL" | cut -d ' ' -f 1)
+	# exec: parallel kills what is left of a task when its shell has ended
+	JOBLOG=$WORK/joblog.$(cksum <"$LEVEL" | tr ' ' .) # of these tasks alone
 	export LEVEL JOBLOG
 	run drun 'parallel --sshloginfile "$HOSTS" --halt now,fail=1 --retries 2 \
 	    --termseq TERM,9000,KILL,99 --joblog "$JOBLOG" --resume-failed -q \
-	    "$HERE/chunk.sh" "$WORK/{}.plan" "$PARTS" <"$LEVEL"' \
+	    exec "$HERE/chunk.sh" "$WORK/{}.plan" "$PARTS" <"$LEVEL"' \
 	    2>"$WORK/log" || exec "$HERE/reduce.sh" "$WORK" "$TARGET"
 done
 # what is missing here the joblog must not pass over again

@@ -1,0 +1,177 @@
+#!/bin/sh
+# fanout.t: one plan of a hundred deltas through every engine of examples/: a
+# single pipeline, xargs, GNU parallel on two hosts, make.  The content is the
+# same; a bad delta, a task or a host that is killed, and a run that is
+# stopped leave the target as it was, and who runs it again does what is
+# missing and no more.
+. "$(dirname "$0")/lib.sh"
+plan 54
+EX=$SRC/examples
+GEN=${GEN:-$SRC/build/gen}
+LINES_EACH=10 FAN=4 RETRY=0
+PARALLEL_HOME=$T/parallel
+export LINES_EACH FAN RETRY PARALLEL_HOME
+# a leak checker waits for ever for its own helper when that is what dies
+ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+export ASAN_OPTIONS
+
+digest() {
+	sed -n 's/.*"content_digest": *"\([0-9a-f]*\)".*/\1/p' \
+	    "$1/timestamped/$(cat "$1/latest-pointer.txt")/manifest.json"
+}
+# what readers of a target see, and what would be there if more were published
+seen() { cat "$1/latest-pointer.txt"; ls "$1/commits" "$1/timestamped"; }
+# await COMMAND...: until it succeeds, a minute at most
+await() {
+	i=0
+	until "$@"; do
+		i=$((i + 1))
+		[ $i -lt 1200 ] || return 1
+		sleep 0.05
+	done
+}
+# Programs of ours that tell: each dmerge says which plan it is for, and while
+# there is a file "hold", each dcheck says which drun it works for, and where.
+mkdir wrap
+cat >wrap/dmerge <<W
+#!/bin/sh
+[ -z "\${PLAN-}" ] || basename "\$PLAN" .plan >>"$T/ran"
+exec "$BIN/dmerge" "\$@"
+W
+cat >wrap/dcheck <<W
+#!/bin/sh
+p=\$PPID
+until [ "\$(cat /proc/\$p/comm)" = drun ]; do
+	p=\$(sed 's/.*) . \([0-9]*\) .*/\1/' /proc/\$p/stat) || exit 70
+done
+[ ! -e "$T/hold" ] || echo \$p >"$T/held/\${NODE-here}.\$p"
+while [ -e "$T/hold" ]; do
+	sleep 0.05
+done
+exec "$BIN/dcheck" "\$@"
+W
+chmod +x wrap/*
+PATH=$T/wrap:$PATH
+hold() { rm -rf held; mkdir held; : >hold; }
+held() { [ "$(ls held | grep -c "^${1:-}")" -ge "${2:-1}" ]; }
+
+# start COMMAND...: as a terminal would, with a process group of its own
+start() {
+	FANOUT=$T perl -e 'setpgrp; $SIG{$_} = "DEFAULT" for qw(INT HUP);
+	    exec @ARGV' "$@" >out 2>err </dev/null &
+	pid=$!
+}
+ended() {
+	for p in "$@"; do
+		! kill -0 "$p" 2>/dev/null || return 1
+	done
+}
+# neither a process of a run, here or on a host, nor staging of one
+nothing_left() {
+	! grep -laE "FANOUT=$T|TMPDIR=$T/ssh" /proc/[0-9]*/environ 2>/dev/null |
+	    grep -q . && [ -z "$(ls -A "$TMPDIR")" ] &&
+	    [ -z "$(ls -A ssh/n*.tmp 2>/dev/null | grep intact)" ] &&
+	    [ -z "$(ls -A "$W/parts" | grep '^\.')" ]
+}
+
+"$GEN/gendelta" --out in --count 100 --records 5 --dim 8 --seed 1
+"$GEN/gendelta" --out old --count 2 --records 5 --dim 8 --seed 2 --start 5000
+mv in/delta-0050 "in/delta 'x' \"50\" \\t & \$co"
+cp -Rp in/delta-0037 good
+status 0 "a target that holds something" "$EX/oneliner.sh" base old
+cp -R base single
+status 0 "a single pipeline" "$EX/oneliner.sh" single in
+DIGEST=$(digest single)
+
+# drill NAME FAILS SIGNAL COMMAND...: what it says when something failed, and
+# what stops it (not TERM: all of its group); $W is its work, $tg its target
+drill() {
+	name=$1 fails=$2 sig=$3
+	shift 3
+	cp -R base "$tg"
+	was=$(seen "$tg")
+	truncate -s 5000 in/delta-0037/chroma.sqlite3
+	status "$fails" "$name: a delta is bad" "$@"
+	like err 'in/delta-0037: torn: ' "$name: it is named"
+	like "$W/failed" 'in/delta-0037: torn: ' "$name: and where one would look"
+	is "$(seen "$tg")" "$was" "$name: nothing is published"
+	ls "$W/parts" >present
+	rm -rf in/delta-0037
+	cp -R good in/delta-0037
+
+	: >ran
+	if [ "$name" != parallel ]; then
+		hold
+		start "$@"
+		ok "$name: the delta is mended, a task begins" await held
+		kill -9 "$(cat held/*)"
+		rm hold
+		wait $pid
+		is "$?" "$fails" "$name: it is killed"
+		is "$(seen "$tg")" "$was" "$name: nothing is published"
+	fi
+
+	hold
+	start "$@"
+	ok "$name: again, a task begins" await held
+	tasks=$(cat held/*)
+	kill -s "$sig" -- "$([ "$sig" = TERM ] || echo -)$pid"
+	wait $pid
+	is "$([ $? -gt 128 ] && echo signal)" signal "$name: it is stopped"
+	ok "$name: and with it what was at work" await ended $tasks
+	# one that was just being started by ssh ends by itself
+	rm hold
+	ok "$name: no process and no staging is left" await nothing_left
+	is "$(seen "$tg")" "$was" "$name: nothing is published"
+
+	if [ "$name" = parallel ]; then
+		hold
+		start "$@"
+		ok "$name: again, a task begins on a host" await held n1
+		kill_host n1
+		rm hold
+		wait $pid
+		is "$?" 0 "$name: that is killed, and the other does it all"
+	else
+		status 0 "$name: again" "$@"
+	fi
+	is "$(digest "$tg")" "$DIGEST" "$name: the same content"
+	is "$(grep -Fxf present ran)" "" "$name: nothing was done twice"
+	is "$(ls -d "$W" 2>/dev/null)" "" "$name: its work is cleared away"
+	was=$(seen "$tg")
+	: >ran
+	status 0 "$name: again" "$@"
+	is "$(cat ran)$(seen "$tg")" "$was" "$name: nothing is left to do"
+}
+
+W="wo rk/fanout" tg="by 'xargs'"
+drill xargs 66 TERM env WORK="$T/wo rk" "$EX/fanout.sh" "$tg" in
+
+W=work tg="by make"
+drill make 2 INT make -f "$EX/fanout.mk" -j4 -k WORK=work TARGET="$tg" INPUTS=in
+
+# every process of a host, and its sshd first
+kill_host() {
+	kill -9 "$(cat "ssh/$1.pid")"
+	for p in $(grep -la "TMPDIR=$T/ssh/$1" /proc/[0-9]*/environ 2>/dev/null |
+	    cut -d / -f 3); do
+		# what stands above the first of them is a session of sshd
+		up=$(sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$p/stat" 2>/dev/null)
+		[ "$(cat "/proc/${up:-0}/comm" 2>/dev/null)" != sshd ] ||
+		    kill -9 "$up"
+		kill -9 "$p"
+	done 2>/dev/null
+}
+if ! command -v parallel >/dev/null; then
+	skip 17 "no GNU parallel here"
+elif ! "$SRC/tests/real/sshd.sh" ssh 2 2>why; then
+	skip 17 "$(cat why)"
+else
+	W="wo rk/fanout" tg="by parallel"
+	PARALLEL_SSH="ssh -F $T/ssh/config"
+	export PARALLEL_SSH
+	drill parallel 66 TERM env WORK="$T/wo rk" "$EX/fanout-parallel.sh" \
+	    ssh/hosts "$tg" in
+	"$SRC/tests/real/down.sh" ssh
+fi
+finish
