@@ -41,6 +41,7 @@
 #define STAGE_HANDOFF	"handoff"
 #define STAGE_HANDOFF_S	600	/* seconds that a handoff is good for */
 #define STAGE_LOST_S	86400	/* seconds until what nobody owns is litter */
+#define STAGE_UNSEEN_S	604800	/* until what cannot be looked at is */
 
 int
 stage_run_id(char out[STAGE_RUN_MAX], struct err *e)
@@ -59,6 +60,27 @@ stage_run_id(char out[STAGE_RUN_MAX], struct err *e)
 	    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
 	    ts.tv_nsec / 1000, hex);
 	return 0;
+}
+
+void
+stage_place(char out[STAGE_PLACE_MAX])
+{
+	struct err	e = { 0, "" };
+	struct buf	b;
+	char		pid[64] = "", mnt[64] = "";
+
+	out[0] = '\0';
+	buf_init(&b, 128);
+	if (io_slurp(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &b,
+	    &e) == 0 && readlink("/proc/self/ns/pid", pid,
+	    sizeof(pid) - 1) > 0 && readlink("/proc/self/ns/mnt", mnt,
+	    sizeof(mnt) - 1) > 0) {
+		while (b.len > 0 && b.p[b.len - 1] == '\n')
+			b.len--;
+		(void)snprintf(out, STAGE_PLACE_MAX, "%.64s %s %s",
+		    buf_cstr(&b), pid, mnt);
+	}
+	buf_free(&b);
 }
 
 const char *
@@ -424,15 +446,17 @@ stage_work_make(const struct stage *s, int dirfd, char **name,
     struct err *e)
 {
 	struct buf	b;
-	char		host[256], hex[9], work[128];
+	char		host[256], place[STAGE_PLACE_MAX], hex[9], work[128];
 	int		tries, fd = -1, rv = -1;
 
 	*name = NULL;
 	buf_init(&b, STAGE_OWNER_MAX);
 	hostname(host, sizeof(host));
+	stage_place(place);
 	buf_addc(&b, '{');
 	json_put_kstr(&b, "run", s->run);
 	json_put_kstr(&b, "host", host);
+	json_put_kstr(&b, "place", place);
 	json_put_kstr(&b, "stage", s->path);
 	buf_str(&b, "}\n");
 	for (tries = 0; tries < STAGE_TRIES; tries++) {
@@ -476,7 +500,33 @@ done:
 	return rv;
 }
 
-/* 1 when the work directory's run is dead, as far as can be told here. */
+/* Is that what the owner says of key? */
+static int
+says(struct json *j, const struct buf *b, const char *key, const char *what)
+{
+	struct json_val	v;
+
+	return json_find(j, (const char *)b->p, b->len, &v, key, NULL) == 1 &&
+	    v.type == JSON_STR && v.len == strlen(what) &&
+	    memcmp(v.str, what, v.len) == 0;
+}
+
+/* Has nothing in the work directory fd changed for that long? */
+static int
+is_older(int fd, int64_t seconds)
+{
+	struct stat	st, own;
+	int64_t		now = io_wall_ns() / 1000000000;
+
+	return fstat(fd, &st) == 0 && fstatat(fd, STAGE_OWNER, &own,
+	    AT_SYMLINK_NOFOLLOW) == 0 && now - st.st_mtime > seconds &&
+	    now - own.st_mtime > seconds;
+}
+
+/*
+ * 1 when the work directory's run is dead, as far as can be told here: its
+ * staging may lie in another container, or on a machine of the same name.
+ */
 static int
 work_dead(int fd)
 {
@@ -484,17 +534,17 @@ work_dead(int fd)
 	struct json	 j;
 	struct json_val	 v;
 	struct err	 e = { 0, "" };
-	char		 host[256], *path;
+	char		 host[256], place[STAGE_PLACE_MAX], *path;
 	int		 dead = 0;
 
 	memset(&j, 0, sizeof(j));
 	buf_init(&b, STAGE_OWNER_MAX);
 	hostname(host, sizeof(host));
-	if (io_slurp(fd, STAGE_OWNER, &b, &e) == -1)
-		goto done;
-	if (json_find(&j, (char *)b.p, b.len, &v, "host", NULL) != 1 ||
-	    v.type != JSON_STR || v.len != strlen(host) ||
-	    memcmp(v.str, host, v.len) != 0)
+	stage_place(place);
+	if (io_slurp(fd, STAGE_OWNER, &b, &e) == -1 ||
+	    !says(&j, &b, "host", host) ||
+	    (place[0] != '\0' && !says(&j, &b, "place", place) &&
+	    !is_older(fd, STAGE_UNSEEN_S)))
 		goto done;
 	if (json_find(&j, (char *)b.p, b.len, &v, "stage", NULL) != 1 ||
 	    v.type != JSON_STR)

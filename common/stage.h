@@ -15,6 +15,7 @@
 #include "msg.h"
 
 #define STAGE_RUN_MAX 64	/* bytes of a run id, NUL included */
+#define STAGE_PLACE_MAX 256	/* bytes of a place, NUL included */
 
 struct stage {
 	char	*path;		/* absolute; owned */
@@ -24,6 +25,12 @@ struct stage {
 	int	 made;		/* by this process, without drun */
 };
 
+/*
+ * Boot, process and mount name spaces of this process: where the paths and
+ * pids that another of our processes names mean what they mean here.  ""
+ * where that cannot be told.
+ */
+void	stage_place(char out[STAGE_PLACE_MAX]);
 /* A fresh run id: 20261120T161248.123456Z-<8 hex>; sorts by time. */
 int	stage_run_id(char out[STAGE_RUN_MAX], struct err *e);
 /* The directory in which runs are staged: TMPDIR, else /var/tmp. */
@@ -62,12 +69,16 @@ int	stage_alive(const char *path);
 
 /*
  * A work directory ".intact.<run>.<4 hex>" below the directory dirfd, with
- * a file "owner" naming host and staging.  Things are built in it and
+ * a file "owner" naming host, place and staging.  Things are built in it and
  * renamed out.  *name gets its name (owned by the caller).
  */
 int	stage_work_make(const struct stage *s, int dirfd, char **name,
 	    struct err *e);
-/* Remove the work directories below dirfd whose run is dead (here). */
+/*
+ * Remove the work directories below dirfd whose run is dead.  That is seen
+ * at its own place alone; elsewhere, under the same host name, what is a
+ * week old counts as dead.
+ */
 int	stage_work_collect(int dirfd, struct err *e);
 
 #endif

@@ -7,7 +7,7 @@
  * commit that may name it; keeps what is committed again; removes what is
  * about to go.  A local claim is held by a lock that ends with its holder.
  * A remote one cannot be: its holder is known dead on its own machine
- * (place: boot, process and mount name spaces), and everywhere else when it
+ * (stage_place), and everywhere else when it
  * is older than TARGET_CLAIM_LIFE by the store's clock, as no claim older
  * than TARGET_CLAIM_USE is committed.
  * SPDX-License-Identifier: ISC
@@ -29,11 +29,9 @@
 #include "path.h"
 #include "banned.h"
 
-#define PLACE_MAX	256
-
 struct owner {
 	char	*host, *staging;
-	char	 place[PLACE_MAX];
+	char	 place[STAGE_PLACE_MAX];
 	char	 run[STAGE_RUN_MAX];
 	char	 after[STAGE_RUN_MAX];	/* the dead run it was taken from */
 	char	 version[TARGET_VERSION_MAX];
@@ -158,31 +156,6 @@ each_owner(struct target *t, owner_fn *f, void *arg, struct err *e)
 	return r;
 }
 
-/*
- * Boot, process and mount name spaces: where pids and paths that an owner
- * names mean what they mean here.  "" when that cannot be told.
- */
-static void
-place_here(char out[PLACE_MAX])
-{
-	struct err	e = { 0, "" };
-	struct buf	b;
-	char		pid[64] = "", mnt[64] = "";
-
-	out[0] = '\0';
-	buf_init(&b, 128);
-	if (io_slurp(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &b,
-	    &e) == 0 && readlink("/proc/self/ns/pid", pid,
-	    sizeof(pid) - 1) > 0 && readlink("/proc/self/ns/mnt", mnt,
-	    sizeof(mnt) - 1) > 0) {
-		while (b.len > 0 && b.p[b.len - 1] == '\n')
-			b.len--;
-		(void)snprintf(out, PLACE_MAX, "%.64s %s %s", buf_cstr(&b),
-		    pid, mnt);
-	}
-	buf_free(&b);
-}
-
 static void
 host_here(char out[256])
 {
@@ -195,10 +168,10 @@ static void
 owner_text(struct buf *b, const struct target_upload *u,
     const char *manifest, const char *keeps, const char *removes)
 {
-	char	host[256], place[PLACE_MAX];
+	char	host[256], place[STAGE_PLACE_MAX];
 
 	host_here(host);
-	place_here(place);
+	stage_place(place);
 	buf_addc(b, '{');
 	json_put_kstr(b, "host", host);
 	json_put_kstr(b, "place", place);
@@ -444,9 +417,9 @@ is_gone(int64_t pid)
 static int
 is_dead_here(const struct owner *o)
 {
-	char	place[PLACE_MAX], host[256];
+	char	place[STAGE_PLACE_MAX], host[256];
 
-	place_here(place);
+	stage_place(place);
 	host_here(host);
 	if (place[0] == '\0' || strcmp(place, o->place) != 0 ||
 	    o->host == NULL || strcmp(host, o->host) != 0)
@@ -463,7 +436,8 @@ is_dead_local(struct target *t, const char *name, const struct owner *o,
     uint64_t age)
 {
 	struct err	f = { 0, "" };
-	char		key[TARGET_KEY_MAX], host[256];
+	char		key[TARGET_KEY_MAX], host[256], place[STAGE_PLACE_MAX];
+	int64_t		old;
 	int		held = -1;
 
 	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
@@ -473,9 +447,14 @@ is_dead_local(struct target *t, const char *name, const struct owner *o,
 	if (o->host == NULL)	/* died before it could say who it is */
 		return 1;
 	host_here(host);
+	old = (io_wall_ns() - o->created) / 1000000000;
 	if (strcmp(host, o->host) != 0)
-		return age != 0 && (io_wall_ns() - o->created) / 1000000000 >
-		    (int64_t)age;
+		return age != 0 && old > (int64_t)age;
+	/* a container of this host's name, whose staging is not seen here */
+	stage_place(place);
+	if (o->staging != NULL && place[0] != '\0' &&
+	    strcmp(place, o->place) != 0 && old <= TARGET_CLAIM_LIFE)
+		return 0;
 	return o->staging == NULL || !stage_alive(o->staging);
 }
 
