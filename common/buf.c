@@ -106,17 +106,6 @@ buf_u32(struct buf *b, uint32_t v)
 	buf_add(b, c, sizeof(c));
 }
 
-void
-buf_u64(struct buf *b, uint64_t v)
-{
-	unsigned char	c[8];
-	int		i;
-
-	for (i = 0; i < 8; i++)
-		c[i] = (unsigned char)(v >> (56 - 8 * i));
-	buf_add(b, c, sizeof(c));
-}
-
 char *
 buf_cstr(struct buf *b)
 {

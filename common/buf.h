@@ -33,7 +33,6 @@ void	buf_addc(struct buf *b, int c);
 void	buf_str(struct buf *b, const char *s);
 void	buf_printf(struct buf *b, const char *fmt, ...) MSG_PRINTF(2, 3);
 void	buf_u32(struct buf *b, uint32_t v);	/* big-endian */
-void	buf_u64(struct buf *b, uint64_t v);	/* big-endian */
 /* The bytes with a NUL behind them (not counted); valid until next use. */
 char	*buf_cstr(struct buf *b);
 

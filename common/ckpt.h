@@ -28,8 +28,6 @@
 #define CKPT_LEASE_S	3600		/* seconds until a lease is over;
 					   DCKPT_LEASE */
 #define CKPT_BEATS	5		/* renewals in that time */
-#define CKPT_RACY_MS	2000		/* a file younger than that when work
-					   on it began may change unseen */
 #define CKPT_COMMAND_MAX ((size_t)128 << 10) /* bytes of a pipeline's text */
 #define CKPT_TEXT_MAX	4096		/* bytes of an error text kept */
 #define CKPT_KEY_MAX	65536		/* bytes of a key */
@@ -209,32 +207,12 @@ struct ckpt_facts {
 	uint64_t	 records;	/* 0 unknown */
 	const char	*result;	/* what came of it, such as the version
 					   published; or NULL */
-	int64_t		 looked;	/* ms: when size, mtime and inode were
-					   looked up; 0: since it began */
 	const char	*digest;	/* of what was read; or NULL */
 	const char	*run;		/* or NULL: whosever it is */
 };
 int	ckpt_note(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	    const struct ckpt_facts *f, struct err *e);
 
-/*
- * Need it be done?  Completed by the same version of our programs, with
- * the same options, and not forced since: then what it is decides.  f is
- * what lies there now (options included); digest its digest, or NULL while
- * nobody has read it.  A file whose size, time and inode are those that
- * were noted is the same unread, unless it was too young then to be sure.
- * With a digest that is the same, and looked set, the facts are noted anew,
- * and the next look reads nothing.  This is a memory: who leaves work out
- * looks, too, whether what it made is still there.
- */
-enum ckpt_look {
-	CKPT_LOOK_TODO,		/* not done, or not so */
-	CKPT_LOOK_READ,		/* its digest must say: ask again with it */
-	CKPT_LOOK_DONE
-};
-int	ckpt_look(struct ckpt *c, enum ckpt_scope scope, const char *key,
-	    const struct ckpt_facts *f, const char *digest,
-	    enum ckpt_look *out, struct err *e);
 /*
  * 1 when the operator wants it processed again (dckpt force): whoever
  * would leave it out, for whatever reason, must not.  Lasts until done.
@@ -316,8 +294,6 @@ int	ckpt_each(struct ckpt *c, const struct ckpt_sel *s,
 /* The unit's attempts, the first one first. */
 int	ckpt_history(struct ckpt *c, int64_t unit,
 	    int (*f)(const struct ckpt_attempt *a, void *arg), void *arg,
-	    struct err *e);
-int	ckpt_count(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,
 	    struct err *e);
 /* Forget units and their history; limit is not looked at. */
 int	ckpt_clear(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,

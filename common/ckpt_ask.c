@@ -312,20 +312,6 @@ ckpt_history(struct ckpt *c, int64_t unit,
 	return r == -1 ? -1 : 0;
 }
 
-int
-ckpt_count(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,
-    struct err *e)
-{
-	int64_t	v = 0;
-
-	c->now = io_wall_ns() / 1000000;
-	if (fill_sel(c, s, e) == -1 ||
-	    db_int(c->db, "SELECT count(*) FROM sel", c->path, &v, e) == -1)
-		return -1;
-	*n = (uint64_t)v;
-	return 0;
-}
-
 /*
  * Changes an operator makes.
  */

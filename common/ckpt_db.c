@@ -189,14 +189,10 @@ const char *const ckpt_db_sql[CKPT_ST_N] = {
 	    " mtime = coalesce(?5, mtime), inode = coalesce(?6, inode),"
 	    " options = coalesce(?7, options),"
 	    " records = coalesce(?8, records),"
-	    " result = coalesce(?9, result), began = coalesce(?10, began),"
-	    " digest = coalesce(?12, digest)"
+	    " result = coalesce(?9, result), digest = coalesce(?10, digest)"
 	    " WHERE pipeline = ?1 AND scope = ?2 AND key = ?3"
-	    " AND (?11 IS NULL OR digest = ?11)"
-	    " AND (?13 IS NULL OR run = ?13)",
-	[CKPT_ST_LOOK] = "SELECT id, state, forced, digest, size, mtime,"
-	    " inode, tool, options, began FROM unit"
-	    " WHERE pipeline = ?1 AND scope = ?2 AND key = ?3",
+	    " AND (?11 IS NULL OR run = ?11)",
+	[CKPT_ST_FORCED] = "SELECT forced FROM unit WHERE pipeline = ?1 AND scope = ?2 AND key = ?3",
 	[CKPT_ST_BEAT] = "UPDATE unit SET lease = ?2"
 	    " WHERE run = ?1 AND state = 'in_progress' AND lease < ?2",
 	[CKPT_ST_RUN] = "INSERT INTO run (id, pipeline, command, cwd, host,"

@@ -597,10 +597,8 @@ note(struct ckpt *c, const struct what *w, const struct ckpt_facts *f,
 	ckpt_db_str(st, 7, f->options);
 	ckpt_db_some(st, 8, (int64_t)f->records);
 	ckpt_db_str(st, 9, f->result);
-	ckpt_db_some(st, 10, f->looked);
-	ckpt_db_str(st, 11, w->digest);
-	ckpt_db_str(st, 12, f->digest);
-	ckpt_db_str(st, 13, f->run);
+	ckpt_db_str(st, 10, f->digest);
+	ckpt_db_str(st, 11, f->run);
 	if (ckpt_db_change(c, st, &n, e) == -1)
 		return -1;
 	if (n == 0 && f->run != NULL)
@@ -628,100 +626,6 @@ ckpt_note(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	return rv;
 }
 
-/*
- * Need it be done?
- */
-
-/* Done by this version: "dpublish 0.1.0". */
-static int
-is_version(const char *tool)
-{
-	const char	*s = tool != NULL ? strrchr(tool, ' ') : NULL;
-
-	return s != NULL && strcmp(s + 1, MSG_VERSION) == 0;
-}
-
-static int
-is_str(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-/* What a row of LOOK says; *noted: its facts are those of f. */
-static enum ckpt_look
-judge(sqlite3_stmt *st, const struct ckpt_facts *f, const char *digest,
-    int *noted)
-{
-	const char	*was = ckpt_db_col(st, 3), *state;
-	int64_t		 began = sqlite3_column_int64(st, 9);
-
-	state = ckpt_db_col(st, 1);
-	if (state == NULL ||
-	    strcmp(state, ckpt_state_name(CKPT_COMPLETED)) != 0 ||
-	    sqlite3_column_int(st, 2) || was == NULL ||
-	    !is_version(ckpt_db_col(st, 7)) ||
-	    !is_str(ckpt_db_col(st, 8), f->options))
-		return CKPT_LOOK_TODO;
-	*noted = f->mtime != 0 && f->inode != 0 &&
-	    (int64_t)f->size == sqlite3_column_int64(st, 4) &&
-	    f->mtime == sqlite3_column_int64(st, 5) &&
-	    (int64_t)f->inode == sqlite3_column_int64(st, 6) &&
-	    f->mtime / 1000000 + CKPT_RACY_MS < began;
-	if (digest != NULL)
-		return strcmp(digest, was) == 0 ? CKPT_LOOK_DONE :
-		    CKPT_LOOK_TODO;
-	return *noted ? CKPT_LOOK_DONE : CKPT_LOOK_READ;
-}
-
-/* It was read just now and is the same: next time its facts will do. */
-static int
-note_anew(struct ckpt *c, const struct what *w, const struct ckpt_facts *f,
-    struct err *e)
-{
-	struct err	gone = { 0, "" };
-	int		rv;
-
-	if (ckpt_db_enter(c, e) == -1)
-		return -1;
-	rv = ckpt_db_leave(c, note(c, w, f, &gone), e);
-	if (rv == 0 || gone.code == MSG_NOINPUT)
-		return 0; /* changed meanwhile: what was said was true */
-	if (gone.code != 0)
-		*e = gone;
-	return -1;
-}
-
-int
-ckpt_look(struct ckpt *c, enum ckpt_scope scope, const char *key,
-    const struct ckpt_facts *f, const char *digest, enum ckpt_look *out,
-    struct err *e)
-{
-	struct what	 w = { scope, key, NULL, digest, NULL, 0 };
-	sqlite3_stmt	*st;
-	int		 noted = 0, r = -1;
-
-	*out = CKPT_LOOK_TODO;
-	if (c == NULL)
-		return 0;
-	w.kept = ckpt_db_key(c, scope, key, e);
-	if (w.kept == NULL)
-		return -1;
-	st = ckpt_db_stmt(c, CKPT_ST_LOOK, e);
-	if (st == NULL)
-		goto done;
-	bind_unit(c, st, &w);
-	r = db_step(st, c->path, e);
-	if (r == 1)
-		*out = judge(st, f, digest, &noted);
-	(void)sqlite3_reset(st);
-	if (r == 1 && digest != NULL && *out == CKPT_LOOK_DONE && !noted &&
-	    f->looked != 0)
-		r = note_anew(c, &w, f, e);
-done:
-	free(w.kept);
-	return r == -1 ? -1 : 0;
-}
-
 int
 ckpt_forced(struct ckpt *c, enum ckpt_scope scope, const char *key,
     struct err *e)
@@ -735,12 +639,12 @@ ckpt_forced(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	w.kept = ckpt_db_key(c, scope, key, e);
 	if (w.kept == NULL)
 		return -1;
-	st = ckpt_db_stmt(c, CKPT_ST_LOOK, e);
+	st = ckpt_db_stmt(c, CKPT_ST_FORCED, e);
 	if (st != NULL) {
 		bind_unit(c, st, &w);
 		r = db_step(st, c->path, e);
 		if (r == 1)
-			r = sqlite3_column_int(st, 2) != 0;
+			r = sqlite3_column_int(st, 0) != 0;
 		(void)sqlite3_reset(st);
 	}
 	free(w.kept);

@@ -362,12 +362,6 @@ cred_free(struct cred *c)
 	free(c);
 }
 
-const char *
-cred_from(const struct cred *c)
-{
-	return c->from;
-}
-
 int
 cred_expired(struct cred *c)
 {

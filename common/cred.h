@@ -57,8 +57,6 @@ int	cred_get(struct cred *c, struct sign_keys *k, struct err *e);
 /* The server says that these are over: the next cred_get gets others.
  * 0 when that may help, -1 when they come from where nothing changes. */
 int	cred_expired(struct cred *c);
-/* Where they came from, for people: "environment", "profile default". */
-const char *cred_from(const struct cred *c);
 /* No core dumps from here on. cred_new calls it. */
 void	cred_guard(void);
 
