@@ -192,7 +192,8 @@ const char *const ckpt_db_sql[CKPT_ST_N] = {
 	    " result = coalesce(?9, result), digest = coalesce(?10, digest)"
 	    " WHERE pipeline = ?1 AND scope = ?2 AND key = ?3"
 	    " AND (?11 IS NULL OR run = ?11)",
-	[CKPT_ST_FORCED] = "SELECT forced FROM unit WHERE pipeline = ?1 AND scope = ?2 AND key = ?3",
+	[CKPT_ST_FORCED] = "SELECT forced FROM unit"
+	    " WHERE pipeline = ?1 AND scope = ?2 AND key = ?3",
 	[CKPT_ST_BEAT] = "UPDATE unit SET lease = ?2"
 	    " WHERE run = ?1 AND state = 'in_progress' AND lease < ?2",
 	[CKPT_ST_RUN] = "INSERT INTO run (id, pipeline, command, cwd, host,"

@@ -23,7 +23,7 @@
 #include "path.h"
 #include "banned.h"
 
-#define RUN_PATH_MAX	4096	/* bytes of a database's path, and of staging's */
+#define RUN_PATH_MAX	4096	/* bytes of a database's or staging's path */
 
 /* "STAGING/checkpoints" of our drun, in b: 1; 0 there is none. */
 static int

@@ -3,7 +3,7 @@
 # whom, what may be called where, usage() against SYNOPSIS, how files look.
 . "$(dirname "$0")/lib.sh"
 PROGS='dfetch dcheck dmerge dpublish dckpt drun'
-plan $((19 + 4 * $(echo "$PROGS" | wc -w)))
+plan $((20 + 4 * $(echo "$PROGS" | wc -w)))
 cd "$SRC" || exit 99
 
 # nothing FILE 'what': the file of complaints is empty
@@ -114,6 +114,17 @@ src | xargs grep -oE '#include <(msgpack|archive|curl)' |
     grep -vE '^./(common/(rec.c.*msgpack|arc.c.*archive|net.c.*curl)|tests/)' \
     >"$T/doors"
 nothing "$T/doors" "msgpack, libarchive and curl have one door each"
+
+# --- every variable that is looked at, there or by a function of that name
+{
+	grep -ohE '(getenv|[^a-z_]env)\("[A-Za-z_0-9]+"' bin/*.c common/*.c
+	grep -ohE '"(AWS|DAV|DCKPT|DRUN|OPENAI|XDG)_[A-Z0-9_]+"' bin/*.c \
+	    common/*.c
+} | sed 's/.*"\(.*\)"/\1/' | sort -u | while read -r v; do
+	sed -n '/^\.Sh ENVIRONMENT/,/^\.Sh FILES/p' man/intact.7 |
+	    grep -qw -- "$v" || echo "$v: not in intact(7)"
+done >"$T/env"
+nothing "$T/env" "intact(7) has every variable of the environment"
 
 # --- looks
 ours ! -name '*.png' | while read -r f; do
