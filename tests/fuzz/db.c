@@ -149,8 +149,8 @@ fuzz_sql(const unsigned char *p, size_t n)
 
 	if (sample.max == 0) {
 		buf_init(&sample, SAMPLE_MAX);
-		FUZZ_MUST(io_slurp(AT_FDCWD, FUZZ_SAMPLE "/chroma.sqlite3", &sample,
-		    &e) == 0);
+		FUZZ_MUST(io_slurp(AT_FDCWD, FUZZ_SAMPLE "/chroma.sqlite3",
+		    &sample, &e) == 0);
 	}
 	fuzz_put("d/chroma.sqlite3", sample.p, sample.len);
 	sql = fuzz_str(&p, &len);

@@ -96,7 +96,8 @@ fuzz_hnsw(const unsigned char *p, size_t n)
 	}
 	for (k = 0; k < 3; at += len[k++])
 		fuzz_put(names[k], p + at, len[k]);
-	if (hnsw_open(&h, fuzz_dirfd, "i", "i", (uint32_t)dim, n & 1, &e) == -1) {
+	if (hnsw_open(&h, fuzz_dirfd, "i", "i", (uint32_t)dim, n & 1,
+	    &e) == -1) {
 		FUZZ_MUST(e.code == MSG_DATAERR || e.code == MSG_NOINPUT);
 		return;
 	}
