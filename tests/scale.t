@@ -4,7 +4,7 @@
 # the manifests for Kubernetes, Argo and Step Functions are well-formed,
 # heed the exit statuses, and start commands that do the work.
 . "$(dirname "$0")/lib.sh"
-plan 45
+plan 50
 GEN=${GEN:-$SRC/build/gen}
 C=$SRC/contrib
 PATH=$C:$SRC/examples:$GEN:$PATH
@@ -90,19 +90,34 @@ like err 'shard-1.*store\.sqlite3' "it is named"
 is "$(seen)" "$now" "nothing of that was published"
 dd if="$T/was" of="$victim" bs=1 seek=40000 conv=notrunc 2>/dev/null
 status 0 "and mended" env PROVE=1 shards.sh set t/shard-0 t/shard-1 t/shard-2
-# a lock that is held
-mkfifo held
-drun --lock lock 'cat held' >/dev/null 2>&1 &
-holder=$!
-turns=0
-until [ -s lock ] || [ $turns -gt 200 ]; do
-	turns=$((turns + 1))
-	sleep 0.05
-done
-status 75 "another of these is at work" env LOCK=lock shards.sh set \
+# another set is published between a look at the shards and the commit: by
+# the first thing that asks for a lease after that
+gendelta --out late --count 1 --records 5 --start 1500
+mkdir slow
+cat >slow/dpublish <<'S'
+#!/bin/sh
+if [ "$1" = lease ] && mkdir "$T/turn" 2>/dev/null; then
+	(unset DSTAGE DRUN_ID DRUN_LAST SHARDS_SET; PATH=${PATH#*:}
+	drun "dfetch -B t/shard-1 late | dcheck | dmerge |
+	    dpublish t/shard-1" && shards.sh set t/shard-0 t/shard-1 t/shard-2
+	) >"$T/other" 2>&1 || : >"$T/other.failed"
+fi
+exec "$REAL_DPUBLISH" "$@"
+S
+chmod +x slow/dpublish
+REAL_DPUBLISH=$(command -v dpublish)
+export T REAL_DPUBLISH
+status 75 "a set that was overtaken is not published" env RETRY=0 \
+    PATH="$T/slow:$PATH" shards.sh set t/shard-0 t/shard-1 t/shard-2
+like err 'another set was published meanwhile' "that is said"
+ok "(the other one was)" [ ! -e other.failed ]
+is "$(ls set/commits | wc -l) $(rows)" "3 70" "and stays"
+rmdir turn
+rm -r late
+gendelta --out late --count 1 --records 5 --start 2500 --time 1780000000
+status 0 "it begins anew by itself" env PATH="$T/slow:$PATH" shards.sh set \
     t/shard-0 t/shard-1 t/shard-2
-: >held
-wait $holder
+is "$(rows)" 75 "and has what the other had"
 is "$(ls tmp)" "" "nothing is left in staging"
 
 # --- the manifests
