@@ -16,13 +16,18 @@ PLAN=$1 PART=${2%/}/$(basename "$1" .plan) FROM=${1%.plan}.parts
 export PLAN PART FROM
 
 why=$(dpublish holds -p "$PLAN" "$PART" 2>&1 >/dev/null)
-case $? in
-0)
-	exit 0 ;;
-65)	# damaged, or something else of that name: out of the way with it
-	printf '%s\n' "$why" "chunk.sh: $PART: set aside, made anew" >&2
-	mv "$PART" "$PART.bad.$$" || exit 65 ;;
-esac
+status=$?
+[ $status != 0 ] || exit 0
+# damaged, or something else of that name: out of the way with it
+if [ $status = 65 ] || { [ -e "$PART" ] && [ ! -e "$PART/manifest.json" ]; }
+then
+	printf '%s\n' "$why" >&2
+	mv "$PART" "$PART.bad.$$" 2>/dev/null || {
+		echo "chunk.sh: $PART: remove it, and run again" >&2
+		exit 65
+	}
+	echo "chunk.sh: $PART: set aside, made anew" >&2
+fi
 # in its place: this process is the pipeline's, and gets every signal
 exec drun --retry "${RETRY:-3}" 'dfetch -f "$FROM" | dcheck -k |
     dmerge -p "$PLAN" | dpublish -a "$PART"' </dev/null >/dev/null

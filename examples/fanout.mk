@@ -9,6 +9,7 @@
 TARGET = lines
 INPUTS = deltas
 WORK = fanout
+PARTS = $(WORK)/parts
 export TARGET
 
 ME := $(lastword $(MAKEFILE_LIST))
@@ -20,7 +21,7 @@ SHELL = /bin/sh
 
 # exec: a signal reaches what runs, and not a shell before it
 publish: $(WORK)/plan
-	@[ ! -s $< ] || $(HERE)chunks.sh $(WORK) $(WORK)/parts
+	@[ ! -s $< ] || $(HERE)chunks.sh $(WORK) $(PARTS)
 	-@[ ! -s $< ] || exec $(MAKE) -f $(ME) -s chunks 2>$(WORK)/log
 	@[ ! -s $< ] || exec $(HERE)reduce.sh $(WORK) "$$TARGET"
 	@rm -rf $(WORK)
@@ -31,7 +32,7 @@ $(WORK)/plan: FORCE
 
 chunks: $(CHUNKS)
 $(CHUNKS): $$(notdir $$(shell cat $(WORK)/$$@.parts 2>/dev/null))
-	exec $(HERE)chunk.sh $(WORK)/$@.plan $(WORK)/parts
+	exec $(HERE)chunk.sh $(WORK)/$@.plan $(PARTS)
 
 FORCE:
 .PHONY: publish chunks FORCE $(CHUNKS)

@@ -6,13 +6,15 @@
 #
 # When something fails nothing is published, and stderr and WORK/fanout/failed
 # say what.  Mend it and run it again: only what is missing is done.  A signal
-# leaves no process and no staging.  After success WORK/fanout is removed.
+# leaves no process and no staging.  After success WORK/fanout is removed, and
+# with it the parts, if PARTS is not s3://bucket/prefix.
 # SPDX-License-Identifier: ISC
 set -u
 [ $# -ge 2 ] || { echo "usage: fanout.sh target input ..." >&2; exit 64; }
 HERE=$(cd "$(dirname "$0")" && pwd) TARGET=$1 JOBS=${JOBS:-4}
 mkdir -p "${WORK:-.}/fanout" && WORK=$(cd "${WORK:-.}/fanout" && pwd) || exit 73
-export HERE WORK JOBS
+PARTS=${PARTS:-$WORK/parts}
+export HERE WORK JOBS PARTS
 shift
 
 # a signal for us is one for what we run, and it is waited for
@@ -21,12 +23,12 @@ run() { "$@" & trap 'kill $!; wait $!; exit 143' HUP INT TERM; wait $!; }
 # what the snapshot does not hold yet, each with its place in time (seq=)
 run dfetch -l -B "$TARGET" "$@" >"$WORK/plan" || exit
 [ -s "$WORK/plan" ] || { rm -rf "$WORK"; exit 0; }
-"$HERE/chunks.sh" "$WORK" "$WORK/parts" || exit
+"$HERE/chunks.sh" "$WORK" "$PARTS" || exit
 for LEVEL in "$WORK"/level.*; do
 	export LEVEL
 	# under drun, which stops what xargs alone would leave running
 	run drun 'xargs -P "$JOBS" -I@ "$HERE/chunk.sh" "$WORK/@.plan" \
-	    "$WORK/parts" <"$LEVEL"' 2>"$WORK/log" || break
+	    "$PARTS" <"$LEVEL"' 2>"$WORK/log" || break
 done
 run "$HERE/reduce.sh" "$WORK" "$TARGET" || exit
 rm -rf "$WORK"

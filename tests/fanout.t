@@ -5,9 +5,14 @@
 # stopped leave the target as it was, and who runs it again does what is
 # missing and no more.
 . "$(dirname "$0")/lib.sh"
-plan 54
+. "$SRC/tests/real/s3lib.sh"
+plan 62
 EX=$SRC/examples
-GEN=${GEN:-$SRC/build/gen}
+down() {
+	"$REAL/down.sh" "$T/ssh"
+	s3_down
+}
+trap down EXIT
 LINES_EACH=10 FAN=4 RETRY=0
 PARALLEL_HOME=$T/parallel
 export LINES_EACH FAN RETRY PARALLEL_HOME
@@ -164,7 +169,7 @@ kill_host() {
 }
 if ! command -v parallel >/dev/null; then
 	skip 17 "no GNU parallel here"
-elif ! "$SRC/tests/real/sshd.sh" ssh 2 2>why; then
+elif ! "$REAL/sshd.sh" ssh 2 2>why; then
 	skip 17 "$(cat why)"
 else
 	W="wo rk/fanout" tg="by parallel"
@@ -172,6 +177,39 @@ else
 	export PARALLEL_SSH
 	drill parallel 66 TERM env WORK="$T/wo rk" "$EX/fanout-parallel.sh" \
 	    ssh/hosts "$tg" in
-	"$SRC/tests/real/down.sh" ssh
+	"$REAL/down.sh" ssh
+fi
+
+# --- parts and target on S3
+if ! s3_rgw; then
+	skip 8 "$why"
+else
+	AWS_ENDPOINT_URL=$RGW PARTS=s3://bucket/parts LINES_EACH=3 FAN=2
+	export AWS_ENDPOINT_URL PARTS
+	s3do make s3://bucket >/dev/null
+	mkdir few
+	mv in/delta-000? few
+	"$EX/oneliner.sh" one few >/dev/null
+	cp -R few/delta-0007 mended
+	truncate -s 5000 few/delta-0007/chroma.sqlite3
+	status 66 "parts on S3: a delta is bad" "$EX/fanout.sh" s3://bucket/t few
+	like fanout/failed 'few/delta-0007: torn: ' "it is named"
+	part=$PARTS/$(head -1 fanout/level.1)
+	rm -rf few/delta-0007
+	mv mended few/delta-0007
+	cp "one/timestamped/$(cat one/latest-pointer.txt)/store.sqlite3" other
+	s3do put "$part/store.sqlite3" other >/dev/null
+	status 66 "it is mended, and a part is damaged" "$EX/fanout.sh" \
+	    s3://bucket/t few
+	like fanout/failed "$part: remove it, and run again" "that is named"
+	is "$(s3do list s3://bucket/t/)" "" "nothing is published"
+	for o in store.sqlite3 manifest.json; do
+		s3do del "$part/$o" >/dev/null
+	done
+	status 0 "it is removed" "$EX/fanout.sh" s3://bucket/t few
+	is "$(s3do list s3://bucket/t/commits/ | wc -l)" 1 "it is published once"
+	is "$(dpublish sources s3://bucket/t |
+	    sed -n 's/^# content_digest=\([0-9a-f]*\).*/\1/p')" \
+	    "$(digest one)" "the same content"
 fi
 finish
