@@ -7,7 +7,7 @@
 # When something fails nothing is published, and stderr and WORK/fanout/failed
 # say what.  Mend it and run it again: only what is missing is done.  A signal
 # leaves no process and no staging.  After success WORK/fanout is removed, and
-# with it the parts, if PARTS is not s3://bucket/prefix.
+# with it the parts, unless PARTS names another place (s3://bucket/prefix).
 # SPDX-License-Identifier: ISC
 set -u
 [ $# -ge 2 ] || { echo "usage: fanout.sh target input ..." >&2; exit 64; }

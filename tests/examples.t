@@ -29,7 +29,7 @@ is "$(commits 'a target')" 1 "nothing new, nothing published"
 # --- fan-out; fanout.t kills and stops it
 LINES_EACH=3 FAN=2
 export LINES_EACH FAN
-status 0 "fanout.sh, three to a chunk, two to a group" "$EX/fanout.sh" fan deltas
+status 0 "fanout.sh, three to a chunk" "$EX/fanout.sh" fan deltas
 is "$(digest fan)" "$DIGEST" "the same content digest"
 is "$(ls -d fanout 2>/dev/null)" "" "its work is cleared away"
 status 0 "fanout.sh again" "$EX/fanout.sh" fan deltas
