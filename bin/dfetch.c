@@ -140,13 +140,35 @@ next_dir(struct fetch *x, struct fetch_job *j, struct err *e)
 	}
 }
 
+/* What fetch_ckpt_start found to be held; 0 nothing. */
+static int
+known(const struct fetch *x, size_t line, struct fetch_answer *a)
+{
+	const struct fetched	*d;
+
+	if (x->done == NULL || x->done[line].what != FETCH_UNCHANGED)
+		return 0;
+	d = &x->done[line];
+	memset(a, 0, sizeof(*a));
+	a->line = line;
+	a->what = d->what;
+	a->info = d->info;
+	memcpy(a->sha256, d->sha256, sizeof(a->sha256));
+	memcpy(a->held, d->sha256, sizeof(a->held));
+	return 1;
+}
+
 /* Hand out lines from *next on, as far as the window goes. */
 static int
-give(struct fetch *x, size_t *next, struct err *e)
+give(struct fetch *x, struct fetch_answer *ring, size_t *next, struct err *e)
 {
 	int	r;
 
 	while (*next < x->plan.n && *next < x->told + FETCH_WINDOW) {
+		if (known(x, *next, &ring[*next % FETCH_WINDOW])) {
+			(*next)++;
+			continue;
+		}
 		if (!x->has_job) {
 			memset(&x->job, 0, sizeof(x->job));
 			x->job.line = *next;
@@ -195,6 +217,23 @@ reader_gone(struct fetch *x)
 	return 1;
 }
 
+/* Records for what has come, in the order of the plan.  -1: it is over. */
+static int
+tell_ready(struct fetch *x, struct fetch_answer *ring)
+{
+	struct fetch_answer	*w;
+
+	while (x->told < x->plan.n) {
+		w = &ring[x->told % FETCH_WINDOW];
+		if (w->what == FETCH_FAILED || w->line != x->told)
+			break;
+		if (fetch_tell(x, w) == -1)
+			return -1;
+		w->what = FETCH_FAILED;
+	}
+	return 0;
+}
+
 static void
 fetch_all(struct fetch *x)
 {
@@ -206,8 +245,12 @@ fetch_all(struct fetch *x)
 	ring = mem_zero(FETCH_WINDOW, sizeof(*ring));
 	while (x->told < x->plan.n && fetch_good(x) && !reader_gone(x)) {
 		tell_status(x);
-		if (give(x, &next, &e) == -1)
+		if (give(x, ring, &next, &e) == -1 ||
+		    tell_ready(x, ring) == -1)
 			break;
+		/* nobody is at work */
+		if (x->told == next)
+			continue;
 		r = fetch_pool_wait(x->pool, x->progress.on ? 1000 : -1, &a,
 		    &e);
 		if (r == -1)
@@ -223,19 +266,9 @@ fetch_all(struct fetch *x)
 			break;
 		}
 		ring[a.line % FETCH_WINDOW] = a;
-		for (;;) {
-			struct fetch_answer	*w;
-
-			w = &ring[x->told % FETCH_WINDOW];
-			if (w->what == FETCH_FAILED || w->line != x->told ||
-			    x->told >= x->plan.n)
-				break;
-			if (fetch_tell(x, w) == -1)
-				goto done;
-			w->what = FETCH_FAILED;
-		}
+		if (tell_ready(x, ring) == -1)
+			break;
 	}
-done:
 	fetch_progress_hide(&x->progress);
 	if (e.code != 0)
 		fetch_fail(x, &e);
@@ -453,6 +486,8 @@ run_stream(struct fetch *x, const char *cache)
 	if (fetch_good(x) && x->o.files && fetch_files_known(x, cache))
 		skip_all(x);
 	else {
+		if (fetch_good(x))
+			fetch_ckpt_start(x);
 		copy_all(x);
 		if (fetch_good(x) && x->o.files)
 			fetch_files_keep(x, cache);

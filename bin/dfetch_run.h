@@ -134,10 +134,13 @@ int	fetch_tell(struct fetch *x, const struct fetch_answer *a);
 int	fetch_lose(struct fetch *x, uint64_t line, const struct err *e);
 
 /*
- * Checkpoints: all inputs in progress before the first record leaves, so
- * that nothing a later stage says is undone; the facts at the end.
+ * Checkpoints: all inputs are planned first.  Then those in progress that
+ * must be read, before the first record leaves, so that nothing a later
+ * stage says is undone; what is held is noted in x->done, and never begun.
+ * The facts at the end.
  */
 void	fetch_ckpt_first(struct fetch *x);
+void	fetch_ckpt_start(struct fetch *x);
 /* Around a fork: SQLite does not bear one. */
 void	fetch_ckpt_close(struct fetch *x);
 void	fetch_ckpt_open(struct fetch *x);

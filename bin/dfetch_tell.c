@@ -197,11 +197,55 @@ fetch_ckpt_first(struct fetch *x)
 	for (i = 0; i < x->plan.n; i++) {
 		forced = ckpt_forced(x->ckpt, CKPT_INPUT, x->plan.v[i].url,
 		    &e);
-		if (forced == -1 || ckpt_start(x->ckpt, CKPT_INPUT,
-		    x->plan.v[i].url, NULL, fetch_run_id(x), &e) == -1)
+		if (forced == -1 || ckpt_plan(x->ckpt, CKPT_INPUT,
+		    x->plan.v[i].url, fetch_run_id(x), &e) == -1)
 			goto fail;
 		x->forced[i] = (unsigned char)forced;
 	}
+	if (ckpt_commit(x->ckpt, &e) == 0)
+		return;
+fail:
+	ckpt_rollback(x->ckpt);
+	fetch_fail(x, &e);
+}
+
+/* Which inputs does the base hold, as far as it can be told unread? */
+static void
+look_ahead(struct fetch *x)
+{
+	struct fetch_answer	a;
+	struct fetch_job	j;
+	struct fetched		*d;
+
+	memset(&j, 0, sizeof(j));
+	for (; x->work.base != NULL && j.line < x->plan.n; j.line++) {
+		if (fetch_before(&x->work, &j, &a) != 0 || a.e.code != 0 ||
+		    a.what != FETCH_UNCHANGED)
+			continue;
+		d = &x->done[j.line];
+		d->what = a.what;
+		d->info = a.info;
+		memcpy(d->sha256, a.sha256, sizeof(d->sha256));
+	}
+}
+
+void
+fetch_ckpt_start(struct fetch *x)
+{
+	struct err	e = { 0, "" };
+	size_t		i;
+
+	if (x->ckpt == NULL)
+		return;
+	/* before the write lock is taken */
+	look_ahead(x);
+	if (ckpt_begin(x->ckpt, &e) == -1)
+		goto fail;
+	for (i = 0; i < x->plan.n; i++)
+		if (x->done[i].what != FETCH_UNCHANGED &&
+		    ckpt_start(x->ckpt, CKPT_INPUT, x->plan.v[i].url, NULL,
+		    fetch_run_id(x), &e) == -1)
+			goto fail;
 	if (ckpt_commit(x->ckpt, &e) == 0)
 		return;
 fail:
