@@ -531,6 +531,9 @@ dpub_unchanged(struct dpub *p, struct target *t,
 			goto done;
 		msg_info("%s: the pointer named %s and was mended",
 		    target_url(t), ptr[0] != '\0' ? ptr : "nothing");
+	} else if (target_settle(t, ".", e) == -1) {
+		/* who moved it may have been killed before it was durable */
+		goto done;
 	}
 	dpub_note_same(p->o->ckpt, t, head, p->f.stage.run);
 	rv = filter_put(&p->f, r);

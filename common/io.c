@@ -261,17 +261,25 @@ io_fsync_parent(const char *path, struct err *e)
 	return rv;
 }
 
+/*
+ * With sync, one that is there may be of a maker who was killed before it
+ * was durable; what is above it may be closed to us, and not of our making.
+ */
 static int
 make_dir(const char *path, int sync, struct err *e)
 {
+	struct err	f = { 0, "" };
 	struct stat	st;
 	int		errnum;
 
 	if (mkdir(path, 0777) == 0)
 		return sync ? io_fsync_parent(path, e) : 0;
 	errnum = errno;
-	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		if (sync)
+			(void)io_fsync_parent(path, &f);
 		return 0;
+	}
 	return err_sys(e, errnum == EEXIST ? ENOTDIR : errnum, "%s", path);
 }
 

@@ -40,7 +40,8 @@ sys(const struct local *l, const char *name, int errnum, struct err *e)
 
 /*
  * The directory that name lies in, and its last component: a descriptor,
- * or -1 with errno.  With make, what is missing is made, durably.
+ * or -1 with errno.  With make, what is missing is made, durably, and what
+ * is there is made durable: its maker may have been killed before that.
  */
 static int
 parent(const struct local *l, const char *name, int make, const char **base)
@@ -54,8 +55,8 @@ parent(const struct local *l, const char *name, int make, const char **base)
 	for (s = copy; fd != -1 && (slash = strchr(s, '/')) != NULL;
 	    s = slash + 1) {
 		*slash = '\0';
-		if (make && (mkdirat(fd, s, 0777) == 0 ? fsync(fd) == -1 :
-		    errno != EEXIST)) {
+		if (make && ((mkdirat(fd, s, 0777) == -1 &&
+		    errno != EEXIST) || fsync(fd) == -1)) {
 			saved = errno;
 			(void)close(fd);
 			fd = -1;
@@ -124,14 +125,57 @@ stopped(struct err *e)
 	    "stopped by a signal");
 }
 
+/*
+ * The directories above name, as far as they are there, from the top down;
+ * but for those that are above last, too.
+ */
+static int
+sync_above(const struct local *l, const char *name, const char *last,
+    struct err *e)
+{
+	char	*copy = mem_dup(name), *s, *slash;
+	int	 fd, sub, rv = 0;
+
+	fd = openat(l->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		rv = sys(l, name, errno, e);
+	for (s = copy; fd != -1; s = slash + 1) {
+		if (last == NULL || strncmp(name, last, (size_t)(s - copy)) !=
+		    0)
+			rv = io_fsync(fd, l->abs, e);
+		slash = rv == 0 ? strchr(s, '/') : NULL;
+		sub = -1;
+		if (slash != NULL) {
+			*slash = '\0';
+			sub = openat(fd, s, O_RDONLY | O_DIRECTORY |
+			    O_NOFOLLOW | O_CLOEXEC);
+			if (sub == -1 && errno != ENOENT)
+				rv = sys(l, name, errno, e);
+		}
+		(void)close(fd);
+		fd = sub;
+	}
+	free(copy);
+	return rv;
+}
+
+/*
+ * What is found done is not done again: so it must be durable, and whoever
+ * did it may have been killed before it was.
+ */
 static int
 local_look(void *impl, struct plain_key *v, size_t n, struct err *e)
 {
-	size_t	i;
+	struct local	*l = impl;
+	const char	*last = NULL;
+	size_t		 i;
 
-	for (i = 0; i < n; i++)
-		if (stopped(e) == -1 || look_one(impl, &v[i], e) == -1)
+	for (i = 0; i < n; i++) {
+		if (stopped(e) == -1 || look_one(l, &v[i], e) == -1 ||
+		    (l->fd != -1 && sync_above(l, v[i].name, last, e) == -1))
 			return -1;
+		last = v[i].name;
+	}
 	return 0;
 }
 

@@ -94,37 +94,42 @@ sync_dir(struct local *l, const char *key, struct err *e)
 	return rv == -1 ? at(l, e, &f) : 0;
 }
 
-/* The directory key and those above it, durably. */
+/*
+ * The directory key and those above it, durably.  With again, also where
+ * there is nothing to make: its maker may have been killed before it was
+ * durable; those above it were when it was made.
+ */
 static int
-make_dirs(struct local *l, const char *key, struct err *e)
+make_dirs(struct local *l, const char *key, int again, struct err *e)
 {
 	char	 up[LOCAL_KEY_MAX], part[LOCAL_KEY_MAX];
 	size_t	 i;
+	int	 made;
 
 	for (i = 0;; i++) {
 		if (key[i] != '/' && key[i] != '\0')
 			continue;
 		(void)snprintf(part, sizeof(part), "%.*s", (int)i, key);
-		if (mkdirat(l->fd, part, 0777) == 0) {
-			parent_of(up, part);
-			if (sync_dir(l, up, e) == -1)
-				return -1;
-		} else if (errno != EEXIST)
+		made = mkdirat(l->fd, part, 0777) == 0;
+		if (!made && errno != EEXIST)
 			return at_sys(l, e, errno, part);
+		parent_of(up, part);
+		if ((made || again) && sync_dir(l, up, e) == -1)
+			return -1;
 		if (key[i] == '\0')
 			return 0;
 	}
 }
 
 static int
-make_parent(struct local *l, const char *key, struct err *e)
+make_parent(struct local *l, const char *key, int again, struct err *e)
 {
 	char	up[LOCAL_KEY_MAX];
 
 	if (strchr(key, '/') == NULL)
 		return 0;
 	parent_of(up, key);
-	return make_dirs(l, up, e);
+	return make_dirs(l, up, again, e);
 }
 
 static int
@@ -239,7 +244,7 @@ local_create(void *impl, const char *claim, const char *key, const void *p,
 	int		 fd, r;
 
 	(void)unsure;	/* what is there can be seen */
-	if (make_parent(l, key, e) == -1 ||
+	if (make_parent(l, key, 1, e) == -1 ||
 	    aside_of(l, claim, key, &fd, &name, tmp, e) == -1)
 		return -1;
 	r = io_create_excl(fd, name, tmp, p, n, &f);
@@ -291,7 +296,7 @@ local_rename(void *impl, const char *from, const char *to, struct err *e)
 	struct local	*l = impl;
 	char		 up[LOCAL_KEY_MAX];
 
-	if (make_parent(l, to, e) == -1)
+	if (make_parent(l, to, 1, e) == -1)
 		return -1;
 	if (renameat(l->fd, from, l->fd, to) == -1)
 		return at_sys(l, e, errno, to);
@@ -461,7 +466,7 @@ local_put(void *impl, const char *key, int dirfd, const struct manifest *m,
 	int		 fd, rv = -1;
 
 	(void)d;	/* target_put reads the manifest back */
-	if (make_dirs(l, key, e) == -1)
+	if (make_dirs(l, key, 0, e) == -1)
 		return -1;
 	fd = openat(l->fd, key, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1)
@@ -547,7 +552,7 @@ local_claim(void *impl, const char *key, const void *p, size_t n, int *held,
 	char		 owner[LOCAL_KEY_MAX];
 	int		 fd;
 
-	if (make_parent(l, key, e) == -1 ||
+	if (make_parent(l, key, 0, e) == -1 ||
 	    join(owner, key, LOCAL_OWNER, e) == -1)
 		return -1;
 	if (mkdirat(l->fd, key, 0777) == -1) {
@@ -594,7 +599,7 @@ local_lock(void *impl, struct err *e)
 	struct err	 f = { 0, "" };
 	int		 fd;
 
-	if (make_dirs(l, TARGET_STAGING, e) == -1)
+	if (make_dirs(l, TARGET_STAGING, 0, e) == -1)
 		return -1;
 	fd = openat(l->fd, LOCAL_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW |
 	    O_CLOEXEC, 0666);
@@ -659,6 +664,7 @@ target_local_open(const char *abs, int create, const struct target_ops **ops,
     void **impl, struct err *e)
 {
 	struct local	*l;
+	struct err	 f = { 0, "" };
 	int		 fd;
 
 	fd = open(abs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -666,6 +672,9 @@ target_local_open(const char *abs, int create, const struct target_ops **ops,
 		if (io_mkdirs_sync(abs, e) == -1)
 			return -1;
 		fd = open(abs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	} else if (fd != -1 && create) {
+		/* its maker may have been killed before it was durable */
+		(void)io_fsync_parent(abs, &f);
 	}
 	if (fd == -1)
 		return err_sys(e, errno, "%s", abs);

@@ -258,7 +258,8 @@ advance_once(struct target_upload *u, struct err *e)
 	/* bytes, not meaning: what it holds must be the id and no more */
 	if (b.len == strlen(c.version) &&
 	    memcmp(b.p, c.version, b.len) == 0) {
-		r = 0;
+		/* who moved it may have been killed before it was durable */
+		r = target_settle(t, ".", e);
 		goto done;
 	}
 	/* its committer may have been killed before it was durable */
