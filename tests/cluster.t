@@ -3,18 +3,26 @@
 # the content digest of one pipeline; faults, what is queued again and what
 # is not; a node that dies; a cancelled run; two last steps at once.
 . "$(dirname "$0")/lib.sh"
-plan 44
+plan 50
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
 SUBMIT=$SRC/contrib/slurm/submit.sh
 PATH=$GEN:$PATH:/usr/sbin
-unset SLURM_CONF NODE_TMP JOBS EACH RETRY RETRIES WINDOW PARTS WORK FAN \
-    LINES_EACH
+export AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret \
+    AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/nonexistent \
+    AWS_SHARED_CREDENTIALS_FILE=/nonexistent
+unset AWS_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE AWS_REGION \
+    AWS_DEFAULT_REGION AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3 http_proxy \
+    https_proxy all_proxy SLURM_CONF NODE_TMP JOBS EACH RETRY RETRIES \
+    WINDOW PARTS WORK FAN LINES_EACH SBATCH EXAMPLES
 
 # on CLUSTER command...: the client of that one
 on() {
 	c=$1; shift
-	SLURM_CONF=$T/$c/conf "$@"
+	case $1 in
+	idle | gone) (export SLURM_CONF="$T/$c/conf"; "$@") ;;
+	*) env SLURM_CONF="$T/$c/conf" "$@" ;;
+	esac
 }
 # whatever happens, what was started here ends here
 down() {
@@ -24,6 +32,7 @@ down() {
 		wait_for on $c idle
 		"$REAL/down.sh" "$T/$c" &
 	done
+	"$REAL/down.sh" "$T/rgw"
 	wait
 }
 idle() { [ -z "$(squeue -h 2>/dev/null)" ]; }
@@ -40,9 +49,11 @@ wait_for() {
 
 "$REAL/slurm.sh" "$T/loss" 2>loss.err &
 starting=$!
+rgw=
+! "$REAL/rgw.sh" "$T/rgw" >rgw.out 2>rgw.err || rgw=1
 if ! MAXARRAY=8 "$REAL/slurm.sh" "$T/a" 2>a.err || ! wait $starting; then
 	wait $starting
-	skip 44 "no Slurm here (contrib/deps.sh cluster): $(cat a.err loss.err)"
+	skip 50 "no Slurm here (contrib/deps.sh cluster): $(cat a.err loss.err)"
 	finish
 fi
 
@@ -75,7 +86,8 @@ fi
 [ -z "\$n" ] || [ ! -e "$T/fault/\$n" ] || exit "\$(cat "$T/fault/\$n")"
 if [ -n "\$n" ] && [ -n "\${HOLD:-}" ]; then
 	j=\${SLURM_ARRAY_JOB_ID:-0}_\${SLURM_ARRAY_TASK_ID:-0}
-	[ ! -e "\$HOLD" ] || echo "\$DSTAGE" >"$T/held/\${HOLD##*/}.\$j.\${SLURMD_NODENAME:-}.\$n"
+	[ ! -e "\$HOLD" ] ||
+	    echo "\$DSTAGE" >"$T/held/\${HOLD##*/}.\$j.\${SLURMD_NODENAME:-}.\$n"
 	while [ -e "\$HOLD" ]; do sleep 0.1; done
 fi
 if [ -z "\$n" ] && [ -n "\${TWO:-}" ]; then
@@ -95,7 +107,7 @@ ended() { tail -n 1 "$1"/slurm/run.*/said/"$2"; }
 
 # --- a node is to die while others work: that takes its time to be noticed
 : >hold.loss
-HOLD=$T/hold.loss WORK=loss.w on loss "$SUBMIT" lost deltas 2>loss.said
+on loss env HOLD="$T/hold.loss" WORK=loss.w "$SUBMIT" lost deltas 2>loss.said
 like loss.said 'level 1: job [0-9]*, 10 tasks; 3 parts of level 2' \
     "an array for the chunks, one for the groups"
 wait_for held hold.loss 6
@@ -133,7 +145,7 @@ once=$(line 2) cut=$(line 4) always=$(line 6) never=$(line 8)
 echo 75 >"fault/$once.once"
 echo 75 >"fault/$always"
 echo 77 >"fault/$never"
-RETRY=0 RETRIES=1 EACH=1 WORK=w2 on a "$SUBMIT" -w two more/deltas \
+on a env RETRY=0 RETRIES=1 EACH=1 WORK=w2 "$SUBMIT" -w two more/deltas \
     >two.out 2>two.err &
 two=$!
 
@@ -142,15 +154,23 @@ dpublish log lines >kept.log
 gendelta --out late --count 20 --records 20 --dim 16 --start 5000 \
     --time 1770000000
 : >hold.cancel
-HOLD=$T/hold.cancel JOBS=2 WORK=w3 LINES_EACH=5 on a "$SUBMIT" lines late \
+on a env HOLD="$T/hold.cancel" JOBS=2 WORK=w3 LINES_EACH=5 "$SUBMIT" lines late \
     2>cancel.err
 job=$(sed -n 's/.*scancel -n \(intact-[0-9a-f]*\).*/\1/p' cancel.err)
 wait_for held hold.cancel 2
 is "$(cat held/hold.cancel.* | xargs -n 1 test -d && echo there)" there \
     "a run is at work, and staging"
-HOLD=$T/hold.cancel WORK=w3 LINES_EACH=5 status 75 \
-    "a second one beside it is not begun" on a "$SUBMIT" lines late
+status 75 "a second one beside it is not begun" \
+    on a env WORK=w3 "$SUBMIT" lines late
 like err "under way: wait for it, or scancel -n $job" "and says so"
+# the batch shell alone gets this signal, and must not leave the others to
+# the KILL that follows its end
+one=$(ls held/hold.cancel.* | head -n 1)
+on a scancel --batch --signal=TERM \
+    "$(echo "$one" | sed 's/.*cancel\.\([0-9_]*\)\..*/\1/')"
+wait_for held hold.cancel 3
+status 2 "a signal for the batch shell alone: no staging of that task" \
+    ls -d "$(cat "$one")"
 on a scancel -n "$job"
 gone() { [ -z "$(squeue -h -n "$1" -o %i)" ]; }
 wait_for on a gone "$job"
@@ -161,12 +181,12 @@ is "$(dpublish log lines)" "$(cat kept.log)" "the target is as it was"
 rm hold.cancel
 
 # --- two last steps at once
-TWO=$T/two WORK=w3 LINES_EACH=5 on a "$SUBMIT" lines late 2>err
+on a env TWO="$T/two" WORK=w3 LINES_EACH=5 "$SUBMIT" lines late 2>err
 like err '4 parts of level 1' "run again, all of it is done"
 last=$(sed -n 's/.*last step: job \([0-9]*\).*/\1/p' err)
 chunks=$(sed -n 's/.*level 1: job \([0-9]*\).*/\1/p' err)
 run=$(echo w3/slurm/run.*)
-other=$(TWO=$T/two on a sbatch --parsable --requeue -J "$job" \
+other=$(on a env TWO="$T/two" sbatch --parsable --requeue -J "$job" \
     -d "afterany:$chunks" -o "$T/other" "$SRC/contrib/slurm/last.sh" \
     "$SRC/contrib/slurm" "$T/$run")
 wait_for on a gone "$job"
@@ -177,6 +197,25 @@ is "$(commits lines)" 2 "there is one more version, not two"
 status 0 "one pipeline with those, too" drun 'dfetch -b single late | dcheck |
     dmerge | dpublish single'
 is "$(digest lines)" "$(digest single)" "the content digest of one pipeline"
+
+# --- parts, and the target, on S3
+if [ -n "$rgw" ]; then
+	AWS_ENDPOINT_URL=$(cat rgw/url)
+	export AWS_ENDPOINT_URL
+	s3do make s3://bucket >/dev/null
+	status 0 "parts on S3" on a env WORK=w4 PARTS=s3://bucket/parts \
+	    "$SUBMIT" -w s3://bucket/lines deltas
+	is "$(digest s3://bucket/lines)" "$WANT" \
+	    "the content digest of one pipeline"
+	s3do del "s3://bucket/parts/$(sed -n 3p w4/slurm/run.*/level.1)/manifest.json"
+	status 0 "one is not whole, for another target" on a env WORK=w4 \
+	    FAN=16 PARTS=s3://bucket/parts "$SUBMIT" -w s3://bucket/again deltas
+	like err 'submit.sh: 1 parts of level 1' "it alone is made again"
+	is "$(digest s3://bucket/again)" "$WANT" "and nothing is missing"
+	unset AWS_ENDPOINT_URL
+else
+	skip 5 "no Ceph here (contrib/deps.sh s3): $(tail -n 1 rgw.err)"
+fi
 
 # --- what became of the faults
 wait $two
@@ -200,7 +239,7 @@ ls -i w2/slurm/parts/*/manifest.json | sort >before
 rm "fault/$always" "fault/$never"
 rm -rf $torn
 cp -pR deltas/delta-0037 $torn
-WORK=w2 status 0 "mended and run again" on a "$SUBMIT" -w two more/deltas
+status 0 "mended and run again" on a env WORK=w2 "$SUBMIT" -w two more/deltas
 like err 'submit.sh: 3 parts of level 1' "only those three are done again"
 is "$(ls -i w2/slurm/parts/*/manifest.json | sort | comm -13 - before)" "" \
     "the others are what they were"
@@ -215,7 +254,8 @@ is "$(dpublish log lost | wc -l | tr -d ' ') $(digest lost)" "1 $WANT" \
 is "$(grep -l 'start 2' loss.w/slurm/run.*/said/* | wc -l | tr -d ' ')" 3 \
     "two tasks of that node and one more were begun again"
 is "$(staged loss | grep -v scratch/n1/)" "" "no staging on what lives"
-is "$("$REAL/slurm-tasks.sh" a; "$REAL/slurm-tasks.sh" loss)" "" "no process of a job is left"
+is "$("$REAL/slurm-tasks.sh" a; "$REAL/slurm-tasks.sh" loss)" "" \
+    "no process of a job is left"
 down
-is "$(ls a/pids loss/pids 2>/dev/null)" "" "the clusters are ended"
+is "$(ls a/pids loss/pids rgw/pids 2>/dev/null)" "" "the clusters are ended"
 finish

@@ -12,7 +12,8 @@
 # EACH (1)  chunks in a task, at least; JOBS tasks at a time (no limit)
 # RETRIES (3) times a job is queued again; RETRY (3) tries in it
 # NODE_TMP  where tasks stage (SLURM_TMPDIR, else the node's TMPDIR or /tmp)
-# SBATCH_*  partition, account, time and so on: sbatch(1)
+# SBATCH_*  partition, account, time and so on: sbatch(1); SBATCH (sbatch) is
+#           the command itself, with whatever options have no variable
 # SPDX-License-Identifier: ISC
 set -u
 usage() { echo "usage: submit.sh [-w] target input ..." >&2; exit 64; }
@@ -122,9 +123,12 @@ submit() {
 	else
 		set -- --dependency="afterany:$id" "$@"
 	fi
-	# what TMPDIR is here says nothing of the nodes
-	id=$(env -u TMPDIR sbatch --parsable --requeue --open-mode=append \
-	    --job-name="$name" "$@") || {
+	# what TMPDIR is here says nothing of the nodes, and two that sbatch
+	# heeds would make another job of it
+	# shellcheck disable=SC2086 # a list of words
+	id=$(env -u TMPDIR -u SBATCH_ARRAY_INX -u SBATCH_WAIT \
+	    ${SBATCH:-sbatch} --parsable --export=ALL --requeue \
+	    --open-mode=append --job-name="$name" "$@") || {
 		say "sbatch refuses: nothing was submitted"
 		# shellcheck disable=SC2086 # a list of numbers
 		[ -z "$ids" ] || scancel $ids
