@@ -35,7 +35,10 @@ plain_open(const char *url, const char *ckpt, struct err *e)
 		r = plain_s3_open(p->url, ckpt, &p->ops, &p->impl, e);
 	} else if (!path_is_local(url))
 		err_set(e, MSG_USAGE, "%s: want a directory or "
-		    "s3://bucket/prefix", url);
+		    "s3://bucket/prefix%s", url, !remote_is_http(url) ? "" :
+		    ": no copy on a WebDAV server is promised to appear whole"
+		    " at once, nor has it a digest to be proved by: publish "
+		    "versions there, without --in-place");
 	else if ((abs = path_from_url(url, e)) != NULL) {
 		p->url = path_to_url(abs);
 		r = plain_local_open(abs, &p->ops, &p->impl, e);

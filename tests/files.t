@@ -5,7 +5,7 @@
 # journal, and taken up again.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-plan 129
+plan 131
 # a leak checker waits for ever for its own helper when that is what dies
 ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 export ASAN_OPTIONS
@@ -592,7 +592,7 @@ is $bad_ 0 "two at once: one set or the other, whole"
 status 64 "a journal is no target to roll back" dpublish rollback $P/.intact
 
 # --- plain keys, in S3
-N3=30
+N3=32
 if ! s3_rgw; then
 	skip $N3 "$why"
 	s3_down
@@ -704,6 +704,24 @@ drun 'dfetch --files -B s3://bucket/U s3://bucket/u/ | dcheck |
     dpublish s3://bucket/U' >out 2>err
 dcheck --json-in <slow | dpublish s3://bucket/U >out 2>err
 is "$?" 73 "S3: a slow run does not publish over a newer set"
+
+# --- under a lock of the operator's
+perl -MFcntl=:flock -e 'open my $f, ">>", "lock" or die;
+    flock $f, LOCK_EX or die; open my $h, ">", "held"; close $h; sleep' &
+h=$!
+until [ -e held ]; do sleep 0.02; done
+dfetch --files A | dpublish --in-place --json --lock "$T/lock" \
+    s3://bucket/locked >out 2>err &
+p=$!
+until [ "$(ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c " $T/lock$")" -ge 2 ] ||
+    ! kill -0 $p 2>/dev/null; do sleep 0.02; done
+n0=$(s3do list s3://bucket/locked/ | grep -vc '/\.intact/')
+kill $h
+wait $h 2>/dev/null
+wait $p
+is "$? $n0 $(s3do list s3://bucket/locked/ | grep -vc '/\.intact/')" "0 0 4" \
+    "S3: --in-place --lock: while another has it no key is moved, then all"
+is "$(field unchanged out)$(field generation out)" 1 "S3: as generation 1"
 
 # the third of the moves is refused
 fault 'PUT /plain/(one|sub|deep|same|three) 3 not status 403 AccessDenied'
