@@ -16,6 +16,10 @@ unset AWS_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE AWS_REGION \
     https_proxy all_proxy SLURM_CONF NODE_TMP JOBS EACH RETRY RETRIES \
     WINDOW PARTS WORK FAN LINES_EACH SBATCH EXAMPLES
 
+for v in $(env | sed -n 's/^\(SBATCH_[A-Z_]*\)=.*/\1/p'); do
+	unset "$v"
+done
+
 # on CLUSTER command...: the client of that one
 on() {
 	c=$1; shift
