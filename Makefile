@@ -145,8 +145,14 @@ $(B)/gen/fuzz: $(FUZZSRC) tests/fuzz/fuzz.h $(LIB)
 $(B)/fuzzer: $(FUZZSRC) tests/fuzz/fuzz.h $(LIB)
 	$(FUZZBUILD) -DFUZZ_LIB -fsanitize=fuzzer
 
+# a preload, without sanitizers: it is loaded before theirs
+$(B)/gen/record.so: tests/crash/record.c
+	@mkdir -p $(@D)
+	$(CC) $(STD) -pthread $(WARN) $(WERROR) $(CPPFLAGS) $(CFLAGS) -fPIC \
+	    -shared -o $@ $< $(LDFLAGS) -ldl
+
 gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree \
-	$(B)/gen/davdo $(B)/gen/spent $(B)/gen/fuzz
+	$(B)/gen/davdo $(B)/gen/spent $(B)/gen/fuzz $(B)/gen/record.so
 
 # What is missing is installed first (or the line that would is printed).
 # One result line: N passed, N failed.  T= names tests, else all are run.
@@ -155,6 +161,12 @@ check:
 	@contrib/deps.sh build test
 	@$(MAKE) all units gens
 	@tests/run.pl $(B) $(T)
+
+# The same tests for longer.  CRASH: states of disks after power cuts.
+soak:
+	@contrib/deps.sh build test
+	@$(MAKE) all units gens
+	@CRASH=$${CRASH:-10000} LIMIT=86400 tests/run.pl $(B) tests/crash.t
 
 # Random histories against real ChromaDB servers, brought by npm into $(B);
 # what cannot be had is skipped, and said.  ROUNDS, SEED, VERSIONS widen it.
@@ -252,5 +264,5 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 
-.PHONY: all units gens check check-chroma check-cluster demo lint install uninstall dist clean bench \
+.PHONY: all units gens check check-chroma check-cluster soak demo lint install uninstall dist clean bench \
 	fuzz

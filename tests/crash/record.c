@@ -139,8 +139,12 @@ unlock(void)
 {
 	int	saved = errno;
 
+	int	dies = head->kill != 0 && head->events == head->kill;
+
+	if (dies)
+		head->kill = 0;
 	(void)pthread_mutex_unlock(&head->lock);
-	if (head->kill != 0 && head->events == head->kill)
+	if (dies)
 		(void)kill(getpid(), SIGKILL);
 	errno = saved;
 }

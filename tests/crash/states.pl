@@ -198,12 +198,13 @@ sub same {
 }
 
 my %first;	# trees, as they were before
+my $S;		# the scene
 
 # Plain keys: each is what it was or what it becomes.
 sub look_keys {
-	my $h = tree("$W/P", qr/^\.intact$/);
-	my ($s, $t) = ($first{old} //= tree("$W/in/s"),
-	    $first{new} //= tree("$W/in/t"));
+	my $h = tree("$W/P", qr/^\./);
+	my ($s, $t) = ($first{old} //= tree("$W/in/s", $S->{skip}),
+	    $first{new} //= tree("$W/in/t", $S->{skip}));
 	my %all = (%$s, %$t);
 
 	for (sort keys %all) {
@@ -307,9 +308,14 @@ my %keys = (before => sprintf("drun '$set'", 's'),
 my %gc = (%next, look => \&look_gc, mid => qr/^(\w+) \1 \d+$/,
     before => "$base && $more && dpublish pin T >/dev/null" .
     " && $back && $more" x 3);
+# what everybody writes first; must be found out
+my %naive = (before => 'mkdir P && cp in/s/1 P', look => \&look_keys,
+    skip => qr/^[^1]/, left => sub { },
+    run => 'cp in/t/1 P/.1 && mv P/.1 P/1');
 my %ckpt = (%next, before => "mkdir db && $base",
     env => { DCKPT_DB => "$W/db/c.sqlite3" }, look => \&look_ckpt);
 my %scene = (
+	naive => \%naive,
 	first => { %next, before => ':', run => $base,
 	    opens => 'dpublish log T; case $? in 0 | 66) ;; *) exit 1; esac' },
 	next => \%next,
@@ -317,8 +323,6 @@ my %scene = (
 	chroma => { %next, run => $more =~ s/dmerge/dmerge -F chroma/r },
 	# without drun: no tickets, another staging
 	alone => { %next, run => $more =~ s/^drun '(.*)'$/$1/r },
-	# killed, and run again before the power goes
-	resumed => { %next, kills => 4 },
 	rollback => { %next, before => "$base && $more && $back",
 	    run => "$back \$(ls T/timestamped | tail -1)" },
 	gc => { %gc, run => 'dpublish gc --keep-newer-than 0s T' },
@@ -335,14 +339,14 @@ my %scene = (
 	    look => \&look_place, mid => qr/whole/,
 	    left => sub { glob("$W/art/.intact.* $W/.intact.*") } },
 	inplace => \%keys,
-	inresumed => { %keys, kills => 6 },
 	# a run that was killed is taken back
 	inback => { %keys, halfway => $keys{run}, run => 'dpublish ' .
 	    '--in-place --rollback P' },
-	ckpt => { %ckpt },
-	ckptresumed => { %ckpt, kills => 4 },
+	ckpt => \%ckpt,
 );
-my $S = $scene{$scene} or die "states.pl: no scene $scene\n";
+# killed, and run again before the power goes
+$S = $scene =~ /^killed_(\w+)$/ && $scene{$1} ?
+    { %{ $scene{$1} }, kills => 4 } : $scene{$scene} or die "states.pl: no scene $scene\n";
 $ENV{TMPDIR} = "$W/tmp";
 $ENV{DCACHE} = "$W/cache";
 $ENV{$_} = $S->{env}{$_} for keys %{ $S->{env} // {} };
