@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chroma.h"
 #include "json.h"
 #include "mem.h"
 #include "path.h"
@@ -367,13 +368,14 @@ done:
 	return rv;
 }
 
+/* Its structure; *c is a Chroma directory's, to be read on. */
 static int
 check_format(const char *path, enum store_format format, int flags,
-    struct check_verdict *v, struct err *e)
+    struct chroma *c, struct check_verdict *v, struct err *e)
 {
 	switch (format) {
 	case STORE_CHROMA:
-		return chroma_check(path, flags, v, e);
+		return chroma_check(path, flags, c, v, e);
 	case STORE_SQLITE:
 		return dstore_check(path, flags, v, e);
 	case STORE_BATCH:
@@ -391,17 +393,18 @@ check_store(const char *path, enum store_format format, int flags,
     struct check_summary *s, struct check_verdict *v, struct err *e)
 {
 	struct err	 sub = { 0, "" };
+	struct chroma	 c;
 	struct store	*st;
-	int		 r;
+	int		 light, r;
 
 	memset(s, 0, sizeof(*s));
 	memset(v, 0, sizeof(*v));
-	r = check_format(path, format, flags, v, e);
+	r = check_format(path, format, flags, &c, v, e);
 	if (r != 0)
 		return r;
-	st = store_open(path, format,
-	    ((flags & CHECK_RECOVER_HOT) != 0 ? STORE_RECOVER : 0) |
-	    ((flags & CHECK_OURS) != 0 ? STORE_LIGHT : 0), &sub);
+	light = (flags & CHECK_OURS) != 0 ? STORE_LIGHT : 0;
+	st = format == STORE_CHROMA ? chroma_store(&c, light, &sub) :
+	    store_open(path, format, light, &sub);
 	if (st == NULL)
 		return reader_failed(&sub, v, e);
 	r = judge_records(st, flags, s, v, e);

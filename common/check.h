@@ -94,13 +94,15 @@ void	check_summary_clear(struct check_summary *s);
 int	check_store(const char *path, enum store_format format, int flags,
 	    struct check_summary *s, struct check_verdict *v, struct err *e);
 
+struct chroma;
 /*
  * The formats' own structure checks, called first by check_store; same
  * answers.  After 0 the records are read through store.h and judged one
- * by one (finite, UTF-8, sizes, order, digests).
+ * by one (finite, UTF-8, sizes, order, digests).  chroma_check leaves the
+ * directory open in *c after 0 (NULL: it is closed), for chroma_store.
  */
-int	chroma_check(const char *path, int flags, struct check_verdict *v,
-	    struct err *e);
+int	chroma_check(const char *path, int flags, struct chroma *c,
+	    struct check_verdict *v, struct err *e);
 int	dstore_check(const char *path, int flags, struct check_verdict *v,
 	    struct err *e);
 int	batch_check(const char *path, int flags, struct check_verdict *v,

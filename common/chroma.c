@@ -209,8 +209,10 @@ chroma_start(struct chroma *c, const char *path, int flags, struct err *e)
 	if (find_ledger(c, e) == -1)
 		return -1;
 	c->small = st.st_size <= (off_t)CHROMA_SMALL_FILE;
+	c->memory = c->small && (flags & STORE_RECOVER) == 0;
 	c->db = db_open(c->file, (flags & STORE_RECOVER) != 0 ? DB_RECOVER :
-	    DB_FROZEN, c->small ? CACHE_SMALL_KIB : CACHE_KIB, e);
+	    c->memory ? DB_MEMORY : DB_FROZEN,
+	    c->small ? CACHE_SMALL_KIB : CACHE_KIB, e);
 	if (c->db == NULL)
 		return -1;
 	c->has_databases = chroma_has_column(c, "collections", "database_id");

@@ -61,6 +61,7 @@ struct chroma {
 	struct chroma_coll *colls;	/* sorted by name */
 	size_t		 n;
 	int		 small;		/* at most CHROMA_SMALL_FILE */
+	int		 memory;	/* db is a copy of it in memory */
 	int		 temp;		/* our temporary tables are there */
 	int		 ours;		/* LEDGER_FILE lies beside it */
 };
@@ -90,6 +91,12 @@ int	chroma_start(struct chroma *c, const char *path, int flags,
 int	chroma_read_colls(struct chroma *c, struct err *e);
 /* 0, or -1 when the database did not close. */
 int	chroma_clear(struct chroma *c, struct err *e);
+struct store;
+/*
+ * The records of an open directory whose collections were read; flags as
+ * store_open.  Takes what c holds, also when it fails.
+ */
+struct store *chroma_store(struct chroma *c, int flags, struct err *e);
 /* 1 when a column of that name is there. */
 int	chroma_has_column(const struct chroma *c, const char *table,
 	    const char *column);
@@ -125,7 +132,7 @@ struct chroma_index {
 	int		 big;
 };
 
-/* chroma.sqlite3 up to here: its metadata are read into memory at once */
+/* chroma.sqlite3 up to here: read into memory at once, and its metadata */
 #define CHROMA_SMALL_FILE (4U << 20)
 
 #define CHROMA_NO_ELEMENT UINT64_MAX

@@ -845,18 +845,44 @@ check_meta_table(struct judge *j, const char *sql, int orphan)
 	return r == -1 ? fault(j, CHECK_CORRUPT) : r;
 }
 
+/* FTS5's own check, by a handle that could write; it writes nothing. */
+static int
+check_fts_by(struct judge *j, struct sqlite3 *db)
+{
+	int	data = 0, rc;
+
+	rc = sqlite3_exec(db, "PRAGMA journal_mode=MEMORY; BEGIN;"
+	    "INSERT INTO embedding_fulltext_search("
+	    "embedding_fulltext_search) VALUES('integrity-check');"
+	    "ROLLBACK", NULL, NULL, NULL);
+	if (rc == SQLITE_OK)
+		return 0;
+	rc = sqlite3_extended_errcode(db);
+	(void)db_status(rc, &data);
+	if (db_row_fault(db, NULL, j->c.file, j->e) == -1)
+		return -1;
+	if (data)
+		return REFUSE(CHECK_CORRUPT, "the full-text index does not "
+		    "hold what its rows hold: %s", sqlite3_errmsg(db));
+	if ((rc & 0xff) == SQLITE_READONLY || (rc & 0xff) == SQLITE_PERM)
+		return 0;
+	return db_err(db, j->c.file, j->e);
+}
+
 /*
- * FTS5's own check needs a handle that could write; it writes nothing, and
- * with its journal in memory leaves no trace.  Where the file cannot be
- * opened for writing, pages and contents have been checked all the same.
+ * The handle is one in memory, or another on the file: with its journal in
+ * memory it leaves no trace.  Where the file cannot be opened for writing,
+ * pages and contents have been checked all the same.
  */
 static int
 check_fts_index(struct judge *j)
 {
 	struct sqlite3	*db;
 	struct err	 mine;
-	int		 rc, data = 0, rv = 0;
+	int		 rv;
 
+	if (j->c.memory)
+		return check_fts_by(j, j->c.db);
 	memset(&mine, 0, sizeof(mine));
 	/* SQLite would remove a journal of garbage, and that is not ours */
 	if (faccessat(j->c.dirfd, CHROMA_FILE, W_OK, 0) == -1 ||
@@ -866,23 +892,7 @@ check_fts_index(struct judge *j)
 	if ((db = db_open(j->c.file, DB_RECOVER, 0, &mine)) == NULL)
 		return mine.code == MSG_NOPERM ? 0 :
 		    err_set(j->e, mine.code, "%s", mine.text);
-	rc = sqlite3_exec(db, "PRAGMA journal_mode=MEMORY; BEGIN;"
-	    "INSERT INTO embedding_fulltext_search("
-	    "embedding_fulltext_search) VALUES('integrity-check');"
-	    "ROLLBACK", NULL, NULL, NULL);
-	if (rc != SQLITE_OK) {
-		rc = sqlite3_extended_errcode(db);
-		(void)db_status(rc, &data);
-		if (db_row_fault(db, NULL, j->c.file, j->e) == -1)
-			rv = -1;
-		else if (data)
-			rv = REFUSE(CHECK_CORRUPT, "the full-text index does "
-			    "not hold what its rows hold: %s",
-			    sqlite3_errmsg(db));
-		else if ((rc & 0xff) != SQLITE_READONLY &&
-		    (rc & 0xff) != SQLITE_PERM)
-			rv = db_err(db, j->c.file, j->e);
-	}
+	rv = check_fts_by(j, db);
 	if (db_close(db, j->c.file, &mine) == -1 && rv == 0)
 		rv = err_set(j->e, mine.code, "%s", mine.text);
 	return rv;
@@ -1267,8 +1277,8 @@ check_beside(struct judge *j)
 }
 
 int
-chroma_check(const char *path, int flags, struct check_verdict *v,
-    struct err *e)
+chroma_check(const char *path, int flags, struct chroma *c,
+    struct check_verdict *v, struct err *e)
 {
 	struct judge	me, *j = &me;
 	unsigned char	b[HEAD_LEN];
@@ -1299,7 +1309,9 @@ chroma_check(const char *path, int flags, struct check_verdict *v,
 			r = check_database(j);
 	}
 	chroma_ours_close(&j->ours);
-	if (chroma_clear(&j->c, e) == -1 && r == 0)
+	if (r == 0 && c != NULL)
+		*c = j->c;
+	else if (chroma_clear(&j->c, e) == -1 && r == 0)
 		r = -1;
 	return r;
 }

@@ -666,39 +666,58 @@ publish_sources(struct reader *r, struct store *s)
 	s->has_ledger = 1;
 }
 
-int
-chroma_open(struct store *s, const char *path, int flags, struct err *e)
+/* s reads what r->c holds; takes r, also when it fails. */
+static int
+adopt(struct store *s, struct reader *r, int flags, struct err *e)
 {
 	static const struct store_ops	ops = { reader_next, reader_close };
-	struct reader			*r = mem_zero(1, sizeof(*r));
-	size_t				 i;
 
+	s->format = STORE_CHROMA;
+	s->ops = &ops;
+	s->impl = r;
+	s->sorted = 1;
 	r->hash = hash_new();
 	r->meta = meta_new();
 	buf_init(&r->doc, ITEM_TEXT_MAX);
 	buf_init(&r->json, ITEM_TEXT_MAX);
 	buf_init(&r->small_text, 8 * (size_t)CHROMA_SMALL_FILE);
-	if (chroma_start(&r->c, path, flags, e) == -1 ||
-	    chroma_read_colls(&r->c, e) == -1 ||
-	    (r->c.ours && chroma_ours_open(&r->ours, &r->c, e) == -1))
-		goto fail;
+	if (r->c.ours && chroma_ours_open(&r->ours, &r->c, e) == -1)
+		return -1;
 	r->light = r->c.ours && (flags & STORE_LIGHT) != 0;
 	if ((!r->light && reader_prepare(r, e) == -1) ||
 	    publish_colls(r, s, e) == -1)
-		goto fail;
+		return -1;
 	if (r->c.ours)
 		publish_sources(r, s);
-	s->format = STORE_CHROMA;
-	s->ops = &ops;
-	s->impl = r;
-	s->sorted = 1;
 	return 0;
-fail:
-	reader_close(r);
-	for (i = 0; i < s->n_colls; i++)
-		item_coll_clear(&s->colls[i]);
-	free(s->colls);
-	s->colls = NULL;
-	s->n_colls = 0;
-	return -1;
+}
+
+int
+chroma_open(struct store *s, const char *path, int flags, struct err *e)
+{
+	struct reader	*r = mem_zero(1, sizeof(*r));
+	struct err	 gone = { 0, "" };
+
+	if (chroma_start(&r->c, path, flags, e) == -1 ||
+	    chroma_read_colls(&r->c, e) == -1) {
+		(void)chroma_clear(&r->c, &gone);
+		free(r);
+		return -1;
+	}
+	return adopt(s, r, flags, e);
+}
+
+struct store *
+chroma_store(struct chroma *c, int flags, struct err *e)
+{
+	struct store	*s = mem_zero(1, sizeof(*s));
+	struct reader	*r = mem_zero(1, sizeof(*r));
+
+	r->c = *c;
+	memset(c, 0, sizeof(*c));
+	c->dirfd = -1;
+	if (adopt(s, r, flags, e) == 0)
+		return s;
+	store_close(s);
+	return NULL;
 }

@@ -10,14 +10,17 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <sqlite3.h>
 
 #include "buf.h"
+#include "io.h"
 #include "mem.h"
 #include "banned.h"
 
@@ -257,15 +260,18 @@ static int
 pragmas(sqlite3 *db, const char *path, enum db_mode mode,
     unsigned int cache_kib, struct err *e)
 {
-	char	sql[256];
+	const char	*temp = sqlite3_temp_directory != NULL ? "FILE" :
+			    "MEMORY";
+	char		 sql[256];
 
 	if (cache_kib == 0)
 		cache_kib = 2048;
 	(void)snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%u;"
-	    "PRAGMA temp_store=FILE", cache_kib);
+	    "PRAGMA temp_store=%s", cache_kib, temp);
 	switch (mode) {
 	case DB_STRANGER:
 	case DB_FROZEN:
+	case DB_MEMORY:
 	case DB_RECOVER:
 		if (harden(db, path, e) == -1)
 			return -1;
@@ -274,8 +280,8 @@ pragmas(sqlite3 *db, const char *path, enum db_mode mode,
 		(void)snprintf(sql, sizeof(sql),
 		    "PRAGMA journal_mode=OFF;"
 		    "PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
-		    "PRAGMA cache_size=-%u; PRAGMA temp_store=FILE",
-		    cache_kib);
+		    "PRAGMA cache_size=-%u; PRAGMA temp_store=%s",
+		    cache_kib, temp);
 		/* in this order: a defensive handle keeps its journal */
 		if (db_exec(db, sql, path, e) == -1)
 			return -1;
@@ -284,8 +290,8 @@ pragmas(sqlite3 *db, const char *path, enum db_mode mode,
 		(void)snprintf(sql, sizeof(sql),
 		    "PRAGMA page_size=%d; PRAGMA journal_mode=OFF;"
 		    "PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
-		    "PRAGMA cache_size=-%u; PRAGMA temp_store=FILE",
-		    DB_PAGE, cache_kib);
+		    "PRAGMA cache_size=-%u; PRAGMA temp_store=%s",
+		    DB_PAGE, cache_kib, temp);
 		break;
 	case DB_SHARED:
 	case DB_SHARED_DELETE:
@@ -322,6 +328,62 @@ frozen(const char *path)
 	return rv;
 }
 
+/* The bytes of the file at path, in memory of SQLite's, and their count. */
+static unsigned char *
+read_whole(const char *path, sqlite3_int64 *size, struct err *e)
+{
+	struct stat	 st;
+	unsigned char	*p = NULL;
+	ssize_t		 n;
+	int		 fd;
+
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd == -1 || fstat(fd, &st) == -1) {
+		err_sys(e, errno, "%s", path);
+		goto done;
+	}
+	if (st.st_size > (off_t)DB_MEMORY_MAX) {
+		err_sys(e, EFBIG, "%s", path);
+		goto done;
+	}
+	p = sqlite3_malloc64((sqlite3_uint64)st.st_size + 1);
+	if (p == NULL) {
+		err_sys(e, ENOMEM, "%s", path);
+		goto done;
+	}
+	n = io_pread(fd, p, (size_t)st.st_size, 0);
+	*size = n;
+	if (n == st.st_size)
+		goto done;
+	if (n == -1)
+		err_sys(e, errno, "%s: read", path);
+	else
+		err_set(e, MSG_DATAERR, "%s: cut off while it was read",
+		    path);
+	sqlite3_free(p);
+	p = NULL;
+done:
+	if (fd != -1)
+		(void)close(fd);
+	return p;
+}
+
+/* db, which is empty, holds what the file at path does. */
+static int
+fill(sqlite3 *db, const char *path, struct err *e)
+{
+	sqlite3_int64	 n = 0;
+	unsigned char	*p = read_whole(path, &n, e);
+
+	if (p == NULL)
+		return -1;
+	/* db frees it, also when this fails */
+	if (sqlite3_deserialize(db, "main", p, n, n,
+	    SQLITE_DESERIALIZE_FREEONCLOSE) != SQLITE_OK)
+		return db_err(db, path, e);
+	return 0;
+}
+
 struct sqlite3 *
 db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
     struct err *e)
@@ -348,6 +410,9 @@ db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
 		flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
 		uri = frozen(path);
 		break;
+	case DB_MEMORY:
+		flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY;
+		break;
 	case DB_RECOVER:
 	case DB_CHANGE:
 		flags |= SQLITE_OPEN_READWRITE;
@@ -365,7 +430,8 @@ db_open(const char *path, enum db_mode mode, unsigned int cache_kib,
 		sqlite3_close(db);
 		return NULL;
 	}
-	if (pragmas(db, path, mode, cache_kib, e) == -1) {
+	if ((mode == DB_MEMORY && fill(db, path, e) == -1) ||
+	    pragmas(db, path, mode, cache_kib, e) == -1) {
 		sqlite3_close(db);
 		return NULL;
 	}

@@ -17,12 +17,16 @@
 struct sqlite3;
 struct sqlite3_stmt;
 
+#define DB_MEMORY_MAX (64U << 20)	/* bytes of a copy in memory */
+
 enum db_mode {
 	DB_STRANGER,	/* from outside: read-only, defensive, low limits,
 			   no mmap, nothing trusted */
 	DB_FROZEN,	/* the same of a file that nobody writes and that is
 			   known not to be hot: journal, WAL and locks are
 			   not looked at */
+	DB_MEMORY,	/* a copy of such a file, at most DB_MEMORY_MAX
+			   bytes: writable, and nothing reaches the file */
 	DB_RECOVER,	/* the same, but writable on a private copy, so that
 			   a hot journal is rolled back */
 	DB_BUILD,	/* a new file of ours in staging: no journal, no

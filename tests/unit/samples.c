@@ -457,7 +457,7 @@ judge(const char *path, int flags, struct check_verdict *v)
 
 	memset(&e, 0, sizeof(e));
 	memset(v, 0, sizeof(*v));
-	r = chroma_check(path, flags, v, &e);
+	r = chroma_check(path, flags, NULL, v, &e);
 	if (r == -1)
 		printf("# machine: %s\n", e.text);
 	else if (r == 1)
@@ -708,7 +708,7 @@ test_flips(const char *sample)
 			break;
 		memset(&e, 0, sizeof(e));
 		memset(&v, 0, sizeof(v));
-		r = chroma_check(copy, 0, &v, &e);
+		r = chroma_check(copy, 0, NULL, &v, &e);
 		refusals += r == 1;
 		if (r == -1) {
 			printf("# at %ld: %s\n", (long)at, e.text);
@@ -753,7 +753,7 @@ test_descriptors(void)
 		memset(&e, 0, sizeof(e));
 		memset(&v, 0, sizeof(v));
 		(void)setrlimit(RLIMIT_NOFILE, &now);
-		r = chroma_check(path, 0, &v, &e);
+		r = chroma_check(path, 0, NULL, &v, &e);
 		(void)setrlimit(RLIMIT_NOFILE, &was);
 		failed += r == -1;
 		if (r == 1 || (r == -1 && e.code != MSG_TEMPFAIL)) {
