@@ -20,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "chroma.h"
 #include "ckpt.h"
 #include "filter.h"
 #include "io.h"
@@ -306,6 +307,36 @@ has_exited(pid_t pid)
 	    WNOWAIT) == 0 && si.si_pid == pid;
 }
 
+/*
+ * Will a worker write?  What is small is read into memory, a digest needs
+ * no room, and directories come and go more slowly than either.
+ */
+static int
+needs_work(const struct job *j)
+{
+	if (j->opaque || (j->bytes_only && !j->unpack))
+		return 0;
+	return !j->is_dir || !j->has_size || j->size > CHROMA_SMALL_FILE ||
+	    (j->flags & CHECK_RECOVER_HOT) != 0;
+}
+
+static int
+make_work(struct run *g, struct slot *s, char **work, struct err *e)
+{
+	s->work[0] = '\0';
+	if (!needs_work(&s->job))
+		return 0;
+	(void)snprintf(s->work, sizeof(s->work), "check.%ld.%llu",
+	    (long)getpid(), (unsigned long long)g->serial++);
+	if (mkdirat(g->f.stage.dirfd, s->work, 0700) == -1) {
+		err_sys(e, errno, "%s/%s", g->f.stage.path, s->work);
+		s->work[0] = '\0';
+		return -1;
+	}
+	*work = stage_path(g, s->work);
+	return 0;
+}
+
 static void
 start_worker(struct run *g, struct slot *s)
 {
@@ -315,16 +346,9 @@ start_worker(struct run *g, struct slot *s)
 	pid_t		 me = getpid(), pid;
 
 	s->phase = WORKING;
-	(void)snprintf(s->work, sizeof(s->work), "check.%ld.%llu", (long)me,
-	    (unsigned long long)g->serial++);
-	if (mkdirat(g->f.stage.dirfd, s->work, 0700) == -1) {
-		err_sys(&e, errno, "%s/%s", g->f.stage.path, s->work);
-		s->work[0] = '\0';
+	if (make_work(g, s, &work, &e) == -1 || make_pipe(out, &e) == -1 ||
+	    make_pipe(said, &e) == -1)
 		goto fail;
-	}
-	if (make_pipe(out, &e) == -1 || make_pipe(said, &e) == -1)
-		goto fail;
-	work = stage_path(g, s->work);
 	pid = fork();
 	if (pid == -1) {
 		err_sys(&e, errno, "fork");
@@ -419,6 +443,8 @@ where_holds(const struct run *g, const struct slot *s)
 	char		*p, *slash;
 	int		 ok = 1;
 
+	if (s->work[0] == '\0')
+		return 0;
 	buf_init(&b, 65536);
 	buf_printf(&b, "%s/%s", s->work, s->a.where);
 	p = buf_cstr(&b);

@@ -72,7 +72,8 @@ void	answer_clean(char *s);
 
 /*
  * In the forked child: prove the job and write the answer to out.  Never
- * returns.  stage and work are absolute; work exists and is empty.
+ * returns.  stage and work are absolute; work exists and is empty, or is
+ * NULL: nothing may be written.
  */
 void	worker_run(const struct job *j, const char *stage, const char *work,
 	    unsigned int timeout_s, pid_t parent, int out, int said)

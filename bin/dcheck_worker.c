@@ -34,7 +34,7 @@
 struct worker {
 	const struct job	*j;
 	char			*input;		/* absolute */
-	const char		*work;		/* absolute */
+	const char		*work;		/* absolute; NULL: none */
 	int			 workfd;
 	struct answer		 a;
 	struct check_verdict	 v;
@@ -533,6 +533,12 @@ confine(struct worker *w, unsigned int timeout_s)
 	if (sandbox_limits((uint64_t)timeout_s + 1, ARC_BYTES, WORKER_FDS,
 	    WORKER_MEM, &w->e) == -1)
 		return -1;
+	memset(v, 0, sizeof(v));
+	v[0].path = w->input;
+	if (w->work == NULL) {
+		db_set_tmpdir(NULL);
+		return sandbox_start(v, 1, &w->e) == -1 ? -1 : 0;
+	}
 	tmp = join(w->work, "tmp");
 	if (mkdir(tmp, 0700) == -1)
 		err_sys(&w->e, errno, "%s", tmp);
@@ -540,8 +546,6 @@ confine(struct worker *w, unsigned int timeout_s)
 	free(tmp);
 	if (w->e.code != 0)
 		return -1;
-	memset(v, 0, sizeof(v));
-	v[0].path = w->input;
 	v[1].path = w->work;
 	v[1].write = 1;
 	return sandbox_start(v, 2, &w->e) == -1 ? -1 : 0;
