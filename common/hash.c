@@ -21,7 +21,7 @@
 #include "mem.h"
 #include "banned.h"
 
-#define HASH_CHUNK ((size_t)256 * 1024)
+#define HASH_CHUNK ((size_t)64 * 1024)	/* less than malloc maps */
 #define HASH_DEPTH 8
 
 struct hash {
