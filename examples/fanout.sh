@@ -27,7 +27,7 @@ run dfetch -l -B "$TARGET" "$@" >"$WORK/plan" || exit
 for LEVEL in "$WORK"/level.*; do
 	export LEVEL
 	# under drun, which stops what xargs alone would leave running
-	run drun 'xargs -P "$JOBS" -I@ "$HERE/chunk.sh" "$WORK/@.plan" \
+	run drun 'xargs -P "$JOBS" -I{} "$HERE/chunk.sh" "$WORK/{}.plan" \
 	    "$PARTS" <"$LEVEL"' 2>"$WORK/log" || break
 done
 run "$HERE/reduce.sh" "$WORK" "$TARGET" || exit
