@@ -18,8 +18,9 @@ shard() {
 }
 # seen: the shards' stores, as a reader of the set finds them
 seen() {
-	cat "set/timestamped/$(cat set/latest-pointer.txt)"/shard-*.json |
-	    jq -r '"\(.target)/timestamped/\(.version)"'
+	V=$(cat set/latest-pointer.txt)
+	jq -r 'select(.t == "commit") | "\(.target)/timestamped/\(.version)"' \
+	    "set/timestamped/$V"/*.json
 }
 # rows: how many records the reader finds
 rows() {
