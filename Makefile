@@ -162,11 +162,13 @@ check:
 	@$(MAKE) all units gens
 	@tests/run.pl $(B) $(T)
 
-# The same tests for longer.  CRASH: states of disks after power cuts.
+# The same tests for longer.  CRASH: states of disks after power cuts; every
+# byte of what is small is flipped.
 soak:
 	@contrib/deps.sh build test
 	@$(MAKE) all units gens
-	@CRASH=$${CRASH:-10000} LIMIT=86400 tests/run.pl $(B) tests/crash.t
+	@CRASH=$${CRASH:-10000} FULL=1 LIMIT=86400 tests/run.pl $(B) \
+	    tests/crash.t tests/flip.t
 
 # Random histories against real ChromaDB servers, brought by npm into $(B);
 # what cannot be had is skipped, and said.  ROUNDS, SEED, VERSIONS widen it.
