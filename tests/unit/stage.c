@@ -48,11 +48,11 @@ leave_dir(int fd, const char *name, time_t age)
 static int
 lost(int fd)
 {
-	static const char	*run = "intact.20260101T000000.000000Z-00000000";
-	struct err		 e = { 0, "" };
-	char			 work[128];
-	unsigned int		 n;
-	int			 ok;
+	const char	*run = "intact.20260101T000000.000000Z-00000000";
+	struct err	 e = { 0, "" };
+	char		 work[128];
+	unsigned int	 n;
+	int		 ok;
 
 	(void)snprintf(work, sizeof(work), ".%s.00000000", run);
 	leave_dir(fd, run, 3600);
