@@ -346,7 +346,8 @@ my %scene = (
 );
 # killed, and run again before the power goes
 $S = $scene =~ /^killed_(\w+)$/ && $scene{$1} ?
-    { %{ $scene{$1} }, kills => 4 } : $scene{$scene} or die "states.pl: no scene $scene\n";
+    { %{ $scene{$1} }, kills => 2 } : $scene{$scene} or
+    die "states.pl: no scene $scene\n";
 $ENV{TMPDIR} = "$W/tmp";
 $ENV{DCACHE} = "$W/cache";
 $ENV{$_} = $S->{env}{$_} for keys %{ $S->{env} // {} };
