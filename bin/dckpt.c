@@ -587,6 +587,10 @@ main(int argc, char **argv)
 	if (check_options(v, used) != 0)
 		return MSG_USAGE;
 	if (v != &stage && v->f == NULL) {
+		if (o.sel.n_keys > 0) {
+			msg_warn("classes: want no operand");
+			return usage();
+		}
 		dckpt_classes(o.json);
 		return finish_stdout(0);
 	}

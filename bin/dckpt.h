@@ -43,6 +43,7 @@ struct dckpt {
 struct dckpt_tally {
 	char		*pipeline;
 	enum ckpt_scope	 scope;
+	uint64_t	 aside;		/* of those that failed */
 	uint64_t	 n[CKPT_STATE_N], stale, attempts, records, bytes;
 	int64_t		 first, last;	/* ms */
 	int64_t		 done;		/* ms; the last completed one; 0 */
@@ -56,7 +57,9 @@ struct dckpt_tallies {
 int	dckpt_count(struct dckpt *o, const struct ckpt_sel *s,
 	    struct dckpt_tallies *t);
 void	dckpt_tallies_clear(struct dckpt_tallies *t);
-/* failed / (failed + completed); 0 of none. */
+/*
+ * failed / (failed + completed), without what was set aside; 0 of none.
+ */
 double	dckpt_rate(const struct dckpt_tally *t);
 
 /* Text. */

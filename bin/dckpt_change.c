@@ -175,11 +175,12 @@ say_not_retried(const struct ckpt_unit *u, void *arg)
 {
 	struct change	*c = arg;
 
-	if (u->state == CKPT_PENDING || u->state == CKPT_FAILED || u->stale)
+	if (u->state == CKPT_PENDING || u->stale ||
+	    (u->state == CKPT_FAILED && !u->aside))
 		return 0;
-	msg_warn("%s: not retried: it is %s", u->key,
-	    u->state == CKPT_COMPLETED ? "completed (dckpt force)" :
-	    "in progress, and its run lives");
+	msg_warn("%s: not retried: it %s", u->key, u->aside ?
+	    "was set aside (dpublish unquarantine)" : u->state == CKPT_COMPLETED ? "is completed (dckpt force)" :
+	    "is in progress, and its run lives");
 	c->odd = 1;
 	return 0;
 }
@@ -252,7 +253,7 @@ change(struct dckpt *o, int *status, struct change *c, int forced)
 	if (o->o->run && add_pending(c) == -1)
 		return -1;
 	if (o->o->dry) {
-		s->open = !forced;
+		s->open = s->in_place = !forced;
 		s->idle = forced;
 		return ckpt_each(o->c, s, on_change, c, o->e);
 	}

@@ -204,8 +204,11 @@ add_units(struct export *x)
 		for (k = 0; k < CKPT_STATE_N; k++) {
 			l[2] = (struct label){ "state",
 			    ckpt_state_name((enum ckpt_state)k) };
-			add(x, M_UNITS, l, 3, v->n[k]);
+			add(x, M_UNITS, l, 3, k == CKPT_FAILED ?
+			    v->n[k] - v->aside : v->n[k]);
 		}
+		l[2] = (struct label){ "state", "aside" };
+		add(x, M_UNITS, l, 3, v->aside);
 		add(x, M_STALE, l, 2, v->stale);
 		add(x, M_RECORDS, l, 2, v->records);
 		add(x, M_BYTES, l, 2, v->bytes);
@@ -317,7 +320,7 @@ on_refused(const struct ckpt_unit *u, void *arg)
 	const char	*code = u->code != NULL ? u->code : "";
 	size_t		 i;
 
-	if (u->status != MSG_DATAERR)
+	if (u->status != MSG_DATAERR || u->aside)
 		return 0;
 	for (i = 0; i < w->n; i++)
 		if (strcmp(w->v[i].pipeline, u->pipeline) == 0 &&

@@ -27,7 +27,7 @@ dckpt_iso(int64_t ms, char b[DCKPT_STAMP])
 	time_t		t = (time_t)(ms / 1000);
 	struct tm	tm;
 
-	if (gmtime_r(&t, &tm) == NULL)
+	if (ms < 0 || gmtime_r(&t, &tm) == NULL)
 		return "-";
 	(void)snprintf(b, DCKPT_STAMP, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
 	    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
@@ -108,6 +108,9 @@ advice(const struct ckpt_unit *u)
 		return "nothing: it is done";
 	if (u->state == CKPT_PENDING && u->status == 0)
 		return "nothing has been tried: run its pipeline";
+	if (u->aside)
+		return "have it sent again (its requeue line), or bring it "
+		    "back: dpublish unquarantine";
 	return msg_fault_of(u->status)->advice;
 }
 
@@ -121,7 +124,7 @@ put_command(struct dckpt *o, struct buf *b, const struct ckpt_unit *u)
 {
 	char	*db;
 
-	if (u->state == CKPT_IN_PROGRESS && !u->stale)
+	if ((u->state == CKPT_IN_PROGRESS && !u->stale) || u->aside)
 		return;
 	db = dckpt_db_path(o);
 	buf_str(b, "dckpt -c ");
@@ -191,7 +194,7 @@ dckpt_line(struct dckpt *o, const struct ckpt_unit *u)
 	char	t[DCKPT_STAMP];
 
 	buf_printf(&o->b, "%-11s %-9s %s %2" PRIu64 " %s ",
-	    u->stale ? "stale" : u->forced ? "forced" :
+	    u->stale ? "stale" : u->aside ? "aside" : u->forced ? "forced" :
 	    ckpt_state_name(u->state), ckpt_scope_name(u->scope),
 	    dckpt_iso(u->updated, t), u->attempts, u->pipeline);
 	dckpt_masked(&o->b, u->key);
@@ -219,6 +222,10 @@ put_state(struct dckpt *o, const struct ckpt_unit *u)
 		    u->code != NULL ? " " : "",
 		    u->code != NULL ? u->code : "",
 		    ckpt_class_name(u->class));
+	if (u->aside) {
+		buf_str(b, "; set aside as ");
+		dckpt_masked(b, u->result);
+	}
 	if (u->forced)
 		buf_str(b, ", to be done again whatever it was");
 }
@@ -237,7 +244,7 @@ static void
 put_mend(struct dckpt *o, const struct ckpt_unit *u)
 {
 	buf_printf(&o->b, "    mend: %s\n", advice(u));
-	if (u->state == CKPT_IN_PROGRESS && !u->stale)
+	if ((u->state == CKPT_IN_PROGRESS && !u->stale) || u->aside)
 		return;
 	buf_str(&o->b, "    command: ");
 	put_command(o, &o->b, u);
@@ -410,6 +417,8 @@ dckpt_json(struct dckpt *o, const struct ckpt_unit *u, int with_advice)
 	json_put_kstr(b, "key", u->key);
 	json_put_kstr(b, "state", ckpt_state_name(u->state));
 	put_bool(b, "stale", u->stale);
+	if (u->aside)
+		put_bool(b, "aside", 1);
 	if (u->forced)
 		put_bool(b, "forced", 1);
 	json_put_kint(b, "attempts", (int64_t)u->attempts);

@@ -47,6 +47,7 @@ on_unit(const struct ckpt_unit *u, void *arg)
 	struct dckpt_tally	*t = find(arg, u->pipeline, u->scope);
 
 	t->n[u->state]++;
+	t->aside += u->aside != 0;
 	t->attempts += u->attempts;
 	if (t->first == 0 || u->created < t->first)
 		t->first = u->created;
@@ -91,9 +92,10 @@ dckpt_tallies_clear(struct dckpt_tallies *t)
 double
 dckpt_rate(const struct dckpt_tally *t)
 {
-	uint64_t	ended = t->n[CKPT_FAILED] + t->n[CKPT_COMPLETED];
+	uint64_t	failed = t->n[CKPT_FAILED] - t->aside;
+	uint64_t	ended = failed + t->n[CKPT_COMPLETED];
 
-	return ended == 0 ? 0.0 : (double)t->n[CKPT_FAILED] / (double)ended;
+	return ended == 0 ? 0.0 : (double)failed / (double)ended;
 }
 
 static void
@@ -102,11 +104,12 @@ stats_text(struct dckpt *o, const struct dckpt_tally *t)
 	char	t1[DCKPT_STAMP], t2[DCKPT_STAMP];
 
 	buf_printf(&o->b, "%-12s %-9s %9" PRIu64 " %11" PRIu64 " %9" PRIu64
-	    " %7" PRIu64 " %7" PRIu64 " %8" PRIu64 " %6.1f%%  %-24s %s\n",
+	    " %7" PRIu64 " %7" PRIu64 " %8" PRIu64 " %6.1f%% %7" PRIu64
+	    "  %-24s %s\n",
 	    t->pipeline, ckpt_scope_name(t->scope), t->n[CKPT_PENDING],
 	    t->n[CKPT_IN_PROGRESS], t->n[CKPT_COMPLETED],
 	    t->n[CKPT_FAILED], t->stale, t->attempts,
-	    100.0 * dckpt_rate(t), dckpt_iso(t->first, t1),
+	    100.0 * dckpt_rate(t), t->aside, dckpt_iso(t->first, t1),
 	    dckpt_iso(t->last, t2));
 }
 
@@ -132,6 +135,7 @@ stats_json(struct dckpt *o, const struct dckpt_tally *t)
 		json_put_kint(b, ckpt_state_name((enum ckpt_state)k),
 		    (int64_t)t->n[k]);
 	json_put_kint(b, "stale", (int64_t)t->stale);
+	json_put_kint(b, "aside", (int64_t)t->aside);
 	json_put_kint(b, "attempts", (int64_t)t->attempts);
 	json_put_key(b, "failed_ratio");
 	json_put_float(b, dckpt_rate(t));
@@ -155,9 +159,9 @@ dckpt_stats(struct dckpt *o, int *status)
 	rv = dckpt_count(o, &o->o->sel, &t);
 	if (rv == 0 && !o->o->json)
 		buf_printf(&o->b, "%-12s %-9s %9s %11s %9s %7s %7s %8s %7s"
-		    "  %-24s %s\n", "PIPELINE", "SCOPE", "PENDING",
+		    " %7s  %-24s %s\n", "PIPELINE", "SCOPE", "PENDING",
 		    "IN_PROGRESS", "COMPLETED", "FAILED", "STALE",
-		    "ATTEMPTS", "FAILED%", "FIRST", "LAST");
+		    "ATTEMPTS", "FAILED%", "ASIDE", "FIRST", "LAST");
 	for (i = 0; rv == 0 && i < t.n; i++) {
 		(o->o->json ? stats_json : stats_text)(o, &t.v[i]);
 		dckpt_put(o);
@@ -213,8 +217,9 @@ check_tally(struct alert *a, const struct dckpt_tally *t)
 
 	if (p->max_rate >= 0 && dckpt_rate(t) > p->max_rate) {
 		(void)snprintf(got, sizeof(got), "%.1f%% (%" PRIu64 " of %"
-		    PRIu64 ")", 100.0 * dckpt_rate(t), t->n[CKPT_FAILED],
-		    t->n[CKPT_FAILED] + t->n[CKPT_COMPLETED]);
+		    PRIu64 ")", 100.0 * dckpt_rate(t),
+		    t->n[CKPT_FAILED] - t->aside, t->n[CKPT_FAILED] -
+		    t->aside + t->n[CKPT_COMPLETED]);
 		(void)snprintf(want, sizeof(want), "at most %g%%",
 		    100.0 * p->max_rate);
 		fire(a, t, "failure rate", got, want);

@@ -26,6 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ckpt.h"
 #include "dpublish_move.h"
 #include "io.h"
 #include "json.h"
@@ -433,6 +434,37 @@ say(struct quarantine *q, const char *type, const char *what,
 	return rv;
 }
 
+/* An entry that is set aside, or not any more, for checkpoint databases. */
+struct aside {
+	const char	*url, *sha256, *where;	/* where NULL: back */
+};
+
+static void
+aside_in(const char *path, void *arg)
+{
+	const struct aside	*a = arg;
+	struct err		 e = { 0, "" };
+	struct ckpt		*c = ckpt_open(path, 0, &e);
+
+	if (c != NULL)
+		(void)ckpt_aside(c, a->url, a->sha256, a->where, &e);
+	ckpt_close(c);
+	/* it is a memory: trouble with it is said and changes nothing */
+	if (e.code != 0 && e.code != MSG_NOINPUT)
+		msg_warn("warning: %s", e.text);
+}
+
+static void
+note_aside(const struct quarantine *q, const struct entry *n, int back)
+{
+	char		*place = entry_place(q, n);
+	struct aside	 a = { n->url, n->sha256, back ? NULL : place };
+
+	if (!q->o->dry_run)
+		ckpt_run_each(q->o->ckpt, aside_in, &a);
+	free(place);
+}
+
 /* Are these the bytes of the entry? */
 static int
 is_it(const struct entry *n, const struct move_thing *x)
@@ -544,8 +576,12 @@ finish_entry(struct quarantine *q, struct entry *n, struct err *e)
 
 	if (n->moved)
 		r = is_back(q, n, e);
-	if (r != 1)
-		return r == -1 ? -1 : say(q, "quarantined", "kept", n, e);
+	if (r == -1)
+		return -1;
+	if (r != 1) {
+		note_aside(q, n, 0);
+		return say(q, "quarantined", "kept", n, e);
+	}
 	if (!q->o->dry_run) {
 		to = entry_place(q, n);
 		r = move_there(q, n, n->url, to, MSG_DATAERR,
@@ -562,6 +598,7 @@ finish_entry(struct quarantine *q, struct entry *n, struct err *e)
 			return -1;
 		n->moved = 1;
 	}
+	note_aside(q, n, 0);
 	return say(q, "quarantined", q->o->dry_run ? "would move" :
 	    "moved", n, e);
 }
@@ -1118,8 +1155,8 @@ put_back(struct quarantine *q, const char *name, struct err *e)
 	if (q->o->dry_run)
 		rv = 0;
 	else if (move_there(q, &n, from, n.url, MSG_DATAERR, "it is not what "
-	    "was set aside", e) == 0)
-		rv = drop_entry(q, &n, e);
+	    "was set aside", e) == 0 && (rv = drop_entry(q, &n, e)) == 0)
+		note_aside(q, &n, 1);
 	if (rv == 0)
 		rv = say(q, "unquarantined", q->o->dry_run ? "would move" :
 		    "moved", &n, e);

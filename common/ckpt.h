@@ -214,6 +214,13 @@ int	ckpt_note(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	    const struct ckpt_facts *f, struct err *e);
 
 /*
+ * An input that failed was set aside, where says where to, or is back (NULL):
+ * in every pipeline that knows it with that digest.  It stays failed, and
+ * the note is its result, until it is worked on again.
+ */
+int	ckpt_aside(struct ckpt *c, const char *key, const char *digest,
+	    const char *where, struct err *e);
+/*
  * 1 when the operator wants it processed again (dckpt force): whoever
  * would leave it out, for whatever reason, must not.  Lasts until done.
  */
@@ -243,6 +250,7 @@ struct ckpt_unit {
 	int64_t		 lease;		/* ms; 0 none */
 	int		 stale;		/* in progress, nobody at it */
 	int		 forced;
+	int		 aside;		/* failed, and result says where it is */
 	uint64_t	 records;
 	const char	*result;
 	const char	*command;	/* of the run; or NULL */
@@ -282,6 +290,7 @@ struct ckpt_sel {
 	int		 open;		/* failed, or stale */
 	int		 stale;		/* only these */
 	int		 idle;		/* not what a living run works on */
+	int		 in_place;	/* not what was set aside */
 	uint64_t	 limit;		/* 0: none */
 	uint64_t	*more;		/* gets what limit left out; or NULL */
 	int		 oldest;	/* first; else the latest first */
@@ -299,8 +308,8 @@ int	ckpt_history(struct ckpt *c, int64_t unit,
 int	ckpt_clear(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,
 	    struct err *e);
 /*
- * Failed and stale units of the selection become pending; f is called for
- * each as it was before.  Inside a transaction, so that what f saw is
+ * Failed and stale units of the selection, but for what was set aside,
+ * become pending; f is called for each as it was before.  Inside a transaction, so that what f saw is
  * what changed.
  */
 int	ckpt_retry(struct ckpt *c, const struct ckpt_sel *s,

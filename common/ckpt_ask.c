@@ -147,6 +147,9 @@ where(struct buf *b, const struct ckpt_sel *s)
 	if (s->open || s->stale)
 		buf_printf(b, " AND (%sstate = 'in_progress' AND "
 		    CKPT_STALE ")", s->stale ? "" : "state = 'failed' OR ");
+	if (s->in_place)
+		buf_str(b, " AND NOT (state = 'failed' AND scope = 'input'"
+		    " AND result IS NOT NULL)");
 	if (s->idle)
 		buf_str(b, " AND (state <> 'in_progress' OR " CKPT_STALE ")");
 }
@@ -225,6 +228,8 @@ get_unit(struct ckpt *c, sqlite3_stmt *st, struct ckpt_unit *u,
 	u->forced = sqlite3_column_int(st, 24);
 	u->records = (uint64_t)sqlite3_column_int64(st, 25);
 	u->result = ckpt_db_col(st, 26);
+	u->aside = u->state == CKPT_FAILED && u->scope == CKPT_INPUT &&
+	    u->result != NULL;
 	u->command = ckpt_db_col(st, 27);
 	u->cwd = ckpt_db_col(st, 28);
 	return 0;
@@ -397,7 +402,8 @@ again(struct ckpt *c, int forced, uint64_t *n, struct err *e)
 		"UPDATE attempt SET ended = ?1, outcome = 'abandoned'"
 		" WHERE ended IS NULL AND unit IN (SELECT id FROM sel)",
 		"UPDATE unit SET state = 'pending', lease = NULL,"
-		" updated = ?1, forced = max(forced, ?2)"
+		" updated = ?1, forced = max(forced, ?2),"
+		" result = CASE WHEN scope <> 'input' THEN result END"
 		" WHERE id IN (SELECT id FROM sel)"
 	};
 	sqlite3_stmt		*st;
@@ -440,7 +446,7 @@ ckpt_retry(struct ckpt *c, const struct ckpt_sel *s,
 {
 	struct ckpt_sel	q = *s;
 
-	q.open = 1;
+	q.open = q.in_place = 1;
 	return change_sel(c, &q, 0, f, arg, n, e);
 }
 

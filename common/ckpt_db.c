@@ -144,11 +144,13 @@ const char *const ckpt_db_sql[CKPT_ST_N] = {
 	    " lease = NULL, mtime = CASE WHEN digest IS NULL OR ?12 IS NULL"
 	    " OR digest = ?12 THEN mtime END,"
 	    " digest = coalesce(?12, digest), class = NULL,"
-	    " status = NULL, code = NULL, error = NULL, forced = 0"
+	    " status = NULL, code = NULL, error = NULL, forced = 0,"
+	    " result = CASE WHEN scope <> 'input' THEN result END"
 	    " WHERE id = ?1",
 	[CKPT_ST_FAIL] = "UPDATE unit SET state = 'failed', " OWNER ","
 	    " lease = NULL, class = ?12, status = ?13, code = ?14,"
-	    " error = ?15 WHERE id = ?1 AND state <> 'completed'",
+	    " error = ?15, result = CASE WHEN scope <> 'input' THEN result"
+	    " END WHERE id = ?1 AND state <> 'completed'",
 	[CKPT_ST_TRY] = "INSERT INTO attempt (unit, run, host, pid, tool,"
 	    " started, ended, outcome, digest, status, class, code, error,"
 	    " nth) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
@@ -194,6 +196,9 @@ const char *const ckpt_db_sql[CKPT_ST_N] = {
 	    " AND (?11 IS NULL OR run = ?11)",
 	[CKPT_ST_FORCED] = "SELECT forced FROM unit"
 	    " WHERE pipeline = ?1 AND scope = ?2 AND key = ?3",
+	[CKPT_ST_ASIDE] = "UPDATE unit SET result = ?2"
+	    " WHERE scope = 'input' AND key = ?1 AND state = 'failed'"
+	    " AND (digest IS NULL OR digest = ?3)",
 	[CKPT_ST_BEAT] = "UPDATE unit SET lease = ?2"
 	    " WHERE run = ?1 AND state = 'in_progress' AND lease < ?2",
 	[CKPT_ST_RUN] = "INSERT INTO run (id, pipeline, command, cwd, host,"
@@ -400,16 +405,22 @@ look_once(const char *path, int create, int *wal, struct err *e)
 	if (fd == -1 && errno == ENOENT)
 		return err_set(e, MSG_NOINPUT, "%s: no such checkpoint "
 		    "database", path);
+	if (fd == -1 && errno == EISDIR)
+		return err_set(e, MSG_DATAERR, "%s: not a checkpoint "
+		    "database: it is a directory", path);
 	if (fd == -1)
 		return err_sys(e, errno, "%s", path);
-	if (fstat(fd, &st) == -1 || (n = io_pread(fd, h, sizeof(h), 0)) == -1)
+	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
+		err_set(e, MSG_DATAERR, "%s: not a checkpoint database",
+		    path);
+	else if (fstat(fd, &st) == -1 || (n = io_pread(fd, h, sizeof(h), 0)) == -1)
 		err_sys(e, errno, "%s", path);
-	else if (n == 0 && !create && S_ISREG(st.st_mode))
+	else if (n == 0 && !create)
 		rv = 1;
-	else if (!S_ISREG(st.st_mode) || (n > 0 && (n < (ssize_t)sizeof(h) ||
+	else if (n > 0 && (n < (ssize_t)sizeof(h) ||
 	    memcmp(h, "SQLite format 3", 16) != 0 ||
 	    (buf_get_u32(h + 68) != CKPT_APP_ID &&
-	    (buf_get_u32(h + 68) != 0 || h[18] != 2)))))
+	    (buf_get_u32(h + 68) != 0 || h[18] != 2))))
 		err_set(e, MSG_DATAERR, "%s: not a checkpoint database",
 		    path);
 	else {

@@ -650,3 +650,30 @@ ckpt_forced(struct ckpt *c, enum ckpt_scope scope, const char *key,
 	free(w.kept);
 	return r;
 }
+
+int
+ckpt_aside(struct ckpt *c, const char *key, const char *digest,
+    const char *where, struct err *e)
+{
+	sqlite3_stmt	*st;
+	char		*kept;
+	int		 rv = -1;
+
+	if (c == NULL)
+		return 0;
+	kept = ckpt_db_key(c, CKPT_INPUT, key, e);
+	if (kept == NULL)
+		return -1;
+	if (ckpt_db_enter(c, e) == 0) {
+		st = ckpt_db_stmt(c, CKPT_ST_ASIDE, e);
+		if (st != NULL) {
+			ckpt_db_str(st, 1, kept);
+			ckpt_db_str(st, 2, where);
+			ckpt_db_str(st, 3, digest);
+			rv = db_step(st, c->path, e);
+		}
+		rv = ckpt_db_leave(c, rv, e);
+	}
+	free(kept);
+	return rv;
+}

@@ -3,7 +3,7 @@
 # one thing, verify, retry and run again, force, expire, breakers; and what
 # a monitor asks.
 . "$(dirname "$0")/lib.sh"
-plan 154
+plan 171
 
 A=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 DB=$T/db
@@ -325,4 +325,43 @@ is "$(grep -c S3CRET out)" 0 "nor there"
 echo '{"t":"run","run":"r9","status":0,"command":"dfetch https://h/?sig=S3CRET"}' |
     dckpt -c "$DB" note
 is "$? $(cat "$DB"* | grep -c S3CRET)" "0 0" "nor by note"
+
+# --- what was set aside has failed, and is nobody's to retry or to alert of
+DB=$T/aside.db
+mkdir q
+cp -R "$DATA/demo/delta-01" q/good
+cp -R "$DATA/demo/delta-02" q/bad
+truncate -s 8192 q/bad/chroma.sqlite3
+export DCKPT_DB="$DB"
+drun 'dfetch -B qt q/good | dcheck | dmerge | dpublish qt' >/dev/null 2>&1
+drun 'dfetch -b qt q/bad | dcheck | dmerge | dpublish qt' >/dev/null 2>&1
+sql "delete from unit where scope = 'operation' and state = 'failed'"
+is "$(sql "select key, state from unit where scope = 'input' order by 1")" \
+    "./q/bad|failed
+./q/good|completed" "one has failed"
+status 65 "that is an alert" dckpt alert --scope input --max-failure-rate 10%
+status 0 "it is set aside" dpublish quarantine qt --reason bad q/bad
+name=$(ls qt/quarantine)
+status 0 "failed" dckpt failed
+like out "input of .*failed with exit 65.*; set aside as $T/qt/quarantine/$name" \
+    "says where it is"
+like out 'mend: have it sent again' "and what to do"
+status 0 "no alert" dckpt alert --scope input --max-failure-rate 10%
+dckpt export --prometheus >out
+like out 'units.*scope="input",state="failed"} 0' "nor a failure"
+like out 'units.*scope="input",state="aside"} 1' "it is counted as that"
+status 0 "retry" dckpt retry
+is "$(cat out)" "" "leaves it alone"
+status 66 "by name, too" dckpt retry q/bad
+like err 'not retried: it was set aside .dpublish unquarantine.' "and says so"
+status 0 "brought back" dpublish unquarantine qt "$name"
+status 65 "it has failed as before" dckpt alert --scope input \
+    --max-failure-rate 10%
+dpublish quarantine qt --reason bad q/bad >/dev/null
+cp -R "$DATA/demo/delta-02" q/bad
+status 0 "sent again" \
+    drun 'dfetch -b qt q/bad | dcheck | dmerge | dpublish qt'
+is "$(dckpt list --json q/bad | grep -c '"state":"completed".*aside')$(dckpt failed)" \
+    0 "it is done, and that is over"
+unset DCKPT_DB
 finish
