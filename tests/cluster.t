@@ -41,6 +41,7 @@ down() {
 }
 idle() { [ -z "$(squeue -h 2>/dev/null)" ]; }
 trap down EXIT
+trap 'exit 143' HUP INT TERM
 # wait_for command...: until it succeeds, or a minute and a half has passed
 wait_for() {
 	w=0
@@ -53,13 +54,14 @@ wait_for() {
 
 "$REAL/slurm.sh" "$T/loss" 2>loss.err &
 starting=$!
-rgw=
-! "$REAL/rgw.sh" "$T/rgw" >rgw.out 2>rgw.err || rgw=1
 if ! MAXARRAY=8 "$REAL/slurm.sh" "$T/a" 2>a.err || ! wait $starting; then
 	wait $starting
-	skip 50 "no Slurm here (contrib/deps.sh cluster): $(cat a.err loss.err)"
+	skip 50 "no Slurm here (contrib/deps.sh cluster): $(head -n 1 a.err)"
+	down
 	finish
 fi
+rgw=
+! "$REAL/rgw.sh" "$T/rgw" >rgw.out 2>rgw.err || rgw=1
 
 # --- a hundred deltas, and what one pipeline makes of them
 gendelta --out deltas --count 100 --records 20 --dim 16 --overlap 3
@@ -137,7 +139,8 @@ status 0 "again" on a env WORK=w1 "$SUBMIT" -w lines deltas
 like err 'holds all of it already' "there is nothing to do"
 
 # --- faults: one that passes, one that comes back, one of permissions, and
-# a delta that is cut off
+# a delta that is cut off; the one that comes back is the last task's, whose
+# id is that of its array
 mkdir more names
 cp -pR deltas more/
 torn=more/deltas/delta-0037
@@ -145,7 +148,7 @@ truncate -s 50000 $torn/chroma.sqlite3
 dfetch -l more/deltas >names/plan
 "$SRC/examples/chunks.sh" names parts
 line() { sed -n "$1p" names/level.1; }
-once=$(line 2) cut=$(line 4) always=$(line 6) never=$(line 8)
+once=$(line 2) cut=$(line 4) always=$(line 7) never=$(line 8)
 echo 75 >"fault/$once.once"
 echo 75 >"fault/$always"
 echo 77 >"fault/$never"
