@@ -103,6 +103,8 @@ drill() {
 	ls "$W/parts" >present
 	rm -rf in/delta-0037
 	cp -R good in/delta-0037
+	# one that was just being started by ssh ends by itself
+	await nothing_left
 
 	: >ran
 	if [ "$name" != parallel ]; then
@@ -124,7 +126,6 @@ drill() {
 	wait $pid
 	is "$([ $? -gt 128 ] && echo signal)" signal "$name: it is stopped"
 	ok "$name: and with it what was at work" await ended $tasks
-	# one that was just being started by ssh ends by itself
 	rm hold
 	ok "$name: no process and no staging is left" await nothing_left
 	is "$(seen "$tg")" "$was" "$name: nothing is published"
@@ -150,10 +151,10 @@ drill() {
 }
 
 W="wo rk@/fanout" tg="by 'xargs'"
-drill xargs 66 TERM env WORK="$T/wo rk@" "$EX/fanout.sh" "$tg" in
+drill xargs 66 INT env WORK="$T/wo rk@" "$EX/fanout.sh" "$tg" in
 
 W=work tg="by make"
-drill make 2 INT make -f "$EX/fanout.mk" -j4 -k WORK=work TARGET="$tg" INPUTS=in
+drill make 2 TERM make -f "$EX/fanout.mk" -j4 -k WORK=work TARGET="$tg" INPUTS=in
 
 # every process of a host, and its sshd first
 kill_host() {
