@@ -5,7 +5,7 @@
 # journal, and taken up again.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-plan 131
+plan 133
 # a leak checker waits for ever for its own helper when that is what dies
 ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 export ASAN_OPTIONS
@@ -303,6 +303,16 @@ dfetch --files --json -B U u >/dev/null
 dfetch --files --json -B U u | grep -v '"parent"' | dpublish --json-in U \
     >out 2>err
 is "$?" 76 "and nothing can be skipped"
+dfetch --files --json -B U u | grep -v '"name":"content-1"' |
+    dpublish --json-in U >out 2>err
+is "$?" 65 \
+    "a skip that was lost on the way is missed"
+dfetch --files --json -B U --cache '' u >s1
+dfetch --files --json -B U u | grep '"name":"content-1"' |
+    cat s1 - >s2
+{ sed '$d' s1 | grep -v '"name":"content-1"'; grep '"name":"content-1"' s2 |
+    grep '"t":"skip"'; sed -n '$p' s1; } | dpublish --json-in U >out 2>err
+is "$?" 76 "and some of a set cannot be skipped"
 
 # --- plain keys: what the tests of both places share
 
