@@ -36,11 +36,12 @@ for f in 1 2 3 5 x/5 x/6 z/fresh; do
 done
 echo same | tee in/s/same >in/t/same
 
+lap=
 each=$(((CRASH + 21) / 22))
 look() {
 	for s in "$@"; do
 		perl "$SRC/tests/crash/states.pl" "$s" $each "$SEED" \
-		    >"$s.got" 2>&1
+		    >"$s.got$lap" 2>&1
 	done
 }
 # what does not sync is found out, or nothing else here means anything
@@ -61,7 +62,19 @@ for s in $one $two; do
 	got=$(sed -n 's/^# [a-z_]*: \([0-9]*\) distinct.*/\1/p' "$s.got")
 	sum=$((sum + ${got:-0}))
 done
-echo "# $sum distinct states"
+# some have no more states than they have: those with the most make up for it
+if [ $sum -lt $((CRASH - CRASH / 10)) ]; then
+	lap=.more SEED=$((SEED + 1)) each=$(((CRASH - sum + 1) / 2))
+	look killed_next &
+	look killed_inplace
+	wait
+	for s in killed_next.got.more killed_inplace.got.more; do
+		grep '^#' $s | head -20
+		[ "$(grep -v '^#' $s)" = whole ] || sum=0
+		got=$(sed -n 's/^# [a-z_]*: \([0-9]*\) distinct.*/\1/p' $s)
+		sum=$((sum + ${got:-0}))
+	done
+fi
 is "$([ $sum -ge $((CRASH - CRASH / 10)) ] && echo ok)" ok \
-    "$sum distinct states were left by the power cut"
+    "$sum distinct states were left by the power cut, all whole"
 finish
