@@ -15,6 +15,9 @@
 #    name for itself; what happens to one name happens in order.  The two
 #    names of a rename are two names: both may be there, or none.  Fsync of
 #    a file says nothing of its names.
+#    Of a directory that moves to another one the old name goes only after
+#    the new one is durable: no file system in use loses it, and what has no
+#    links cannot be moved otherwise.
 # What was fsynced stays.  A file's first name in its directory is no
 # exception.  Modes are kept with the file.
 #
@@ -423,6 +426,7 @@ sub settle {
 			$x ? ($o->{base}{$n} = $x) : delete $o->{base}{$n};
 		}
 		$o->{ops} = {};
+		name_becomes(@$_, 0) for splice @{ $o->{after} //= [] };
 		return;
 	}
 	($o->{base}, $o->{bmode}) = ($o->{cur}, $o->{mode});
@@ -470,7 +474,11 @@ sub apply {
 	} elsif ($op eq 'u') {
 		name_becomes($dir, $a, 0);
 	} elsif ($op eq 'r') {
-		name_becomes($dir, $a, 0);
+		if ($o && $o->{dir} && $dir != $dir2 && $ino{$dir2}) {
+			push @{ $ino{$dir2}{after} }, [$dir, $a];
+		} else {
+			name_becomes($dir, $a, 0);
+		}
 		name_becomes($dir2, $b, $o) if $o;
 	} elsif ($op eq 's') {
 		settle($_) for values %ino;
