@@ -179,7 +179,8 @@ say_not_retried(const struct ckpt_unit *u, void *arg)
 	    (u->state == CKPT_FAILED && !u->aside))
 		return 0;
 	msg_warn("%s: not retried: it %s", u->key, u->aside ?
-	    "was set aside (dpublish unquarantine)" : u->state == CKPT_COMPLETED ? "is completed (dckpt force)" :
+	    "was set aside (dpublish unquarantine)" :
+	    u->state == CKPT_COMPLETED ? "is completed (dckpt force)" :
 	    "is in progress, and its run lives");
 	c->odd = 1;
 	return 0;

@@ -250,7 +250,7 @@ struct ckpt_unit {
 	int64_t		 lease;		/* ms; 0 none */
 	int		 stale;		/* in progress, nobody at it */
 	int		 forced;
-	int		 aside;		/* failed, and result says where it is */
+	int		 aside;		/* failed; result says where it is */
 	uint64_t	 records;
 	const char	*result;
 	const char	*command;	/* of the run; or NULL */
@@ -309,8 +309,8 @@ int	ckpt_clear(struct ckpt *c, const struct ckpt_sel *s, uint64_t *n,
 	    struct err *e);
 /*
  * Failed and stale units of the selection, but for what was set aside,
- * become pending; f is called for each as it was before.  Inside a transaction, so that what f saw is
- * what changed.
+ * become pending; f is called for each as it was before.  Inside a
+ * transaction, so that what f saw is what changed.
  */
 int	ckpt_retry(struct ckpt *c, const struct ckpt_sel *s,
 	    int (*f)(const struct ckpt_unit *u, void *arg), void *arg,

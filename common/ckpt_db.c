@@ -413,7 +413,8 @@ look_once(const char *path, int create, int *wal, struct err *e)
 	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
 		err_set(e, MSG_DATAERR, "%s: not a checkpoint database",
 		    path);
-	else if (fstat(fd, &st) == -1 || (n = io_pread(fd, h, sizeof(h), 0)) == -1)
+	else if (fstat(fd, &st) == -1 ||
+	    (n = io_pread(fd, h, sizeof(h), 0)) == -1)
 		err_sys(e, errno, "%s", path);
 	else if (n == 0 && !create)
 		rv = 1;
