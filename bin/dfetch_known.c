@@ -166,6 +166,7 @@ known_here(struct fetch *x, const struct index *idx, size_t i)
 
 	if (idx->n == 0)
 		return 0;
+	memset(&key, 0, sizeof(key));
 	digest_of(x->plan.v[i].url, strlen(x->plan.v[i].url), key.url);
 	f = bsearch(&key, idx->v, idx->n, sizeof(*idx->v), entry_cmp);
 	if (f == NULL || f->st.size != k->st.size ||

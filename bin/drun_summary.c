@@ -59,7 +59,7 @@ struct report {
 
 /* Inputs by what became of them, and what is told in the line after. */
 static const char *const outcomes[] = { "planned", "fetched", "skipped",
-	"failed", "checked", "refused", "merged" };
+	"stale", "failed", "checked", "refused", "merged" };
 static const char *const amounts[] = { "records", "bytes" };
 /* what a try that failed has cost counts too */
 static const char *const costs[] = { "requests", "retries",

@@ -139,7 +139,7 @@ sync_above(const struct local *l, const char *name, const char *last,
 	fd = openat(l->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1)
 		rv = sys(l, name, errno, e);
-	for (s = copy; fd != -1; s = slash + 1) {
+	for (s = copy; fd != -1; ) {
 		if (last == NULL || strncmp(name, last, (size_t)(s - copy)) !=
 		    0)
 			rv = io_fsync(fd, l->abs, e);
@@ -151,6 +151,7 @@ sync_above(const struct local *l, const char *name, const char *last,
 			    O_NOFOLLOW | O_CLOEXEC);
 			if (sub == -1 && errno != ENOENT)
 				rv = sys(l, name, errno, e);
+			s = slash + 1;
 		}
 		(void)close(fd);
 		fd = sub;
