@@ -82,7 +82,7 @@ $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 DPUBLISH = dpublish dpublish_prove dpublish_commit dpublish_verbs \
 	dpublish_artifact dpublish_object dpublish_files dpublish_inplace \
 	dpublish_gc dpublish_pin dpublish_quarantine dpublish_move \
-	dpublish_holds dpublish_place
+	dpublish_holds dpublish_rebuild dpublish_place
 $(B)/bin/dpublish: $(DPUBLISH:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DPUBLISH:%=$(B)/bin/%.o) $(LIB) $(ARCHIVE_L) \
 	    $(MSGPACK_L) $(CURL_L) $(SQLITE_L) $(CRYPTO_L) -lm

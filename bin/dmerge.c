@@ -44,6 +44,7 @@ struct opts {
 	const char		*out;		/* -o */
 	const char		*plan;		/* -p */
 	const char		*ckpt;		/* -c */
+	const char		*expect;	/* --expect */
 	unsigned int		 threads;	/* 0: as many as there are */
 	int			 rebuild;
 };
@@ -72,8 +73,8 @@ struct merge {
 
 static const char usage_text[] =
     "usage: dmerge [-hVv] [-F sqlite | chroma] [-o DIR] [-p PLAN] [-c DB]\n"
-    "              [--json] [--json-in] [--log FORMAT] [--rebuild]\n"
-    "              [--stage DIR] [--threads N]\n";
+    "              [--expect DIGEST] [--json] [--json-in] [--log FORMAT]\n"
+    "              [--rebuild] [--stage DIR] [--threads N]\n";
 
 static const char help_text[] =
     "examples:\n"
@@ -87,6 +88,7 @@ static const char help_text[] =
     "  -o, --output DIR     place the store as DIR, whole or not at all\n"
     "  -p, --plan PLAN      refuse unless exactly PLAN's inputs are in it\n"
     "  -c, --checkpoint DB  note the chunk in this checkpoint database\n"
+    "      --expect DIGEST  refuse a store with another content digest\n"
     "      --json           write JSON lines\n"
     "      --json-in        read JSON lines\n"
     "      --log FORMAT     on stderr: text or json\n"
@@ -116,12 +118,13 @@ show(const char *a, const char *b)
 static void
 options(int argc, char *argv[], struct opts *o)
 {
-	enum { JSON = 256, JSON_IN, LOG, REBUILD, STAGE, THREADS };
+	enum { EXPECT = 256, JSON, JSON_IN, LOG, REBUILD, STAGE, THREADS };
 	static const struct option	longs[] = {
 		{ "format", required_argument, NULL, 'F' },
 		{ "output", required_argument, NULL, 'o' },
 		{ "plan", required_argument, NULL, 'p' },
 		{ "checkpoint", required_argument, NULL, 'c' },
+		{ "expect", required_argument, NULL, EXPECT },
 		{ "json", no_argument, NULL, JSON },
 		{ "json-in", no_argument, NULL, JSON_IN },
 		{ "log", required_argument, NULL, LOG },
@@ -133,6 +136,7 @@ options(int argc, char *argv[], struct opts *o)
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 }
 	};
+	unsigned char	 d[HASH_LEN];
 	const char	*why;
 	uint64_t	 n;
 	int		 ch;
@@ -165,6 +169,12 @@ options(int argc, char *argv[], struct opts *o)
 			break;
 		case 'V':
 			show("dmerge ", MSG_VERSION "\n");
+			break;
+		case EXPECT:
+			if (hash_unhex(optarg, d) == -1)
+				msg_die(MSG_USAGE, "--expect %s: want 64 "
+				    "lower-case hex digits", optarg);
+			o->expect = optarg;
 			break;
 		case JSON:
 			o->f.json = 1;
@@ -755,6 +765,16 @@ as_it_is(const struct merge *m)
 	    store_format_parse(m->base.format) == m->format;
 }
 
+/* --expect */
+static int
+expected(const struct merge *m, const char *digest, struct err *e)
+{
+	if (m->o.expect == NULL || strcmp(m->o.expect, digest) == 0)
+		return 0;
+	return err_set(e, MSG_DATAERR, "content digest: want %s, got %s",
+	    m->o.expect, digest);
+}
+
 /* Nothing but a base and skips: the base itself is the answer. */
 static int
 hand_on(struct merge *m, struct err *e)
@@ -772,6 +792,8 @@ hand_on(struct merge *m, struct err *e)
 	s.records = m->base_m.records;
 	s.tombstones = m->base_m.tombstones;
 	s.unchanged = 1;
+	if (expected(m, s.content_digest, e) == -1)
+		return -1;
 	for (i = 0; i < m->base_m.n_files; i++)
 		s.bytes += m->base_m.files[i].size;
 	if (m->out != NULL) {
@@ -841,7 +863,8 @@ build(struct merge *m, struct err *e)
 			goto done;
 		}
 	}
-	if (verify(m, &man, &c, &s.bytes, e) == -1)
+	if (verify(m, &man, &c, &s.bytes, e) == -1 ||
+	    expected(m, man.content_digest, e) == -1)
 		goto done;
 	fd = open(m->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1) {

@@ -48,6 +48,8 @@
 "                [--name name] [--reason text] --for age target [version]\n" \
 "       dpublish unpin [-v] [--lock file] [--log format] target name ...\n" \
 "       dpublish sources [-v] [--json] [--log format] target [version]\n" \
+"       dpublish rebuild [-v] [--json] [--log format] target dir\n" \
+"                [version]\n" \
 "       dpublish quarantine [-nv] [--json] [--lock file] [--log format]\n" \
 "                [--reason text] [--requeue file] [--verdict code]\n" \
 "                [--verdicts file] target [input ...]\n" \
@@ -187,6 +189,7 @@ enum what {
 	DO_LEASE,
 	DO_UNPIN,
 	DO_SOURCES,
+	DO_REBUILD,
 	DO_QUARANTINE,
 	DO_UNQUARANTINE,
 	DO_HOLDS,
@@ -224,26 +227,28 @@ enum what {
 #define B_VERDICTS	0x80000000U
 
 static const unsigned int allowed[] = {
-	B_C | B_P | B_EMPTY | B_SHRINK | B_JSON | B_JSON_IN | B_STAGE |
-	    B_LOCK | B_VERIFY,
-	B_A | B_C | B_JSON | B_JSON_IN | B_STAGE | B_LOCK | B_VERIFY,
-	B_JSON,
-	B_JSON | B_LOCK,
-	B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
-	B_JSON | B_LOCK,
-	B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
-	B_JSON | B_LOCK | B_REASON | B_LIST,
-	B_JSON | B_LOCK | B_REASON | B_FOR | B_NAME,
-	B_LOCK,
-	B_JSON,
-	B_N | B_JSON | B_LOCK | B_LIST | B_AGE | B_REASON | B_REQUEUE |
-	    B_VERDICT | B_VERDICTS,
-	B_N | B_JSON | B_LOCK,
-	B_P | B_JSON | B_VERIFY,
-	B_COMMIT | B_C | B_STAGE,
-	B_DISCARD | B_STAGE,
-	B_IN_PLACE | B_C | B_N | B_JSON | B_JSON_IN | B_STAGE | B_LOCK |
-	    B_DELETE | B_MAX_DELETE | B_ROLLBACK
+	[DO_PUBLISH] = B_C | B_P | B_EMPTY | B_SHRINK | B_JSON | B_JSON_IN |
+	    B_STAGE | B_LOCK | B_VERIFY,
+	[DO_ARTIFACT] = B_A | B_C | B_JSON | B_JSON_IN | B_STAGE | B_LOCK |
+	    B_VERIFY,
+	[DO_LOG] = B_JSON,
+	[DO_ROLLBACK] = B_JSON | B_LOCK,
+	[DO_PRUNE] = B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
+	[DO_PROBE] = B_JSON | B_LOCK,
+	[DO_GC] = B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
+	[DO_PIN] = B_JSON | B_LOCK | B_REASON | B_LIST,
+	[DO_LEASE] = B_JSON | B_LOCK | B_REASON | B_FOR | B_NAME,
+	[DO_UNPIN] = B_LOCK,
+	[DO_SOURCES] = B_JSON,
+	[DO_REBUILD] = B_JSON,
+	[DO_QUARANTINE] = B_N | B_JSON | B_LOCK | B_LIST | B_AGE | B_REASON |
+	    B_REQUEUE | B_VERDICT | B_VERDICTS,
+	[DO_UNQUARANTINE] = B_N | B_JSON | B_LOCK,
+	[DO_HOLDS] = B_P | B_JSON | B_VERIFY,
+	[DO_COMMIT] = B_COMMIT | B_C | B_STAGE,
+	[DO_DISCARD] = B_DISCARD | B_STAGE,
+	[DO_IN_PLACE] = B_IN_PLACE | B_C | B_N | B_JSON | B_JSON_IN |
+	    B_STAGE | B_LOCK | B_DELETE | B_MAX_DELETE | B_ROLLBACK
 };
 
 static int
@@ -812,8 +817,8 @@ static int
 is_verb(const char *s, enum what *w)
 {
 	static const char *const names[] = { "log", "rollback", "prune",
-	    "probe", "gc", "pin", "lease", "unpin", "sources", "quarantine",
-	    "unquarantine", "holds" };
+	    "probe", "gc", "pin", "lease", "unpin", "sources", "rebuild",
+	    "quarantine", "unquarantine", "holds" };
 	size_t	i;
 
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -870,6 +875,9 @@ dispatch(enum what w, char **v, int n, const struct dpub_opts *o)
 		return n >= 2 ? dpub_unpin(v[0], v + 1, o) : usage();
 	case DO_SOURCES:
 		return n == 1 || n == 2 ? dpub_sources(v[0], v[1], o) :
+		    usage();
+	case DO_REBUILD:
+		return n == 2 || n == 3 ? dpub_rebuild(v[0], v[1], v[2], o) :
 		    usage();
 	case DO_QUARANTINE:
 		return is_quarantine(n, o) ? dpub_quarantine(v[0], v + 1, o) :

@@ -9,6 +9,7 @@
 #define D_DPUBLISH_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "check.h"
 #include "filter.h"
@@ -263,6 +264,15 @@ int	dpub_unpin(const char *target, char **names,
 	    const struct dpub_opts *o);
 int	dpub_sources(const char *target, const char *version,
 	    const struct dpub_opts *o);
+/* The version that is meant, into out: version, or the current one. */
+int	dpub_which(struct target *t, const char *version,
+	    char out[TARGET_VERSION_MAX], struct err *e);
+/* A source as a line of a plan; as fprintf. */
+int	dpub_source_line(FILE *f, const struct item_source *s);
+
+/* bin/dpublish_rebuild.c; version NULL: the current one */
+int	dpub_rebuild(const char *target, const char *dir,
+	    const char *version, const struct dpub_opts *o);
 
 /* bin/dpublish_quarantine.c; operands end with NULL. */
 int	dpub_quarantine(const char *target, char **inputs,

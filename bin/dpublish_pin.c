@@ -18,9 +18,8 @@
 
 static const struct target_claim none = { NULL, 0, NULL, NULL };
 
-/* The version that is meant, into out: version, or the current one. */
-static int
-which(struct target *t, const char *version, char out[TARGET_VERSION_MAX],
+int
+dpub_which(struct target *t, const char *version, char out[TARGET_VERSION_MAX],
     struct err *e)
 {
 	struct target_commit	head;
@@ -93,7 +92,7 @@ hold(struct target *t, const char *version, const struct dpub_opts *o,
 	memset(&p, 0, sizeof(p));
 	if (target_collect(t, 0, 0, NULL, NULL, e) == -1)
 		return -1;
-	if (which(t, version, p.version, e) == -1 ||
+	if (dpub_which(t, version, p.version, e) == -1 ||
 	    stage_run_id(run, e) == -1 ||
 	    target_pin_name(p.name, p.version, o->lease == 0 ? NULL :
 	    o->name != NULL ? o->name : run, e) == -1)
@@ -181,6 +180,13 @@ dpub_unpin(const char *target, char **names, const struct dpub_opts *o)
 
 /* sources */
 
+int
+dpub_source_line(FILE *f, const struct item_source *s)
+{
+	return fprintf(f, "%s\tseq=%" PRId64 "\tsize=%" PRIu64
+	    "\tsha256=%s\n", s->url, s->seq, s->size, s->sha256);
+}
+
 static int
 say_source(const struct item_source *s, const struct dpub_opts *o,
     struct err *e)
@@ -198,8 +204,7 @@ say_source(const struct item_source *s, const struct dpub_opts *o,
 		rec_set_u64(r, "records", s->records);
 		rv = dpub_json(r, e);
 		rec_free(r);
-	} else if (printf("%s\tseq=%" PRId64 "\tsize=%" PRIu64
-	    "\tsha256=%s\n", s->url, s->seq, s->size, s->sha256) < 0)
+	} else if (dpub_source_line(stdout, s) < 0)
 		rv = err_sys(e, errno, "stdout");
 	return rv;
 }
@@ -213,7 +218,7 @@ sources(struct target *t, const char *version, const struct dpub_opts *o,
 	size_t		i;
 	int		rv = 0;
 
-	if (which(t, version, id, e) == -1 ||
+	if (dpub_which(t, version, id, e) == -1 ||
 	    target_manifest(t, id, &m, NULL, e) == -1)
 		return -1;
 	if (!o->filter.json && printf("# %s/%s/%s\n# content_digest=%s "

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 123
+plan 132
 S=$DATA/samples
 
 # sample SAMPLE NAME: a writable copy
@@ -254,29 +254,40 @@ for f in sqlite chroma; do
 		drun "dfetch -B R.$f a$i $DATA/samples/updates_deletes/db |
 		    dcheck | dmerge -F $f | dpublish R.$f" >/dev/null 2>&1
 	done
-	status 0 "a $f snapshot made anew" "$EX/rebuild.sh" "R.$f" "new.$f"
+	status 0 "a $f snapshot made anew" dpublish rebuild "R.$f" "new.$f"
 	is "$(digest "new.$f")" \
 	    "$(digest "R.$f/timestamped/$(cat "R.$f/latest-pointer.txt")")" \
 	    "has the same content"
 done
 old=$(ls R.sqlite/timestamped | head -1)
-status 0 "an old one" "$EX/rebuild.sh" R.sqlite new.old "$old"
+status 0 "an old one" dpublish rebuild R.sqlite new.old "$old"
 is "$(digest new.old)" "$(digest "R.sqlite/timestamped/$old")" \
     "has its own"
+status 0 "and once more" dpublish rebuild --json R.sqlite new.old "$old"
+like out '"t":"rebuilt".*"sources":2' "is as good"
+status 73 "another one of that name" dpublish rebuild R.sqlite new.old
+is "$(digest new.old)" "$(digest "R.sqlite/timestamped/$old")" "it stays"
+status 65 "--expect, and another content" drun "dfetch a1 | dcheck |
+    dmerge --expect $(printf %064d 1) -o unexpected"
+like err 'content digest: want 0{63}1, got [0-9a-f]{64}$' "says both"
+ok "nothing is made" test ! -e unexpected
+status 64 "--expect what is no digest" dmerge --expect 1
+drun "dfetch --files a1 | dcheck | dpublish fileset" >/dev/null 2>&1
+status 64 "a file set has no deltas" dpublish rebuild fileset new.files
 status 0 "the sources of a version" dpublish sources R.sqlite "$old"
 is "$(grep -c '	seq=[0-9]*	size=[0-9]*	sha256=[0-9a-f]\{64\}$' out)" 2 \
     "are a plan"
 mkdir moved
 mv a1/delta-0000 moved
-status 66 "a source that is gone" "$EX/rebuild.sh" R.sqlite new.gone
+status 66 "a source that is gone" dpublish rebuild R.sqlite new.gone
 like err 'a1/delta-0000: ' "is named"
 mv a2/delta-0000 moved/two
-status 66 "two of them" "$EX/rebuild.sh" R.sqlite new.gone
+status 66 "two of them" dpublish rebuild R.sqlite new.gone
 is "$(grep -c 'delta-0000: No such' err)" 2 "are both named"
 ok "and nothing is made" test ! -e new.gone
 mv moved/delta-0000 a1
 sample clean_small a2/delta-0000
-status 65 "other bytes in its place" "$EX/rebuild.sh" R.sqlite new.gone
+status 65 "other bytes in its place" dpublish rebuild R.sqlite new.gone
 rm -r a2/delta-0000
 mv moved/two a2/delta-0000
 
