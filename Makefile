@@ -205,6 +205,7 @@ bench:
 	@$(MAKE) all gens
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/merge.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/fan.sh
+	BIN=$(B)/bin GEN=$(B)/gen tests/bench/unchanged.sh
 	B=$(B) BIN=$(B)/bin GEN=$(B)/gen tests/bench/chroma.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/remote.sh
 
