@@ -31,6 +31,7 @@
 #include "sandbox.h"
 #include "stage.h"
 #include "stream.h"
+#include "team.h"
 #include "banned.h"
 
 #define JOBS_MAX	64U
@@ -1353,13 +1354,13 @@ options(int argc, char **argv, struct options *o)
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 }
 	};
-	long	cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int	c;
 
 	memset(o, 0, sizeof(*o));
 	o->timeout_s = TIMEOUT_S;
-	o->jobs = cores < 1 ? 1 : cores > (long)JOBS_MAX ? JOBS_MAX :
-	    (unsigned int)cores;
+	o->jobs = team_processors();
+	if (o->jobs > JOBS_MAX)
+		o->jobs = JOBS_MAX;
 	while ((c = getopt_long(argc, argv, "c:hkP:vVx:", longs, NULL)) != -1)
 		switch (c) {
 		case 'c':

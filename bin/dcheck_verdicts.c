@@ -118,6 +118,9 @@ verdicts_say(const struct verdicts *v)
 	struct buf	b;
 	int		i;
 
+	/* files of a set are no inputs of this kind */
+	if (v->n == 0)
+		return;
 	buf_init(&b, 4096);
 	for (i = 0; i < CHECK_N; i++)
 		if (v->of[i] != 0)

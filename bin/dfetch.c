@@ -22,6 +22,7 @@
 #include "num.h"
 #include "remote.h"
 #include "retry.h"
+#include "team.h"
 #include "xfer.h"
 #include "banned.h"
 
@@ -298,11 +299,9 @@ look_all(struct fetch *x)
 static unsigned int
 processors(void)
 {
-	long	n = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int	n = team_processors();
 
-	if (n < 1)
-		return 1;
-	return n > FETCH_P_DEFAULT ? FETCH_P_DEFAULT : (unsigned int)n;
+	return n > FETCH_P_DEFAULT ? FETCH_P_DEFAULT : n;
 }
 
 /* As many processes as there is work here, and some for what is not. */

@@ -14,6 +14,9 @@ set -eu
 WORK=$1 PARTS=${2%/} FAN=${FAN:-16} k=1
 rm -f "$WORK"/level.* "$WORK"/new.*
 
+# nothing to do is no task
+[ -s "$WORK/plan" ] || { : >"$WORK/level.1"; : >"$WORK/parts.last"; exit 0; }
+
 # named: what is in new.plan is put where its content says, as $name
 named() {
 	name=$(sha256sum <"$WORK/new.plan" | cut -c 1-16)

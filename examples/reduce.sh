@@ -11,6 +11,7 @@ set -u
 WORK=$1 TARGET=$2
 export WORK TARGET
 shift 2
+[ -s "$WORK/plan" ] || [ ! -e "$WORK/plan" ] || exit 0
 while read -r part; do
 	set -- "$@" "$part"
 done <"$WORK/parts.last" || exit 66

@@ -2,7 +2,7 @@
 # examples.t: what lies in examples/ works as it is written, and all ways
 # lead to one content digest.
 . "$(dirname "$0")/lib.sh"
-plan 43
+plan 45
 EX=$SRC/examples
 mkdir deltas
 m=10
@@ -107,4 +107,9 @@ status 0 "foreign.py in the middle" drun "dfetch -B lines deltas | dcheck |
     $EX/foreign.py | dmerge | dpublish lines"
 is "$(digest lines)" "$DIGEST" "the same content digest"
 like err "foreign.py: \\{.*'delta': 10" "it saw ten deltas"
+# --- a plan of nothing, on an engine that asks all the same
+mkdir none
+: >none/plan
+status 0 "chunks.sh of an empty plan" "$EX/chunks.sh" none none/parts
+status 0 "and there is nothing to reduce" "$EX/reduce.sh" none nowhere
 finish

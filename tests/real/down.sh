@@ -7,8 +7,8 @@ dir=${1:?usage: down.sh DIR}
 pids=$(cat "$dir/pids")
 # shellcheck disable=SC2086 # a list of numbers
 kill $pids 2>/dev/null
-n=0
 for p in $pids; do
+	n=0
 	while kill -0 "$p" 2>/dev/null; do
 		n=$((n + 1))
 		[ $n -ne 100 ] || kill -9 "$p" 2>/dev/null
