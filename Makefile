@@ -32,7 +32,8 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 
 # from the ground up: a module includes only modules before it
 # (tests/lint.t checks this order)
-MODS = msg mem num buf io hash path json rec stream stage filter sandbox \
+MODS = msg mem num buf io hash path json rec stream stage filter \
+	sandbox_calls sandbox \
 	db arc net item ledger pickle hnsw team vec hnsw_graph hnsw_build \
 	manifest \
 	hide plan cover chroma chroma_walk \
@@ -145,14 +146,15 @@ $(B)/gen/fuzz: $(FUZZSRC) tests/fuzz/fuzz.h $(LIB)
 $(B)/fuzzer: $(FUZZSRC) tests/fuzz/fuzz.h $(LIB)
 	$(FUZZBUILD) -DFUZZ_LIB -fsanitize=fuzzer
 
-# a preload, without sanitizers: it is loaded before theirs
-$(B)/gen/record.so: tests/crash/record.c
+# preloads, without sanitizers: they are loaded before theirs
+$(B)/gen/%.so: tests/crash/%.c
 	@mkdir -p $(@D)
 	$(CC) $(STD) -pthread $(WARN) $(WERROR) $(CPPFLAGS) $(CFLAGS) -fPIC \
 	    -shared -o $@ $< $(LDFLAGS) -ldl
 
 gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree \
-	$(B)/gen/davdo $(B)/gen/spent $(B)/gen/fuzz $(B)/gen/record.so
+	$(B)/gen/davdo $(B)/gen/spent $(B)/gen/fuzz $(B)/gen/record.so \
+	$(B)/gen/taken.so $(B)/gen/without
 
 # What is missing is installed first (or the line that would is printed).
 # One result line: N passed, N failed.  T= names tests, else all are run.

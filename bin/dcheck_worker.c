@@ -537,7 +537,8 @@ confine(struct worker *w, unsigned int timeout_s)
 	v[0].path = w->input;
 	if (w->work == NULL) {
 		db_set_tmpdir(NULL);
-		return sandbox_start(v, 1, &w->e) == -1 ? -1 : 0;
+		return sandbox_start(SANDBOX_WORKER, v, 1, &w->e) == -1 ?
+		    -1 : 0;
 	}
 	tmp = join(w->work, "tmp");
 	if (mkdir(tmp, 0700) == -1)
@@ -548,7 +549,7 @@ confine(struct worker *w, unsigned int timeout_s)
 		return -1;
 	v[1].path = w->work;
 	v[1].write = 1;
-	return sandbox_start(v, 2, &w->e) == -1 ? -1 : 0;
+	return sandbox_start(SANDBOX_WORKER, v, 2, &w->e) == -1 ? -1 : 0;
 }
 
 /* 0 is /dev/null; 1 and 2 go to the pipe for last words. */

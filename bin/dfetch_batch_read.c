@@ -68,7 +68,7 @@ confine(struct task *t, int out, pid_t parent, struct err *e)
 	    CHILD_MEM, e) == -1)
 		return -1;
 	db_set_tmpdir(WORK);
-	return sandbox_start(&work, 1, e) == -1 ? -1 : 0;
+	return sandbox_start(SANDBOX_WORKER, &work, 1, e) == -1 ? -1 : 0;
 }
 
 static void

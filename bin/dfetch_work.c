@@ -139,7 +139,7 @@ judge(const struct fetch_work *w, const char *dir, int fd, int out,
 	keep[1] = out;
 	if (sandbox_child(parent, keep, 2, &e) == -1 ||
 	    sandbox_limits(WORK_JUDGE_CPU, 0, 0, WORK_JUDGE_MEM, &e) == -1 ||
-	    sandbox_start(&path, 1, &e) == -1)
+	    sandbox_start(SANDBOX_WORKER, &path, 1, &e) == -1)
 		return;
 	memset(&m, 0, sizeof(m));
 	if (manifest_read(&m, fd, NULL, &e) == -1 || m.n_sources == 0)

@@ -297,7 +297,7 @@ confine(const struct merge *m, struct err *e)
 	v[n++].write = 2;
 	/* libcrypto and SQLite load what they need before the door shuts */
 	hash_free(hash_new());
-	rv = sandbox_start(v, n, e);
+	rv = sandbox_start(SANDBOX_STAGE, v, n, e);
 	free(db);
 	free(above);
 	return rv == -1 ? -1 : 0;
@@ -527,7 +527,7 @@ prove(const char *dir, enum store_format format, const char *tmp,
 	box[2].path = tmp;
 	box[2].write = 1;
 	db_set_tmpdir(tmp);
-	if (sandbox_start(box, 3, &e) != -1) {
+	if (sandbox_start(SANDBOX_WORKER, box, 3, &e) != -1) {
 		r = check_store(dir, format, CHECK_ALLOW_EMPTY | CHECK_OURS,
 		    &s, &v, &e);
 		if (r == 1)

@@ -255,7 +255,8 @@ worker(const char *path, enum store_format fmt, const char *tmp, int fd,
 		err_sys(&a.e, errno, "%s", tmp);
 	else if (sandbox_child(parent, keep, 2, &a.e) != -1 &&
 	    sandbox_limits(0, fmt == STORE_ARCHIVE ? ARC_BYTES : 0, 0, 0,
-	    &a.e) != -1 && sandbox_start(may, 2, &a.e) != -1)
+	    &a.e) != -1 &&
+	    sandbox_start(SANDBOX_WORKER, may, 2, &a.e) != -1)
 		a.r = work(path, fmt, keep[1], &s, &a);
 	if (a.r == 0) {
 		a.records = s.records;

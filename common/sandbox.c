@@ -1,6 +1,6 @@
 /*
- * sandbox: Landlock by its three system calls, and rlimits.
- * It keeps no list of system calls; those differ from libc to libc.
+ * sandbox: Landlock by its three system calls, and rlimits.  Each mechanism
+ * that the kernel lacks is left out, and said to be.
  * SPDX-License-Identifier: ISC
  */
 #define _GNU_SOURCE /* syscall, O_PATH, RLIMIT_NPROC */
@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #endif
 
+#include "sandbox_calls.h"
 #include "banned.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -130,8 +131,16 @@ done:
 	return rv;
 }
 
-int
-sandbox_start(const struct sandbox_path *v, size_t n, struct err *e)
+/* What an ABI confines. */
+static int
+ll_holds(int abi)
+{
+	return abi == 0 ? 0 : abi >= 4 ? SANDBOX_FILES | SANDBOX_TCP :
+	    SANDBOX_FILES;
+}
+
+static int
+ll_start(const struct sandbox_path *v, size_t n, struct err *e)
 {
 	static const struct sandbox_path proc = { "/proc", 0 };
 	struct ll_ruleset	r;
@@ -140,7 +149,7 @@ sandbox_start(const struct sandbox_path *v, size_t n, struct err *e)
 
 	abi = ll_abi();
 	if (abi == 0)
-		return SANDBOX_NONE;
+		return 0;
 	memset(&r, 0, sizeof(r));
 	r.fs = LL_FS_ABI1;
 	if (abi >= 2)
@@ -163,28 +172,43 @@ sandbox_start(const struct sandbox_path *v, size_t n, struct err *e)
 	/* the leak checker reads the process's own threads there */
 	if (SANITIZED && ll_allow(fd, &proc, r.fs, e) == -1)
 		goto done;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) == -1) {
-		err_sys(e, errno, "sandbox: no_new_privs");
-		goto done;
-	}
 	if (syscall(SYS_landlock_restrict_self, fd, 0U) == -1) {
 		err_sys(e, errno, "sandbox: landlock");
 		goto done;
 	}
-	rv = abi >= 4 ? SANDBOX_FULL : SANDBOX_FILES;
+	rv = ll_holds(abi);
 done:
 	(void)close(fd);
 	return rv;
 }
 
-enum sandbox_state
+int
+sandbox_start(enum sandbox_kind kind, const struct sandbox_path *v, size_t n,
+    struct err *e)
+{
+	int	flags = SANITIZED ? SANDBOX_CALLS_TRACE : 0;
+	int	calls, holds;
+
+	if (sandbox_probe() == 0)
+		return 0;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) == -1)
+		return err_sys(e, errno, "sandbox: no_new_privs");
+	holds = ll_start(v, n, e);
+	if (holds == -1)
+		return -1;
+	if (kind == SANDBOX_WORKER)
+		flags |= SANDBOX_CALLS_ALONE;
+	calls = sandbox_calls(flags, e);
+	if (calls == -1)
+		return -1;
+	return calls ? holds | SANDBOX_CALLS : holds;
+}
+
+int
 sandbox_probe(void)
 {
-	int	abi = ll_abi();
-
-	if (abi == 0)
-		return SANDBOX_NONE;
-	return abi >= 4 ? SANDBOX_FULL : SANDBOX_FILES;
+	return ll_holds(ll_abi()) |
+	    (sandbox_calls_probe() ? SANDBOX_CALLS : 0);
 }
 
 static int
@@ -196,18 +220,20 @@ close_between(unsigned int lo, unsigned int hi)
 #else /* !__linux__ */
 
 int
-sandbox_start(const struct sandbox_path *v, size_t n, struct err *e)
+sandbox_start(enum sandbox_kind kind, const struct sandbox_path *v, size_t n,
+    struct err *e)
 {
+	(void)kind;
 	(void)v;
 	(void)n;
 	(void)e;
-	return SANDBOX_NONE;
+	return 0;
 }
 
-enum sandbox_state
+int
 sandbox_probe(void)
 {
-	return SANDBOX_NONE;
+	return 0;
 }
 
 static int
@@ -221,17 +247,40 @@ close_between(unsigned int lo, unsigned int hi)
 #endif
 
 const char *
-sandbox_state_name(enum sandbox_state s)
+sandbox_name(int holds)
 {
-	switch (s) {
-	case SANDBOX_FULL:
+	switch (holds) {
+	case SANDBOX_FILES | SANDBOX_TCP | SANDBOX_CALLS:
+	case SANDBOX_FILES | SANDBOX_CALLS:
+		return "files and sockets";
+	case SANDBOX_FILES | SANDBOX_TCP:
 		return "files and tcp";
 	case SANDBOX_FILES:
 		return "files";
-	case SANDBOX_NONE:
-		break;
+	case SANDBOX_CALLS:
+		return "sockets";
 	}
 	return "none";
+}
+
+const char *
+sandbox_lacks(int holds)
+{
+	switch (holds) {
+	case SANDBOX_CALLS:
+		return "this kernel has no Landlock: who takes over the "
+		    "process that parses an input reaches your files, though "
+		    "no network";
+	case SANDBOX_FILES:
+		return "this kernel has no seccomp, and Landlock without "
+		    "TCP: who takes over the process that parses an input "
+		    "reaches the network, though no files";
+	case 0:
+		return "this kernel has neither Landlock nor seccomp: who "
+		    "takes over the process that parses an input may do what "
+		    "you may, within limits of time and memory";
+	}
+	return NULL;
 }
 
 static int

@@ -1,7 +1,7 @@
 /*
- * sandbox: what this process may still touch.  Landlock on Linux (files,
- * and TCP where the kernel knows it), rlimits everywhere, nothing else
- * pretended.
+ * sandbox: what this process may still touch.  On Linux Landlock (files,
+ * and TCP where the kernel knows it) and seccomp (sockets, programs, other
+ * processes), rlimits everywhere, nothing else pretended.
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_SANDBOX_H
@@ -20,21 +20,30 @@ struct sandbox_path {
 				   2 remove empty directories, no more */
 };
 
-enum sandbox_state {
-	SANDBOX_FULL,	/* files and TCP are confined */
-	SANDBOX_FILES,	/* files only: an older kernel */
-	SANDBOX_NONE	/* the kernel has no Landlock */
+enum sandbox_kind {
+	SANDBOX_STAGE,	/* a stage of the pipeline: has workers of its own */
+	SANDBOX_WORKER	/* makes no process or thread, signals none */
 };
+
+/* What holds, or'ed. */
+#define SANDBOX_FILES	1	/* nothing outside of the paths */
+#define SANDBOX_TCP	2	/* no TCP connection */
+#define SANDBOX_CALLS	4	/* no socket at all, no other program, no
+				   other process; sandbox_calls.h has it all */
 
 /*
  * Confine this process and its children for good to the n paths.  Returns
- * an enum sandbox_state, or -1 with *e when the kernel has it and refused.
+ * what holds from now on, which may be nothing, or -1 with *e when the
+ * kernel has it and refused.
  */
-int	sandbox_start(const struct sandbox_path *v, size_t n, struct err *e);
+int	sandbox_start(enum sandbox_kind kind, const struct sandbox_path *v,
+	    size_t n, struct err *e);
 /* What sandbox_start would answer here. */
-enum sandbox_state sandbox_probe(void);
-/* "files and tcp", "files", "none": for -v. */
-const char *sandbox_state_name(enum sandbox_state s);
+int	sandbox_probe(void);
+/* "files and sockets", "files and tcp", ... "none": for -v. */
+const char *sandbox_name(int holds);
+/* What a worker that was taken over could do, as a sentence; NULL: no harm. */
+const char *sandbox_lacks(int holds);
 /*
  * Call first in a forked child: it dies when the process parent does
  * (Linux), leads a process group of its own, has the default signal

@@ -446,7 +446,7 @@ is $? 74 "no room for what is unpacked is no verdict"
 like err 'not checked: .*File too large' "and says so"
 ok "-v says how workers are confined" \
     sh -c 'dcheck -v --json --json-in --stage "$1" <"$2" 2>&1 |
-    grep -q "^dcheck: sandbox: \(files\( and tcp\)\{0,1\}\|none\)$"' sh \
+    grep -Eq "^dcheck: sandbox: (files( and (tcp|sockets))?|sockets|none)$"' sh \
     "$DIR" lines
 
 # --- hostile schemas: tables that are something else

@@ -2,11 +2,19 @@
  * sandbox: what a confined process may not do, tried by one for each.
  * SPDX-License-Identifier: ISC
  */
+#ifdef __linux__
+#define _GNU_SOURCE /* syscall */
+#endif
 #include "sandbox.h"
 
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include <arpa/inet.h>
@@ -29,7 +37,10 @@ static int	spare;	/* a descriptor a child must not keep */
 enum what {
 	READ_IN, READ_ONE, WRITE_IN, READ_OUT, LIST_OUT, WRITE_OUT, TRUNC_OUT,
 	UNLINK_OUT, WORK, MOVE_OUT, LINK_IN, SYMLINK, FIFO, CONNECT, BIND,
-	EXEC, FDS, NOFILE, FSIZE, CPU
+	EXEC, FDS, NOFILE, FSIZE, CPU, UDP, UDP6, NETLINK, UNIX, PAIR, URING,
+	CHMOD_OUT, UTIMES_OUT, KILL, KILL_ALL, TRACE, PEEK, PRLIMIT, FORK,
+	VFORK, CLONE, UNSHARE, HANDLE, SHM, TYPE, KEY, ABORT, UTIMES_OWN,
+	CHILD, SIGNAL_CHILD, NEWUSER
 };
 
 static int
@@ -87,16 +98,141 @@ try_work(void)
 	return 0;
 }
 
+/* 0, or why there is none; someone listens on root/sock. */
+static int
+try_socket(int family, int type)
+{
+	struct sockaddr_un	sun;
+	int			fd, r = 0;
+
+	fd = socket(family, type, 0);
+	if (fd == -1)
+		return errno;
+	if (family == AF_UNIX) {
+		memset(&sun, 0, sizeof(sun));
+		sun.sun_family = AF_UNIX;
+		(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%.80s/s",
+		    root);
+		if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == -1)
+			r = errno;
+	}
+	(void)close(fd);
+	return r;
+}
+
+#ifdef __linux__
+#ifndef SYS_io_uring_setup
+#define SYS_io_uring_setup 425
+#endif
+
+/* One of those that seccomp alone can refuse; a bare system call each. */
+static int
+attempt_call(enum what w)
+{
+	struct timespec	ts[2];
+	struct rlimit	rl;
+	static char	old[64], type;
+	char		b[600];
+	long		r = 0, iov[2];
+	pid_t		pid;
+	int		st;
+
+	memset(ts, 0, sizeof(ts));
+	(void)snprintf(b, sizeof(b), "%s/f", out);
+	iov[0] = (long)old;
+	iov[1] = 8;
+	if (w == URING)
+		r = syscall(SYS_io_uring_setup, 1, old);
+	if (w == CHMOD_OUT)
+		r = chmod(b, 0);
+	if (w == UTIMES_OUT)
+		r = utimensat(AT_FDCWD, b, ts, 0);
+	if (w == UTIMES_OWN) {
+		(void)snprintf(b, sizeof(b), "%s/t", work);
+		st = open(b, O_WRONLY | O_CREAT, 0600);
+		r = futimens(st, ts);
+	}
+	if (w == KILL)
+		r = kill(getppid(), 0);
+	if (w == KILL_ALL)
+		r = kill(-getpgid(0), SIGCONT);
+	if (w == TRACE)
+		r = syscall(SYS_ptrace, 0x4206 /* SEIZE */, getppid(), 0, 0);
+	if (w == PEEK)
+		r = syscall(SYS_process_vm_readv, getppid(), iov, 1, iov, 1,
+		    0);
+	if (w == PRLIMIT)
+		r = syscall(SYS_prlimit64, getppid(), RLIMIT_CORE, NULL, &rl);
+	if (w == CLONE)
+		r = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (w == NEWUSER)
+		r = syscall(SYS_clone, 0x10000000 | SIGCHLD, 0, 0, 0, 0);
+	if (w == FORK || w == VFORK || w == CHILD || w == SIGNAL_CHILD)
+		r = pid = fork();
+	if (w == UNSHARE)
+		r = syscall(SYS_unshare, 0x10000000);
+	if (w == HANDLE)
+		r = syscall(SYS_open_by_handle_at, AT_FDCWD, old, O_RDONLY);
+	if (w == SHM)
+		r = syscall(SYS_shmget, 0, 4096, 01600);
+	if (w == TYPE)
+		r = ioctl(0, TIOCSTI, &type);
+	if (w == KEY)
+		r = syscall(SYS_add_key, "user", "x", "x", 1, -3);
+	if (r == -1)
+		return errno;
+	if (r == 0 && (w == FORK || w == VFORK || w == CHILD || w == CLONE ||
+	    w == NEWUSER || w == SIGNAL_CHILD)) {
+		(void)alarm(60);
+		while (w == SIGNAL_CHILD)
+			(void)pause();
+		_exit(7);
+	}
+	if (w == SIGNAL_CHILD && kill((pid_t)r, SIGKILL) == -1)
+		return errno;
+	if (w == SIGNAL_CHILD)
+		return wait(&st) == -1 || !WIFSIGNALED(st);
+	if (w == CHILD)
+		return wait(&st) == -1 || WEXITSTATUS(st) != 7;
+	return 0;
+}
+#else
+static int
+attempt_call(enum what w)
+{
+	(void)w;
+	return 0;
+}
+#endif
+
 static int
 attempt(enum what w)
 {
 	char		a[600], b[600];
 	struct rlimit	rl;
 	volatile unsigned long n;
-	int		fd;
+	int		fd, sv[2];
 
 	(void)snprintf(a, sizeof(a), "%s/f", in);
 	switch (w) {
+	case UDP:
+		return try_socket(AF_INET, SOCK_DGRAM);
+	case UDP6:
+		return try_socket(AF_INET6, SOCK_DGRAM);
+	case NETLINK:
+		return try_socket(16, SOCK_DGRAM);
+	case UNIX:
+		return try_socket(AF_UNIX, SOCK_STREAM);
+	case PAIR:
+		return socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == -1 ? errno :
+		    0;
+	case ABORT:
+		abort();
+	case URING: case CHMOD_OUT: case UTIMES_OUT: case KILL: case KILL_ALL:
+	case TRACE: case PEEK: case PRLIMIT: case FORK: case VFORK:
+	case CLONE: case UNSHARE: case HANDLE: case SHM: case TYPE: case KEY:
+	case UTIMES_OWN: case CHILD: case SIGNAL_CHILD: case NEWUSER:
+		return attempt_call(w);
 	case READ_IN:
 		return try_open(in, "f", O_RDONLY);
 	case READ_ONE:
@@ -164,7 +300,7 @@ attempt(enum what w)
 
 /* The errno a confined child got, 1000 + signal, or -1. */
 static int
-in_child(enum what w)
+in_child(enum what w, enum sandbox_kind kind)
 {
 	struct sandbox_path	v[3];
 	struct err		e = { 0, "" };
@@ -180,7 +316,7 @@ in_child(enum what w)
 		v[1].path = work;
 		v[1].write = 1;
 		v[2].path = one;
-		if (sandbox_start(v, 3, &e) == -1 ||
+		if (sandbox_start(kind, v, 3, &e) == -1 ||
 		    sandbox_limits(w == CPU ? 1 : 60, 65536, 32,
 		    (uint64_t)1 << 30, &e) == -1) {
 			msg_err(&e);
@@ -194,6 +330,12 @@ in_child(enum what w)
 	return WIFSIGNALED(st) ? 1000 + WTERMSIG(st) : WEXITSTATUS(st);
 }
 
+static int
+worker(enum what w)
+{
+	return in_child(w, SANDBOX_WORKER);
+}
+
 static void
 refused(enum what w, int sandboxed, const char *what)
 {
@@ -204,9 +346,42 @@ refused(enum what w, int sandboxed, const char *what)
 		    what);
 		return;
 	}
-	r = in_child(w);
+	r = worker(w);
 	(void)tap_ok(r == EACCES || r == EXDEV || r == EPERM, "%s: %s", what,
 	    r < 200 ? strerror(r) : "died");
+}
+
+/* A stage of the pipeline: what it needs that a worker does not. */
+static void
+stage(int calls)
+{
+	int	r;
+
+	r = in_child(CHILD, SANDBOX_STAGE);
+	(void)tap_ok(r == 0, "a stage makes workers: %d", r);
+	r = in_child(SIGNAL_CHILD, SANDBOX_STAGE);
+	(void)tap_ok(r == 0, "and ends them: %d", r);
+	r = calls ? in_child(NEWUSER, SANDBOX_STAGE) : EPERM;
+	(void)tap_ok(r == EPERM, "but makes no name space: %d%s", r,
+	    calls ? "" : " # SKIP no seccomp here");
+	r = calls ? in_child(UDP, SANDBOX_STAGE) : EPERM;
+	(void)tap_ok(r == EPERM, "and no socket: %d%s", r,
+	    calls ? "" : " # SKIP no seccomp here");
+}
+
+static void
+listen_unix(void)
+{
+	struct sockaddr_un	sun;
+	int			fd;
+
+	memset(&sun, 0, sizeof(sun));
+	sun.sun_family = AF_UNIX;
+	(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%.80s/s", root);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (fd == -1 || bind(fd, (struct sockaddr *)&sun, sizeof(sun)) == -1 ||
+	    listen(fd, 8) == -1)
+		_exit(99);
 }
 
 static void
@@ -233,14 +408,15 @@ main(void)
 	const char	*tmp = getenv("TMPDIR");
 	struct err	 e = { 0, "" };
 	struct sandbox_path bad = { "/nonexistent/path", 0 };
-	enum sandbox_state state = sandbox_probe();
-	int		 files = state != SANDBOX_NONE;
-	int		 full = state == SANDBOX_FULL;
+	int		 state = sandbox_probe();
+	int		 files = (state & SANDBOX_FILES) != 0;
+	int		 calls = (state & SANDBOX_CALLS) != 0;
+	int		 full = calls || (state & SANDBOX_TCP) != 0;
 	int		 st;
 	pid_t		 pid;
 
 	msg_init("sandbox");
-	tap_plan(25);
+	tap_plan(53);
 	(void)snprintf(root, sizeof(root), "%s/intact-sb.XXXXXX",
 	    tmp != NULL ? tmp : "/tmp");
 	if (mkdtemp(root) == NULL)
@@ -255,13 +431,16 @@ main(void)
 	    try_open(out, "f", O_WRONLY | O_CREAT))
 		return 99;
 	listen_somewhere();
+	listen_unix();
 	spare = open("/dev/null", O_RDONLY);
 
-	printf("# sandbox: %s\n", sandbox_state_name(state));
+	printf("# sandbox: %s\n", sandbox_name(state));
 	(void)tap_ok(try_net(0) == 0, "someone listens on port %d", port);
-	(void)tap_ok(in_child(READ_IN) == 0, "reads what it may read");
-	(void)tap_ok(in_child(READ_ONE) == 0, "reads a single file it may");
-	(void)tap_ok(in_child(WORK) == 0,
+	(void)tap_ok(try_socket(AF_UNIX, SOCK_STREAM) == 0,
+	    "and on a socket of the file system");
+	(void)tap_ok(worker(READ_IN) == 0, "reads what it may read");
+	(void)tap_ok(worker(READ_ONE) == 0, "reads a single file it may");
+	(void)tap_ok(worker(WORK) == 0,
 	    "creates, truncates, renames, removes in its work directory");
 	refused(WRITE_IN, files, "writes no new file beside its input");
 	refused(READ_OUT, files, "reads no file elsewhere");
@@ -276,15 +455,40 @@ main(void)
 	refused(EXEC, files, "executes nothing");
 	refused(CONNECT, full, "connects to no TCP port");
 	refused(BIND, full, "binds no TCP port");
-	(void)tap_ok(in_child(FDS) == EBADF, "holds no other descriptor");
-	(void)tap_ok(in_child(NOFILE) == EMFILE, "runs out of descriptors");
-	(void)tap_ok(in_child(FSIZE) == EFBIG, "writes no large file");
-	(void)tap_ok(in_child(CPU) == 1000 + SIGXCPU,
+	refused(UDP, calls, "makes no UDP socket");
+	refused(UDP6, calls, "nor one of IPv6");
+	refused(NETLINK, calls, "nor one of netlink");
+	refused(UNIX, calls, "connects to no unix socket");
+	refused(PAIR, calls, "makes no pair of sockets");
+	refused(URING, calls, "asks the kernel for nothing by a ring");
+	refused(CHMOD_OUT, calls, "changes no mode elsewhere");
+	refused(UTIMES_OUT, calls, "changes no time elsewhere");
+	refused(KILL, calls, "signals no other process");
+	refused(KILL_ALL, calls, "nor a group of them");
+	refused(TRACE, calls, "traces no process");
+	refused(PEEK, calls, "reads no other's memory");
+	refused(PRLIMIT, calls, "sees no other's limits");
+	refused(FORK, calls, "makes no process");
+	refused(CLONE, calls, "nor by another call");
+	refused(UNSHARE, calls, "makes no name space");
+	refused(HANDLE, calls, "opens nothing by its number");
+	refused(SHM, calls, "shares no memory");
+	refused(TYPE, calls, "types nothing into a terminal");
+	refused(KEY, calls, "keeps no key in the kernel");
+	(void)tap_ok(worker(UTIMES_OWN) == 0,
+	    "sets the time of a file that it has open");
+	(void)tap_ok(worker(ABORT) == 1000 + SIGABRT,
+	    "dies of its own abort");
+	stage(calls);
+	(void)tap_ok(worker(FDS) == EBADF, "holds no other descriptor");
+	(void)tap_ok(worker(NOFILE) == EMFILE, "runs out of descriptors");
+	(void)tap_ok(worker(FSIZE) == EFBIG, "writes no large file");
+	(void)tap_ok(worker(CPU) == 1000 + SIGXCPU,
 	    "ends when its processor time is used up");
 	pid = fork();
 	if (pid == 0) {
 		e.code = 0;
-		st = sandbox_start(&bad, 1, &e);
+		st = sandbox_start(SANDBOX_WORKER, &bad, 1, &e);
 		_exit(st == -1 && e.code == MSG_NOINPUT ? 0 : 1);
 	}
 	(void)tap_ok(waitpid(pid, &st, 0) == pid && (st == 0 || !files),
@@ -297,11 +501,17 @@ main(void)
 	    "a child whose parent is gone says so");
 	pid = fork();
 	if (pid == 0) {
-		st = sandbox_start(NULL, 0, &e);
-		_exit(st >= 0 && (enum sandbox_state)st == state ? 0 : 1);
+		st = sandbox_start(SANDBOX_WORKER, NULL, 0, &e);
+		_exit(st == state ? 0 : 1);
 	}
 	(void)tap_ok(waitpid(pid, &st, 0) == pid && st == 0,
 	    "it is what the probe said");
+	(void)tap_ok(sandbox_lacks(0) != NULL &&
+	    sandbox_lacks(SANDBOX_CALLS) != NULL &&
+	    sandbox_lacks(SANDBOX_FILES) != NULL &&
+	    sandbox_lacks(SANDBOX_FILES | SANDBOX_CALLS) == NULL &&
+	    sandbox_lacks(SANDBOX_FILES | SANDBOX_TCP) == NULL,
+	    "what lacks is said, when it does");
 	(void)tap_ok(try_open(out, "f", O_RDONLY) == 0 &&
 	    try_open(out, "new", O_RDONLY) == ENOENT,
 	    "the parent stays free, and nothing was written");
