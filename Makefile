@@ -106,7 +106,7 @@ $(B)/unit/%: tests/unit/%.c tests/unit/tap.h $(LIB)
 units: $(UNITS)
 
 # inputs for tests and benches, of any size
-$(B)/gen/%: tests/gen/%.c $(B)/common/msg.o $(B)/common/mem.o $(B)/common/num.o
+$(B)/gen/%: tests/gen/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(COMPILE) \
 	    -DGENDELTA_LIKE='"$(CURDIR)/tests/data/samples/clean_small/db"' \
@@ -171,6 +171,35 @@ soak:
 	@$(MAKE) all units gens
 	@CRASH=$${CRASH:-10000} FULL=1 LIMIT=86400 tests/run.pl $(B) \
 	    tests/crash.t tests/flip.t
+
+# Which lines the tests run, per file: gcov counts, in a build of its own.
+# What injects faults into calls is left out, as it would hit those that write
+# the counters; of what kills, little is run, as SIGKILL loses them.  COVER=
+# names tests, OF= the files of the report; RUN= is empty for another report
+# of what was counted already (UNRUN=-u: of the lines that did not run).
+COV = $(abspath $(B))/cov
+COV_SAN = --coverage -fprofile-update=atomic -Wl,--wrap=_exit \
+	-Wl,--wrap=raise -Wl,--wrap=sandbox_start -Wl,$(COV)/ends.o
+COVER = $(wildcard tests/unit/*.c) $(filter-out $(COVER_NOT:%=tests/%.t), \
+	$(wildcard tests/*.t))
+COVER_NOT = build lint fault crash nth flip
+OF =
+UNRUN =
+RUN = 1
+coverage:
+	@contrib/deps.sh build test
+	@mkdir -p $(COV)
+	@$(CC) $(STD) $(WARN) -O1 -DCOVERAGE_DIR='"$(COV)"' -c \
+	    -o $(COV)/ends.o tests/coverage/ends.c
+	@$(MAKE) B=$(COV) CFLAGS='-O0 -g -Wno-format-truncation' \
+	    SAN='$(COV_SAN)' all units gens
+ifneq ($(RUN),)
+	@find $(COV) -name '*.gcda' -delete
+	@chmod -R a+rwX $(COV)
+	-@GCOV_ERROR_FILE=$(COV)/lost KILLS=$${KILLS:-10} LIMIT=3600 \
+	    JOBS=$${JOBS:-1} tests/run.pl $(COV) $(COVER)
+endif
+	@tests/coverage/report.pl $(UNRUN) $(COV) $(OF)
 
 # Random histories against real ChromaDB servers, brought by npm into $(B);
 # what cannot be had is skipped, and said.  ROUNDS, SEED, VERSIONS widen it.
@@ -269,5 +298,5 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 
-.PHONY: all units gens check check-chroma check-cluster soak demo lint install uninstall dist clean bench \
+.PHONY: all units gens check coverage check-chroma check-cluster soak demo lint install uninstall dist clean bench \
 	fuzz
