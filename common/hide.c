@@ -17,22 +17,29 @@
 
 #define COUNT(v) (sizeof(v) / sizeof((v)[0]))
 
-int
-hide_is_signed(const char *q)
+/* Is one of the parts of q, which those bytes part, what lets in? */
+static int
+is_signed(const char *q, const char *parts, const char *names_end)
 {
 	static const char *const	names[] = { "x-amz-signature",
 		"x-amz-security-token", "x-goog-signature", "signature",
 		"sig", "token", "access_token", "awsaccesskeyid" };
 	size_t				i, n;
 
-	for (; *q != '\0'; q += strcspn(q, "&;"), q += *q != '\0') {
-		n = strcspn(q, "=&;");
+	for (; *q != '\0'; q += strcspn(q, parts), q += *q != '\0') {
+		n = strcspn(q, names_end);
 		for (i = 0; i < COUNT(names); i++)
 			if (strlen(names[i]) == n &&
 			    strncasecmp(q, names[i], n) == 0)
 				return 1;
 	}
 	return 0;
+}
+
+int
+hide_is_signed(const char *q)
+{
+	return is_signed(q, "&;", "=&;");
 }
 
 /* Bytes until one of stop; backslashes before a quote belong to it. */
@@ -46,19 +53,23 @@ span(const char *s, const char *stop)
 	return n;
 }
 
-/* The query of a URL, when it is signed: hidden, and how long it was. */
+/*
+ * The query of a URL, when it is signed: hidden, and how long it was.  Else
+ * nothing up to *clean begins another that is.
+ */
 static size_t
-take_query(struct buf *b, const char *s)
+take_query(struct buf *b, const char *s, const char **clean)
 {
 	size_t	n = span(s, " \t\r\n'\"`<>|)");
 	char	*q = mem_ndup(s, n), *from, *to;
 
+	*clean = s + n;
 	/* an & behind a backslash is one all the same */
 	for (from = to = q; *from != '\0'; from++)
 		if (*from != '\\')
 			*to++ = *from;
 	*to = '\0';
-	if (!hide_is_signed(q))
+	if (!is_signed(q, "&;?", "=&;?"))
 		n = 0;
 	else
 		buf_str(b, HIDE_MARK);
@@ -70,12 +81,15 @@ take_query(struct buf *b, const char *s)
 static size_t
 take_user(struct buf *b, const char *s)
 {
-	size_t	n = strcspn(s, " \t\r\n'\"`<>|()/?#\\"), at;
+	size_t		 n = strcspn(s, " \t\r\n'\"`<>|()/?#\\"), at;
+	const char	*colon;
 
 	for (at = n; at > 0 && s[at - 1] != '@'; at--)
 		continue;
-	if (at <= 1 || s[0] == '$')
-		return 0;
+	colon = memchr(s, ':', at);
+	if (at <= 1 || (s[0] == '$' && (colon == NULL || colon[1] == '$' ||
+	    colon + 2 == s + at)))
+		return 0; /* both are variables' */
 	buf_str(b, HIDE_MARK);
 	return at - 1;
 }
@@ -100,44 +114,63 @@ is_secret(const char *name, size_t n)
 	return 0;
 }
 
-/* A value, quoted or not, that is no variable's: hidden, how long it was. */
+/*
+ * A value, quoted or not, that is no variable's: hidden, how long it was.
+ * In single quotes a $ is no variable's.
+ */
 static size_t
 take_value(struct buf *b, const char *s)
 {
 	size_t	from, n;
+	char	quote;
 
 	from = strspn(s, "\\");
-	if (s[from] == '\'' || s[from] == '"')
-		n = span(s + from + 1, s[from] == '"' ? "\"" : "'");
+	quote = s[from];
+	if (quote == '\'' || quote == '"')
+		from++;
 	else if (from > 0)
 		return 0;
-	else
-		n = span(s, " \t\r\n'\"`<>|;)");
-	if (s[from] == '\'' || s[from] == '"')
-		from++;
-	if (n == 0 || s[from] == '$' ||
+	if ((s[from] == '$' && quote != '\'') ||
 	    strncmp(s + from, HIDE_MARK, strlen(HIDE_MARK)) == 0)
+		return 0;
+	n = span(s + from, quote == '\'' ? "'" : quote == '"' ? "\"" :
+	    " \t\r\n'\"`<>|;)");
+	if (n == 0)
 		return 0;
 	buf_add(b, s, from);
 	buf_str(b, HIDE_MARK);
 	return from + n;
 }
 
-/* A header's value: hidden up to its end, how long it was. */
+/*
+ * A header's value, but a variable's, perhaps behind the name of a scheme:
+ * hidden up to its end, how long it was.
+ */
 static size_t
-take_header(struct buf *b, const char *s)
+take_header(struct buf *b, const char *s, int quote)
 {
-	size_t	n = span(s, "\r\n'\"`");
+	size_t	n;
 
-	if (n == 0 || memchr(s, '$', n) != NULL)
+	for (n = 0; isalnum((unsigned char)s[n]) || s[n] == '-'; n++)
+		continue;
+	n += strspn(s + n, " ");
+	n += strspn(s + n, "\\");
+	if (s[n] == '$' && quote != '\'' && (n == 0 || s[n - 1] == ' ' ||
+	    s[n - 1] == '\\'))
+		return 0;
+	n = span(s, "\r\n'\"`");
+	if (n == 0)
 		return 0;
 	buf_str(b, HIDE_MARK);
 	return n;
 }
 
-/* At the beginning of a word: bytes that were taken, hidden where need be. */
+/*
+ * At the beginning of a word, behind that quote or 0: bytes that were taken,
+ * hidden where need be.
+ */
 static size_t
-take_word(struct buf *b, const char *s)
+take_word(struct buf *b, const char *s, int quote)
 {
 	static const char *const	headers[] = { "Authorization:",
 		"Api-Key:", "Auth-Token:" };
@@ -149,7 +182,7 @@ take_word(struct buf *b, const char *s)
 			continue;
 		n += strspn(s + n, " ");
 		buf_add(b, s, n);
-		return n + take_header(b, s + n);
+		return n + take_header(b, s + n, quote);
 	}
 	for (n = 0; isalnum((unsigned char)s[n]) || s[n] == '_'; n++)
 		continue;
@@ -170,20 +203,25 @@ char *
 hide_text(const char *text)
 {
 	struct buf	 b;
-	const char	*s = text;
+	const char	*s = text, *clean = text;
 	size_t		 n;
 	char		*rv;
+	int		 quote = 0;
 
 	/* each byte becomes at most a mark */
 	buf_init(&b, strlen(text) * strlen(HIDE_MARK) + 1);
 	while (*s != '\0') {
 		if (isalnum((unsigned char)*s) || *s == '_')
-			n = take_word(&b, s);
+			n = take_word(&b, s, quote);
 		else {
 			buf_addc(&b, *s);
 			n = 1;
-			if (*s == '?')
-				n += take_query(&b, s + 1);
+			if (*s == '\'' || *s == '"')
+				quote = *s;
+			else if (isspace((unsigned char)*s))
+				quote = 0;
+			else if (*s == '?' && s >= clean)
+				n += take_query(&b, s + 1, &clean);
 		}
 		s += n;
 	}
