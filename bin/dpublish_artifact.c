@@ -33,6 +33,7 @@ copy_file(const char *from, const char *to, unsigned char d[HASH_LEN],
     struct err *e)
 {
 	struct hash	*h = hash_new();
+	struct err	 f = { 0, "" };
 	uint64_t	 sz;
 	int		 in, out = -1, rv = -1;
 
@@ -46,8 +47,12 @@ copy_file(const char *from, const char *to, unsigned char d[HASH_LEN],
 		err_sys(e, errno, "%s", to);
 		goto done;
 	}
-	if (io_copy(in, out, from, h, &sz, e) == -1 ||
-	    io_fsync(out, to, e) == -1 || io_close(&out, to, e) == -1)
+	if (io_copy(in, out, from, h, &sz, &f) == -1) {
+		/* a full disk is where it goes to */
+		err_set(e, f.code, "%.200s: from %s", to, f.text);
+		goto done;
+	}
+	if (io_fsync(out, to, e) == -1 || io_close(&out, to, e) == -1)
 		goto done;
 	hash_final(h, d);
 	rv = 0;
@@ -198,6 +203,19 @@ done:
 	return rv;
 }
 
+/* A work directory in dir, open as fd: its name, or NULL. */
+static char *
+work_in(struct filter *f, const char *dir, int fd, struct err *e)
+{
+	struct err	 g = { 0, "" };
+	char		*name = NULL;
+
+	if (stage_work_make(&f->stage, fd, &name, &g) == 0)
+		return name;
+	err_set(e, g.code, "%.300s: %s", dir, g.text);
+	return NULL;
+}
+
 /* Everything for one artefact; a record into *out. */
 static int
 place_one(struct filter *f, const char *from, const char *to,
@@ -222,8 +240,13 @@ place_one(struct filter *f, const char *from, const char *to,
 		err_sys(e, errno, "%s", dir);
 		goto done;
 	}
-	if (stage_work_collect(fd, e) == -1 ||
-	    stage_work_make(&f->stage, fd, &name, e) == -1)
+	memset(&t, 0, sizeof(t));
+	if (stage_work_collect(fd, &t) == -1) {
+		err_set(e, t.code, "%.300s: %s", dir, t.text);
+		goto done;
+	}
+	name = work_in(f, dir, fd, e);
+	if (name == NULL)
 		goto done;
 	work = cat(dir, "/", name);
 	built = cat(work, "/", path_base(to));
@@ -236,8 +259,8 @@ place_one(struct filter *f, const char *from, const char *to,
 		    ARTIFACT_TRIES);
 		(void)io_rmtree(fd, name, &t);
 		free(name);
-		name = NULL;
-		if (stage_work_make(&f->stage, fd, &name, e) == -1)
+		name = work_in(f, dir, fd, e);
+		if (name == NULL)
 			goto done;
 		free(work);
 		free(built);

@@ -109,6 +109,17 @@ other(const char *to, const char *why, struct err *e)
 	    "there (%s): remove it or choose another name", to, why);
 }
 
+/* So is what cannot be read to its end, if it is not the machine's fault. */
+static int
+unread(const char *to, const struct err *f, struct err *e)
+{
+	if (f->code != MSG_NOPERM && f->code != MSG_IOERR &&
+	    f->code != MSG_TEMPFAIL)
+		return other(to, f->text, e);
+	return err_set(e, f->code, "%.300s: what is already there cannot be "
+	    "compared: %s", to, f->text);
+}
+
 int
 ticket_there(const char *from, const char *to, struct err *e)
 {
@@ -129,13 +140,14 @@ ticket_there(const char *from, const char *to, struct err *e)
 		if (digest_of(from, d1, e) == -1)
 			return -1;
 		if (digest_of(to, d2, &f) == -1)
-			return other(to, f.text, e);
+			return unread(to, &f, e);
 		return memcmp(d1, d2, HASH_LEN) == 0 ? 1 :
 		    other(to, "its digest differs", e);
 	}
 	r = get_manifest(to, &b, 1, &f);
 	if (r != 1)
-		r = other(to, r == 0 ? "no store of ours" : f.text, e);
+		r = r == 0 ? other(to, "no store of ours", e) :
+		    unread(to, &f, e);
 	else {
 		if (!same_manifest(&a, &b))
 			r = other(to, "content, format or sources differ", e);

@@ -3,7 +3,7 @@
 # what is not there, what is damaged, and what of a plan is where.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-LOCAL=93 RGWS=44
+LOCAL=98 RGWS=44
 plan $((LOCAL + RGWS))
 unset DRUN_ID
 
@@ -222,8 +222,16 @@ as=
 [ "$(id -u)" != 0 ] ||
     as='setpriv --no-new-privs --bounding-set=-all --inh-caps=-all'
 if [ -n "$as" ] && ! command -v setpriv >/dev/null; then
-	skip 3 "root, and no setpriv"
+	skip 8 "root, and no setpriv"
 else
+	status 77 "nor put another time" $as dpublish -a h p1
+	like err 'h: what is already there cannot be compared: .*denied' \
+	    "that is not called something else"
+	mkdir ro
+	chmod 555 ro
+	status 77 "a place that is read-only" $as dpublish -a ro/x p1
+	like err 'ro: \.intact.*: Permission denied' "it is named"
+	is "$(ls -A ro)" "" "and nothing is left there"
 	status 77 "what may not be read" $as dpublish holds --json -p c12 h p2
 	like err 'h: store.sqlite3: Permission denied' "named"
 	is "$(grep -c '"missing"' out)" 0 \
