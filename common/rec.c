@@ -605,22 +605,6 @@ rec_get_bool(const struct rec *r, const char *key, int *v)
 	return ok;
 }
 
-int
-rec_get_f64(const struct rec *r, const char *key, double *v)
-{
-	msgpack_unpacked	z;
-	int			ok = 0;
-
-	if (decode(find(r, key), &z) == 0 &&
-	    (z.data.type == MSGPACK_OBJECT_FLOAT64 ||
-	    z.data.type == MSGPACK_OBJECT_FLOAT32)) {
-		*v = z.data.via.f64;
-		ok = 1;
-	}
-	msgpack_unpacked_destroy(&z);
-	return ok;
-}
-
 struct rec *
 rec_get_map(const struct rec *r, const char *key)
 {

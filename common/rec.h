@@ -66,7 +66,6 @@ int	rec_get_str(const struct rec *r, const char *key, const char **s);
 int	rec_get_u64(const struct rec *r, const char *key, uint64_t *v);
 int	rec_get_i64(const struct rec *r, const char *key, int64_t *v);
 int	rec_get_bool(const struct rec *r, const char *key, int *v);
-int	rec_get_f64(const struct rec *r, const char *key, double *v);
 /* A copy of the nested map, which the caller frees; NULL: none. */
 struct rec *rec_get_map(const struct rec *r, const char *key);
 /* Calls f for each string of an array. */

@@ -41,7 +41,8 @@ __wrap_raise(int sig)
 }
 
 int
-__wrap_sandbox_start(const struct sandbox_path *v, size_t n, struct err *e)
+__wrap_sandbox_start(enum sandbox_kind kind, const struct sandbox_path *v,
+    size_t n, struct err *e)
 {
 	struct sandbox_path	*w = mem_zero(n + 1, sizeof(*w));
 	int			 rv;
@@ -50,7 +51,7 @@ __wrap_sandbox_start(const struct sandbox_path *v, size_t n, struct err *e)
 		memcpy(w, v, n * sizeof(*w));
 	w[n].path = COVERAGE_DIR;
 	w[n].write = 1;
-	rv = __real_sandbox_start(w, n + 1, e);
+	rv = __real_sandbox_start(kind, w, n + 1, e);
 	free(w);
 	return rv;
 }

@@ -80,6 +80,265 @@ string(size_t n)
 	return r;
 }
 
+/*
+ * The kinds: what each must say.  D is a digest; "sha256" also stands for
+ * other kinds of nonsense in it.
+ */
+#define D "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define HEX(key) "\"" key "\":\"" D "\""
+
+static int
+delta(const struct rec *r, struct rec *out, struct err *e)
+{
+	struct rec_delta	d;
+
+	if (rec_delta_get(r, &d, e) == -1)
+		return -1;
+	rec_delta_put(out, &d);
+	return 0;
+}
+
+static int
+base(const struct rec *r, struct rec *out, struct err *e)
+{
+	struct rec_base	b;
+
+	if (rec_base_get(r, &b, e) == -1)
+		return -1;
+	rec_base_put(out, &b);
+	return 0;
+}
+
+static int
+skip(const struct rec *r, struct rec *out, struct err *e)
+{
+	struct rec_skip	s;
+
+	if (rec_skip_get(r, &s, e) == -1)
+		return -1;
+	rec_skip_put(out, &s);
+	return 0;
+}
+
+static int
+parent(const struct rec *r, struct rec *out, struct err *e)
+{
+	struct rec_parent	p;
+
+	if (rec_parent_get(r, &p, e) == -1)
+		return -1;
+	rec_parent_put(out, &p);
+	return 0;
+}
+
+static int
+file(const struct rec *r, struct rec *out, struct err *e)
+{
+	struct rec_file	f;
+
+	if (rec_file_get(r, &f, e) == -1)
+		return -1;
+	rec_file_put(out, &f);
+	return 0;
+}
+
+static int
+store(const struct rec *r, struct rec *out, struct err *e)
+{
+	struct rec_store	s;
+
+	if (rec_store_get(r, &s, e) == -1)
+		return -1;
+	rec_store_put(out, &s);
+	return 0;
+}
+
+static const struct kind {
+	const char	*type;
+	int		(*through)(const struct rec *r, struct rec *out,
+			    struct err *e);
+	const char	*json;		/* all that it can say */
+	const char	*must[16];	/* of that, what it must */
+} kinds[] = {
+	{ "delta", delta, "{\"t\":\"delta\",\"url\":\"s3://b/k\"," HEX("sha256")
+	    ",\"kind\":\"dir\",\"path\":\"in/1\",\"size\":7,\"seq\":-5,"
+	    "\"guessed\":true,\"mtime\":9,\"etag\":\"x\",\"want_records\":3,"
+	    "\"verdict\":\"ok\",\"format\":\"chroma\"," HEX("tree")
+	    ",\"records\":3,\"tombstones\":1,\"recovered\":true,"
+	    HEX("content_digest") "}",
+	    { "url", "sha256", "kind", "path", "size", "seq", "format", "tree",
+	    "records" } },
+	{ "base", base, "{\"t\":\"base\",\"target\":\"/t\",\"version\":\"v1\","
+	    "\"generation\":2,\"path\":\"base\"," HEX("sha256") ",\"format\":"
+	    "\"sqlite\",\"records\":0," HEX("content_digest")
+	    ",\"verdict\":\"ok\"}",
+	    { "target", "version", "generation", "path", "sha256", "format",
+	    "records", "content_digest" } },
+	{ "base", base, "{\"t\":\"base\",\"target\":\"/t\",\"none\":true}",
+	    { "target" } },
+	{ "skip", skip, "{\"t\":\"skip\",\"url\":\"/k\"," HEX("sha256")
+	    ",\"why\":\"held\",\"name\":\"a/b\",\"size\":1,\"mtime\":2,"
+	    "\"etag\":\"e\"}", { "url", "sha256", "size" } },
+	{ "parent", parent, "{\"t\":\"parent\",\"target\":\"/t\","
+	    "\"version\":\"v1\",\"generation\":2," HEX("sha256") "}",
+	    { "target", "version", "generation", "sha256" } },
+	{ "parent", parent, "{\"t\":\"parent\",\"target\":\"/t\","
+	    "\"none\":true}", { "target" } },
+	{ "file", file, "{\"t\":\"file\",\"name\":\"a\",\"path\":\"set/a\","
+	    "\"url\":\"/a\"," HEX("sha256") ",\"size\":1,\"mtime\":2,"
+	    "\"etag\":\"e\",\"verdict\":\"ok\"}",
+	    { "name", "path", "url", "sha256", "size" } },
+	{ "store", store, "{\"t\":\"store\",\"path\":\"store\",\"format\":"
+	    "\"sqlite\"," HEX("sha256") "," HEX("content_digest")
+	    ",\"records\":1,\"tombstones\":2,\"superseded\":3,\"inserted\":4,"
+	    "\"replaced\":5,\"deleted\":6,\"merged\":7,\"bytes\":8,"
+	    "\"unchanged\":true}",
+	    { "path", "format", "sha256", "content_digest", "records",
+	    "tombstones", "superseded", "inserted", "replaced", "deleted",
+	    "merged", "bytes" } }
+};
+
+#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+/* What is wrong, and the key that the error must name. */
+static const struct nonsense {
+	size_t		 kind;
+	const char	*key, *value;	/* NULL: UINT64_MAX */
+} nonsense[] = {
+	{ 0, "url", "" }, { 0, "sha256", "0123" }, { 0, "path", "../x" },
+	{ 0, "path", "/etc/passwd" }, { 0, "kind", "device" },
+	{ 0, "verdict", "bad" }, { 0, "content_digest", "G" },
+	{ 1, "target", "" }, { 1, "version", "a/b" }, { 1, "path", ".." },
+	{ 1, "verdict", "refused" }, { 2, "target", "" },
+	{ 3, "name", "a/../../b" }, { 3, "size", NULL },
+	{ 4, "version", ".." }, { 5, "target", "" }, { 6, "name", "/a" },
+	{ 6, "size", NULL }, { 6, "verdict", "bad" }, { 7, "path", "" }
+};
+
+static struct rec *
+parsed(const char *json)
+{
+	struct err	e = { 0, "" };
+	struct rec	*r = rec_from_json(json, strlen(json), &e);
+
+	if (r == NULL) {
+		printf("Bail out! %s: %s\n", json, e.text);
+		exit(1);
+	}
+	return r;
+}
+
+/* 1 when k's reader refuses r for that key. */
+static int
+refused(const struct kind *k, const struct rec *r, const char *key)
+{
+	struct err	 e = { 0, "" };
+	struct rec	*out = rec_new(k->type);
+	char		 want[64];
+	int		 rv = k->through(r, out, &e);
+
+	rec_free(out);
+	(void)snprintf(want, sizeof(want), "%s record: %s: want ", k->type,
+	    key);
+	if (rv == -1 && e.code == MSG_PROTOCOL &&
+	    strncmp(e.text, want, strlen(want)) == 0)
+		return 1;
+	printf("# %s %s: %d %s\n", k->type, key, rv, e.text);
+	return 0;
+}
+
+static void
+keys_of_kinds(void)
+{
+	const struct nonsense	*x;
+	struct buf		 b;
+	struct rec		*r, *out;
+	struct err		 e = { 0, "" };
+	size_t			 i, j, bad = 0, same = 0, n = 0;
+
+	for (i = 0; i < N_KINDS; i++) {
+		r = parsed(kinds[i].json);
+		out = rec_new(kinds[i].type);
+		buf_init(&b, REC_MAX);
+		if (kinds[i].through(r, out, &e) == 0)
+			rec_to_json(out, &b);
+		/* the order of keys means nothing */
+		same += b.len == strlen(kinds[i].json);
+		buf_free(&b);
+		rec_free(out);
+		for (j = 0; kinds[i].must[j] != NULL; j++, n++) {
+			rec_set_str(r, kinds[i].must[j], NULL);
+			bad += !refused(&kinds[i], r, kinds[i].must[j]);
+			rec_set_bool(r, kinds[i].must[j], 1);
+			bad += !refused(&kinds[i], r, kinds[i].must[j]);
+			rec_free(r);
+			r = parsed(kinds[i].json);
+		}
+		rec_free(r);
+	}
+	tap_ok(same == N_KINDS, "%zu of %zu kinds: what is read is what is "
+	    "written", same, N_KINDS);
+	tap_ok(bad == 0, "%zu keys: none may be absent or of another type", n);
+	for (i = bad = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
+		x = &nonsense[i];
+		r = parsed(kinds[x->kind].json);
+		if (x->value == NULL)
+			rec_set_u64(r, x->key, UINT64_MAX);
+		else
+			rec_set_str(r, x->key, x->value);
+		bad += !refused(&kinds[x->kind], r, x->key);
+		rec_free(r);
+	}
+	tap_ok(bad == 0, "%zu values that make no sense are refused, by name",
+	    i);
+}
+
+/* What msgpack can say and JSON cannot, and the other way around. */
+static void
+other_types(void)
+{
+	static const char	odd[] = "\x86\xa1t\xa1x\xa1" "b\xc4\x02\x00\xff"
+	    "\xa1" "e\xc7\x01\x05\x7f\xa1n\xc0\xa1" "f\xca\x7f\x80\x00\x00"
+	    "\xa1" "a\x92\x90\x80";
+	static const char	*const bad[] = { "", "[1]", "{\"a\":1,\"a\":2}",
+	    "{\"a\":", "{\"a\":1}x", "{\"a\":[[[[[[[[1]]]]]]]]}" };
+	struct err		 e = { 0, "" };
+	struct buf		 b;
+	struct rec		*r;
+	size_t			 i, n = 0;
+
+	buf_init(&b, REC_MAX);
+	r = BYTES(odd) == REC_SCAN_OK ? rec_parse(odd, sizeof(odd) - 1, &e) :
+	    NULL;
+	if (r != NULL)
+		rec_to_json(r, &b);
+	tap_is(buf_cstr(&b), "{\"t\":\"x\",\"b\":{\"$bin\":\"00ff\"},"
+	    "\"e\":{\"$ext\":\"7f\"},\"n\":null,\"f\":null,\"a\":[[],{}]}",
+	    "bytes, an extension, infinity and empty containers in JSON");
+	rec_free(r);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		e.code = 0;
+		r = rec_from_json(bad[i], strlen(bad[i]), &e);
+		n += r == NULL && e.code == MSG_PROTOCOL;
+		rec_free(r);
+	}
+	tap_ok(n == i, "%zu of %zu lines of JSON that are no record", n, i);
+	buf_reset(&b);
+	b.max = 3 * REC_MAX;
+	buf_str(&b, "{\"a\":[0");
+	for (i = 0; i < 40; i++) {
+		buf_str(&b, ",\"");
+		for (n = 0; n < REC_STR_MAX - 1; n++)
+			buf_addc(&b, 'x');
+		buf_addc(&b, '"');
+	}
+	buf_str(&b, "]}");
+	e.code = 0;
+	tap_ok(rec_from_json((const char *)b.p, b.len, &e) == NULL &&
+	    strstr(e.text, "1 MiB") != NULL, "a record of JSON beyond 1 MiB");
+	buf_free(&b);
+}
+
 int
 main(void)
 {
@@ -91,7 +350,7 @@ main(void)
 	int64_t		 i = 0;
 	size_t		 k, used, wrong = 0;
 
-	tap_plan(29);
+	tap_plan(35);
 	tap_ok(BYTES("") == REC_SCAN_MORE, "nothing yet");
 	tap_ok(BYTES("\x80") == REC_SCAN_OK, "an empty map");
 	tap_ok(BYTES("\x90") == REC_SCAN_BAD, "an array is no record");
@@ -156,5 +415,7 @@ main(void)
 	    "\"m\":{\"k\":\"v\"}}", "in JSON");
 	rec_free(r);
 	buf_free(&b);
+	keys_of_kinds();
+	other_types();
 	return tap_done();
 }

@@ -3,6 +3,8 @@
  * malformed one is named.
  * SPDX-License-Identifier: ISC
  */
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +15,8 @@
 #include "rec.h"
 #include "stream.h"
 #include "tap.h"
+
+#define LINE_MAX_BYTES (9 * REC_MAX) /* far beyond what a line may have */
 
 static void
 put(struct buf *b, const char *json)
@@ -95,6 +99,225 @@ bad(const char *records[], enum stream_event want, const char *what)
 	buf_free(&b);
 }
 
+/* What stream_out writes of a record, in that mode. */
+static const char *
+shown(const char *json, enum stream_mode mode, int *rv)
+{
+	static char		got[1024];
+	struct err		e = { 0, "" };
+	struct stream_out	*o;
+	struct rec		*r = rec_from_json(json, strlen(json), &e);
+	ssize_t			n;
+	int			p[2];
+
+	if (r == NULL || pipe(p) == -1)
+		exit(99);
+	o = stream_out_new(p[1], mode);
+	*rv = stream_write(o, r, &e);
+	stream_out_free(o);
+	(void)close(p[1]);
+	n = io_read(p[0], got, sizeof(got) - 1);
+	got[n > 0 ? n : 0] = '\0';
+	(void)close(p[0]);
+	rec_free(r);
+	return got;
+}
+
+/* Lines for people: what they must hear, and nothing for programs. */
+static void
+people(void)
+{
+	static const char	*const v[][2] = {
+		{ hello, "" },
+		{ "{\"t\":\"prepared\",\"url\":\"/x\"}", "" },
+		{ "{\"t\":\"end\",\"totals\":{}}", "" },
+		{ "{\"t\":\"end\",\"totals\":{\"foreign\":1}}", "" },
+		{ "{\"t\":\"end\",\"totals\":{\"planned\":2,\"merged\":2}}",
+		    "end  planned 2  merged 2\n" },
+		{ "{\"t\":\"delta\",\"url\":\"s3://b/k\",\"path\":\"in/0\","
+		    "\"sha256\":\"00\",\"verdict\":\"ok\",\"records\":27}",
+		    "delta  s3://b/k  in/0  ok  records 27\n" },
+		{ "{\"t\":\"store\",\"format\":\"sqlite\",\"content_digest\":"
+		    "\"0123456789abcdef0123\",\"records\":1}",
+		    "store  sqlite  records 1  content 0123456789abcdef\n" },
+		{ "{\"t\":\"published\",\"target\":\"/t\",\"version\":\"v2\","
+		    "\"records\":3,\"generation\":7}",
+		    "published  /t  as v2  records 3  generation 7\n" },
+		{ "{\"t\":\"published\",\"target\":\"/t\",\"version\":\"v2\","
+		    "\"unchanged\":true}", "nothing to do: /t holds v2\n" },
+		{ "{\"t\":\"published\"}", "published    as \n" },
+		{ "{\"t\":\"skip\",\"url\":\"a\\u001b[2Jb\\nc\\u007f\","
+		    "\"why\":\"\"}", "skip  a?[2Jb?c?\n" }
+	};
+	size_t	i, wrong = 0;
+	int	rv;
+
+	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++)
+		if (strcmp(shown(v[i][0], STREAM_TEXT, &rv), v[i][1]) != 0 ||
+		    rv != 0) {
+			wrong++;
+			printf("# %s\n# got %s", v[i][0],
+			    shown(v[i][0], STREAM_TEXT, &rv));
+		}
+	tap_ok(wrong == 0, "%zu records as lines for people", i);
+	tap_is(shown("{\"t\":\"x\",\"s\":\"\\u001b\"}", STREAM_JSON, &rv),
+	    "{\"t\":\"x\",\"s\":\"\\u001b\"}\n", "JSON lines keep it escaped");
+}
+
+/* What cannot be written, and to whom. */
+static void
+writers(void)
+{
+	struct err		 e = { 0, "" };
+	struct rec		*r = rec_new("delta");
+	struct stream_out	*o;
+	char			*s = mem_zero(1, REC_STR_MAX);
+	char			 key[8];
+	int			 p[2], full = open("/dev/full", O_WRONLY), i;
+
+	if (pipe(p) == -1 || full == -1)
+		exit(99);
+	o = stream_out_new(p[1], STREAM_MSGPACK);
+	tap_ok(!stream_reader_gone(o), "the reader is there");
+	(void)close(p[0]);
+	tap_ok(stream_reader_gone(o), "the reader has left");
+	tap_ok(stream_write(o, r, &e) == -1 && e.code == MSG_PROTOCOL &&
+	    e.text[0] == '\0', "a record for nobody: 76, without a word");
+	stream_out_free(o);
+	(void)close(p[1]);
+	o = stream_out_new(full, STREAM_JSON);
+	e.code = 0;
+	tap_ok(stream_write(o, r, &e) == -1 && e.code == MSG_IOERR &&
+	    strncmp(e.text, "stdout: ", 8) == 0, "a full disk: %s", e.text);
+	stream_out_free(o);
+	memset(s, 'x', REC_STR_MAX - 1);
+	for (i = 0; i < 20; i++) {
+		(void)snprintf(key, sizeof(key), "%d", i);
+		rec_set_str(r, key, s);
+	}
+	o = stream_out_new(full, STREAM_MSGPACK);
+	e.code = 0;
+	tap_ok(stream_write(o, r, &e) == -1 && e.code == MSG_SOFTWARE,
+	    "a record too large is not written: %s", e.text);
+	stream_out_free(o);
+	(void)close(full);
+	rec_free(r);
+	free(s);
+}
+
+/* The first event of a reader of fd. */
+static enum stream_event
+first(int fd, int json, struct err *e)
+{
+	struct stream_in	*in = stream_in_new(fd, json);
+	const struct rec	*r;
+	int			 rv;
+
+	memset(e, 0, sizeof(*e));
+	rv = stream_read_hello(in, &r, e);
+	stream_in_free(in);
+	return (enum stream_event)rv;
+}
+
+/* The first event of n bytes that lie in a file. */
+static enum stream_event
+of_file(const void *p, size_t n, int json, struct err *e)
+{
+	FILE			*f = tmpfile();
+	enum stream_event	 ev;
+
+	if (f == NULL || io_write(fileno(f), p, n) == -1 ||
+	    lseek(fileno(f), 0, SEEK_SET) == -1)
+		exit(99);
+	ev = first(fileno(f), json, e);
+	(void)fclose(f);
+	return ev;
+}
+
+static void
+readers(void)
+{
+	struct err	e;
+	char		*s = mem_alloc(LINE_MAX_BYTES);
+	int		 fd;
+
+	memset(s, ' ', LINE_MAX_BYTES);
+	tap_ok(of_file(s, LINE_MAX_BYTES, 1, &e) == STREAM_BAD &&
+	    strstr(e.text, "line 1: longer than") != NULL,
+	    "a line without end: %s", e.text);
+	free(s);
+	tap_ok(of_file("{\"t\":1,}\n", 9, 1, &e) == STREAM_BAD &&
+	    e.code == MSG_PROTOCOL && strstr(e.text, "line 1: ") != NULL,
+	    "a line that is no JSON: %s", e.text);
+	tap_ok(of_file("\x81\xa1t", 3, 0, &e) == STREAM_CUT,
+	    "half a record: %s", e.text);
+	tap_ok(of_file("", 0, 0, &e) == STREAM_CUT && of_file("", 0, 1, &e) ==
+	    STREAM_CUT, "nothing is no stream: %s", e.text);
+	fd = open("/", O_RDONLY);
+	tap_ok(first(fd, 0, &e) == STREAM_IOERR && e.code != 0 &&
+	    first(fd, 1, &e) == STREAM_IOERR && e.code != 0,
+	    "what cannot be read is an error and no end: %s", e.text);
+	(void)close(fd);
+}
+
+/* DTRACE shows each record, on stderr. */
+static void
+traced(void)
+{
+	char	got[256];
+	int	p[2], keep = dup(STDERR_FILENO), rv;
+	ssize_t	n;
+
+	if (keep == -1 || pipe(p) == -1)
+		exit(99);
+	(void)setenv("DTRACE", "1", 1);
+	(void)dup2(p[1], STDERR_FILENO);
+	(void)shown("{\"t\":\"delta\",\"n\":1}", STREAM_TEXT, &rv);
+	(void)dup2(keep, STDERR_FILENO);
+	(void)close(keep);
+	(void)close(p[1]);
+	(void)unsetenv("DTRACE");
+	n = io_read(p[0], got, sizeof(got) - 1);
+	got[n > 0 ? n : 0] = '\0';
+	(void)close(p[0]);
+	tap_is(got, "stream > {\"t\":\"delta\",\"n\":1}\n",
+	    "DTRACE shows what is written");
+}
+
+/* A stream that waits where none is read. */
+static void
+unread(void)
+{
+	struct err	e = { 0, "" };
+	int		p[2], keep = dup(STDIN_FILENO), fd;
+
+	if (keep == -1 || pipe(p) == -1)
+		exit(99);
+	(void)dup2(p[0], STDIN_FILENO);
+	(void)close(p[0]);
+	tap_ok(stream_unread(0, &e) == 0, "an empty pipe may stay");
+	(void)io_write(p[1], "7 words", 7);
+	tap_ok(stream_unread(0, &e) == 0, "and one that holds no stream");
+	tap_ok(stream_unread(1, &e) == 0 && io_write(p[1], "x", 1) == -1,
+	    "at the end it is let go of: who writes into it hears so");
+	(void)close(p[1]);
+	if (pipe(p) == -1)
+		exit(99);
+	(void)dup2(p[0], STDIN_FILENO);
+	(void)close(p[0]);
+	(void)io_write(p[1], "{\"t\":\"hello\",", 13);
+	tap_ok(stream_unread(0, &e) == -1 && e.code == MSG_USAGE,
+	    "a stream of JSON: %.60s", e.text);
+	(void)close(p[1]);
+	fd = open("/dev/null", O_RDONLY);
+	(void)dup2(fd, STDIN_FILENO);
+	(void)close(fd);
+	e.code = 0;
+	tap_ok(stream_unread(1, &e) == 0, "what is no pipe is left alone");
+	(void)dup2(keep, STDIN_FILENO);
+	(void)close(keep);
+}
+
 int
 main(void)
 {
@@ -121,7 +344,10 @@ main(void)
 	size_t		n;
 	int		p[2];
 
-	tap_plan(20);
+	msg_init("stream");
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)unsetenv("DTRACE");
+	tap_plan(38);
 	buf_init(&b, 1 << 20);
 	put(&b, hello);
 	put(&b, end);
@@ -177,5 +403,10 @@ main(void)
 	tap_is(buf_cstr(&out), rec, "JSON there and back");
 	buf_free(&out);
 	buf_free(&b);
+	people();
+	writers();
+	readers();
+	traced();
+	unread();
 	return tap_done();
 }
