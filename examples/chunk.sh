@@ -11,16 +11,21 @@
 # SPDX-License-Identifier: ISC
 set -u
 [ $# = 2 ] || { echo "usage: chunk.sh name.plan parts" >&2; exit 64; }
-PLAN=$1 PART=${2%/}/$(basename "$1" .plan) FROM=${1%.plan}.parts
+PLAN=$1 PART=${2%/}/$(basename -- "$1" .plan) FROM=${1%.plan}.parts
 [ -e "$FROM" ] || FROM=$PLAN
 export PLAN PART FROM
 
 why=$(dpublish holds -p "$PLAN" "$PART" 2>&1 >/dev/null)
 status=$?
-[ $status != 0 ] || exit 0
+case $status in
+0)	exit 0 ;;
+64|77)	# a plan that is none, a part that may not be read: no try helps
+	printf '%s\n' "$why" >&2
+	exit $status ;;
+esac
 # damaged, or something else of that name: out of the way with it
-if [ $status = 65 ] || { [ -e "$PART" ] && [ ! -e "$PART/manifest.json" ]; }
-then
+if [ $status = 65 ] || { [ $status = 66 ] && [ -e "$PART" ] &&
+    [ ! -e "$PART/manifest.json" ]; }; then
 	printf '%s\n' "$why" >&2
 	mv "$PART" "$PART.bad.$$" 2>/dev/null || {
 		echo "chunk.sh: $PART: remove it, and run again" >&2

@@ -12,6 +12,9 @@
 set -eu
 [ $# = 2 ] || { echo "usage: chunks.sh work parts" >&2; exit 64; }
 WORK=$1 PARTS=${2%/} FAN=${FAN:-16} k=1
+[ -e "$WORK/plan" ] || { echo "chunks.sh: $WORK/plan: not there" >&2; exit 66; }
+# what fails below is the machine
+trap '[ $? = 0 ] || exit 74' EXIT
 rm -f "$WORK"/level.* "$WORK"/new.*
 
 # nothing to do is no task

@@ -6,7 +6,8 @@
 # PARTS (WORK/fanout/parts) may be s3://bucket/prefix: that is not cleared away.
 #
 # A chunk that failed twice stops the others; stderr and WORK/fanout/failed say
-# why.  Mend it and run it again: only what is missing is done.
+# why.  Mend it and run it again: only what is missing is done.  A second run at
+# once in one WORK is refused (75).
 # SPDX-License-Identifier: ISC
 set -u
 [ $# -ge 3 ] || { echo "usage: fanout-parallel.sh hosts target input ..."
@@ -18,6 +19,14 @@ PARTS=${PARTS:-$WORK/parts}
 PARALLEL_SSH=${PARALLEL_SSH:-ssh -o ControlPath=none -o BatchMode=yes}
 export HERE HOSTS WORK PARTS PARALLEL_SSH
 shift 2
+# one run at a time, lest another's plan be taken for ours
+{ command exec 9>>"$WORK.lock"; } || exit 73
+flock -w "${LOCK_WAIT:-10}" 9 || {
+	echo "fanout-parallel.sh: $WORK: another run is at work there" >&2
+	exit 75
+}
+mkdir -p "$WORK" && rm -f "$WORK/failed" || exit 73
+
 # a signal for us is one for what we run, and it is waited for
 run() { "$@" & trap 'kill $!; wait $!; exit 143' HUP INT TERM; wait $!; }
 

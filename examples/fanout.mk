@@ -4,7 +4,8 @@
 # INPUTS is written as for the shell.  When something fails nothing is
 # published, and stderr and WORK/failed say what.  Mend it and make it again:
 # a chunk that is done says so itself (dpublish holds), as no time of a file
-# could.  After success WORK, which is no other's, is removed.
+# could.  After success WORK, which is no other's, is removed.  A second make at
+# once in one WORK is refused.
 # SPDX-License-Identifier: ISC
 TARGET = lines
 INPUTS = deltas
@@ -19,15 +20,22 @@ SHELL = /bin/sh
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 
-# exec: a signal reaches what runs, and not a shell before it
-publish: $(WORK)/plan
+# Another's plan is not to be taken for ours: the lock ends with all who work
+# for it.  exec: a signal reaches what runs, and not a shell before it.
+publish:
+	@mkdir -p $(WORK)
+	@exec 9>>$(WORK:%/=%).lock; flock -w $${LOCK_WAIT:-10} 9 || { \
+	    echo "fanout.mk: $(WORK): another run is at work there" >&2; \
+	    exit 75; }; exec $(MAKE) -f $(ME) --no-print-directory locked
+
+locked: $(WORK)/plan
 	@[ ! -s $< ] || $(HERE)chunks.sh $(WORK) $(PARTS)
 	-@[ ! -s $< ] || exec $(MAKE) -f $(ME) -s chunks 2>$(WORK)/log
 	@[ ! -s $< ] || exec $(HERE)reduce.sh $(WORK) "$$TARGET"
 	@rm -rf $(WORK)
 
 $(WORK)/plan: FORCE
-	@mkdir -p $(WORK)
+	@mkdir -p $(WORK) && rm -f $(WORK)/failed
 	@exec dfetch -l -B "$$TARGET" $(INPUTS) >$@
 
 chunks: $(CHUNKS)
@@ -35,4 +43,4 @@ $(CHUNKS): $$(notdir $$(shell cat $(WORK)/$$@.parts 2>/dev/null))
 	exec $(HERE)chunk.sh $(WORK)/$@.plan $(PARTS)
 
 FORCE:
-.PHONY: publish chunks FORCE $(CHUNKS)
+.PHONY: publish locked chunks FORCE $(CHUNKS)

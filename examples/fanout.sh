@@ -6,8 +6,9 @@
 #
 # When something fails nothing is published, and stderr and WORK/fanout/failed
 # say what.  Mend it and run it again: only what is missing is done.  A signal
-# leaves no process and no staging.  After success WORK/fanout is removed, and
-# with it the parts, unless PARTS names another place (s3://bucket/prefix).
+# leaves no process and no staging.  A second run at once in one WORK is refused
+# (75).  After success WORK/fanout is removed, which is no other's, and with it
+# the parts, unless PARTS names another place (s3://bucket/prefix).
 # SPDX-License-Identifier: ISC
 set -u
 [ $# -ge 2 ] || { echo "usage: fanout.sh target input ..." >&2; exit 64; }
@@ -16,6 +17,14 @@ mkdir -p "${WORK:-.}/fanout" && WORK=$(cd "${WORK:-.}/fanout" && pwd) || exit 73
 PARTS=${PARTS:-$WORK/parts}
 export HERE WORK JOBS PARTS
 shift
+
+# one run at a time, lest another's plan be taken for ours
+{ command exec 9>>"$WORK.lock"; } || exit 73
+flock -w "${LOCK_WAIT:-10}" 9 || {
+	echo "fanout.sh: $WORK: another run is at work there" >&2
+	exit 75
+}
+mkdir -p "$WORK" && rm -f "$WORK/failed" || exit 73
 
 # a signal for us is one for what we run, and it is waited for
 run() { "$@" & trap 'kill $!; wait $!; exit 143' HUP INT TERM; wait $!; }

@@ -11,7 +11,8 @@ set -u
 WORK=$1 TARGET=$2
 export WORK TARGET
 shift 2
-[ -s "$WORK/plan" ] || [ ! -e "$WORK/plan" ] || exit 0
+[ -e "$WORK/plan" ] || { echo "reduce.sh: $WORK/plan: not there" >&2; exit 66; }
+[ -s "$WORK/plan" ] || exit 0
 while read -r part; do
 	set -- "$@" "$part"
 done <"$WORK/parts.last" || exit 66

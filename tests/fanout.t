@@ -6,7 +6,7 @@
 # missing and no more.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-plan 62
+plan 75
 EX=$SRC/examples
 down() {
 	"$REAL/down.sh" "$T/ssh"
@@ -155,6 +155,39 @@ drill xargs 66 INT env WORK="$T/wo rk@" "$EX/fanout.sh" "$tg" in
 
 W=work tg="by make"
 drill make 2 TERM make -f "$EX/fanout.mk" -j4 -k WORK=work TARGET="$tg" INPUTS=in
+
+# --- two at once in one WORK: the plan of one is not published by the other
+cp -R base twice
+hold
+start env WORK=two "$EX/fanout.sh" twice in
+ok "two at once: a task begins" await held
+mkdir -p ones
+cp -Rp in/delta-0001 ones
+LOCK_WAIT=0
+export LOCK_WAIT
+status 75 "two at once: the second is refused" \
+    env WORK=two "$EX/fanout.sh" other ones
+like err 'two/fanout: another run is at work there' "it is said"
+status 2 "a make, too" \
+    make -f "$EX/fanout.mk" WORK=two/fanout TARGET=other INPUTS=ones
+like err 'two/fanout: another run is at work there' "it is said"
+rm hold
+wait $pid
+is "$? $(digest twice)" "0 $DIGEST" "two at once: the first does all of it"
+is "$(ls -d other two/fanout 2>/dev/null)" "" "and nothing else"
+unset LOCK_WAIT
+
+# --- tasks that are called wrongly
+mkdir tasks
+dfetch -l in/delta-0001 >./-x.plan
+status 0 "a plan whose name begins with a dash" "$EX/chunk.sh" -x.plan tasks
+is "$(ls tasks)" "-x" "is a part of that name"
+printf 'x\tsequel=1\n' >no.plan
+status 64 "a plan that is none" "$EX/chunk.sh" no.plan tasks
+status 66 "cutting no plan" "$EX/chunks.sh" tasks tasks
+: >tasks/parts.last
+status 66 "publishing no plan" "$EX/reduce.sh" tasks other
+like err 'tasks/plan: not there' "it is named"
 
 # every process of a host, and its sshd first
 kill_host() {
