@@ -3,7 +3,7 @@
 # server: what it lets pass, what it breaks and how, what it says it did.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-N=43
+N=47
 plan $N
 if ! s3_rgw; then
 	skip $N "$why"
@@ -106,6 +106,33 @@ fault 'HEAD /bucket/a 1 not status 503 after=1'
 s=$(date +%s)
 status 0 "503 with Retry-After" thru head s3://bucket/a
 is "$(asked) $(($(date +%s) > s))" "2 1" "is waited for, and asked again"
+
+# --- by lot, and late
+fault 'HEAD /bucket/[ab] 20% not status 403' 'HEAD /bucket/a 30% done pass' \
+    'HEAD /bucket/a 50% done delay 0.01'
+i=0
+while [ $i -lt 200 ]; do
+	i=$((i + 1))
+	echo /bucket/a
+done | perl -MIO::Socket::INET -e '
+    my $s = IO::Socket::INET->new($ARGV[0]) or die;
+    while (<STDIN>) {
+	chomp;
+	print $s "HEAD $_ HTTP/1.1\r\nHost: x\r\n\r\n";
+	while (defined(my $l = <$s>)) { last if $l eq "\r\n" }
+    }' "${PROXY#http://}"
+set -- "$(asked ' 1 not ')" "$(asked ' 2 ')" "$(asked ' 3 done delay ')"
+is $(($1 + $2 + $3)) 200 "shares add up"
+echo "# $1 $2 $3 of 200"
+ok "and are shares" test "$1" -gt 20 -a "$1" -lt 60 -a "$2" -gt 35 -a \
+    "$2" -lt 85 -a "$3" -gt 70 -a "$3" -lt 130
+fault 'HEAD /bucket/a * done delay 2'
+s=$(date +%s)
+for i in 1 2 3 4; do
+	thru head s3://bucket/a >/dev/null
+done
+ok "late, each by its lot" test $(($(date +%s) - s)) -ge 1
+is "$(asked)" 4 "and nothing else"
 
 # --- somebody else's commands in between
 cat >hook <<-X

@@ -12,6 +12,8 @@ DIR/url says where it listens.  DIR/rules is read anew when it was replaced
 METHOD and REGEX (searched in the request's target; no spaces) say what it is
 about, * is any method; WHICH of those: *, N, N-M or N-.  Each rule counts all
 that it is about; the first whose turn it is is done.  # begins a comment.
+WHICH may also be N%: so many of a hundred of them.  Each request has one lot,
+the same in every run, so that the shares of rules about it add up.
 
 WHERE   not    the server never sees the request
         done   the server has answered before anything is done here
@@ -26,6 +28,8 @@ ACTION  pass            what the server says (nothing, when not)
         flip N          one bit of its byte N is wrong
         length N        Content-Length says N more (or, -N, fewer)
         slow N          N bytes of it a second
+        delay S         up to S seconds late, by lot; half of that before the
+                        server sees it
         header H VALUE  the answer's header H is VALUE
 after=S is a Retry-After; CMD, an executable, is run as "CMD METHOD TARGET"
 before the request goes on (first=), or between what the server did or did
@@ -39,6 +43,7 @@ DIR/log, flushed before the client sees anything of it:
 Every ask is followed by its end, which may come after the client has gone.
 SPDX-License-Identifier: ISC
 """
+import hashlib
 import os
 import re
 import select
@@ -55,7 +60,7 @@ IDLE = 2                # s a connection to the server is kept unused
 
 WITH_NOT = ('pass', 'reset', 'empty', 'hang', 'status', 'error', 'redirect')
 NEEDS = {'status': 1, 'cut': 1, 'tear': 1, 'stall': 1, 'flip': 1,
-         'length': 1, 'slow': 1, 'header': 2}
+         'length': 1, 'slow': 1, 'header': 2, 'delay': 1}
 CODES = {400: 'InvalidRequest', 403: 'AccessDenied', 404: 'NoSuchKey',
          409: 'ConditionalRequestConflict', 412: 'PreconditionFailed',
          429: 'TooManyRequests', 500: 'InternalError', 503: 'SlowDown'}
@@ -63,6 +68,12 @@ CODES = {400: 'InvalidRequest', 403: 'AccessDenied', 404: 'NoSuchKey',
 
 class Gone(Exception):
     """One of the two sides has ended the connection, or we do."""
+
+
+def lot(n, what):
+    """That of request n, from 0 to less than 1."""
+    h = hashlib.sha256(b'%d %s' % (n, what)).digest()
+    return int.from_bytes(h[:4], 'big') / 2.0 ** 32
 
 
 class Rule:
@@ -79,6 +90,9 @@ class Rule:
         self.method, regex, which, self.where, self.action = words[:5]
         self.args = words[5:]
         self.regex = re.compile(regex)
+        self.share = None
+        if which.endswith('%'):
+            self.share, which = float(which[:-1]), '*'
         low, dash, high = which.partition('-')
         self.low = 1 if which == '*' else int(low)
         self.high = None if which == '*' or (dash and not high) else \
@@ -90,11 +104,12 @@ class Rule:
                 len(self.args) < NEEDS.get(self.action, 0):
             raise ValueError('not a rule: ' + line)
 
-    def wants(self, method, target):
+    def about(self, method, target):
+        return self.method in ('*', method) and \
+            self.regex.search(target) is not None
+
+    def turn(self):
         """Counts, and says whether it is this one's turn."""
-        if self.method not in ('*', method) or \
-                not self.regex.search(target):
-            return False
         self.seen += 1
         return self.low <= self.seen and \
             (self.high is None or self.seen <= self.high)
@@ -140,9 +155,15 @@ class Rules:
         with self.lock:
             self.load()
             self.n += 1
-            mine, at = None, 0
+            mine, at, left = None, 0, 100 * lot(self.n, b'turn')
             for i, r in enumerate(self.rules):
-                if r.wants(method, target) and mine is None:
+                if not r.about(method, target):
+                    continue
+                turn = r.turn()
+                if r.share is not None:
+                    turn = 0 <= left < r.share
+                    left -= r.share
+                if turn and mine is None:
                     mine, at = r, i + 1
             self.say('ask', self.n, method, target, at,
                      *([mine.where, mine.action] + mine.args if mine
@@ -302,7 +323,12 @@ class Exchange:
             self.hook('then')
             self.act(None)
             return
+        late = 0
+        if rule is not None and rule.action == 'delay':
+            late = float(rule.args[0]) * lot(self.n, b'late') / 2
+        time.sleep(late)
         head = self.forward()
+        time.sleep(late)
         if rule is not None and rule.action in WITH_NOT and \
                 rule.action != 'pass':
             for p in self.reply_body(head):
