@@ -152,9 +152,10 @@ $(B)/gen/%.so: tests/crash/%.c
 	$(CC) $(STD) -pthread $(WARN) $(WERROR) $(CPPFLAGS) $(CFLAGS) -fPIC \
 	    -shared -o $@ $< $(LDFLAGS) -ldl
 
+PRELOADS = $(patsubst tests/crash/%.c,$(B)/gen/%.so,$(wildcard tests/crash/*.c))
 gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree \
-	$(B)/gen/davdo $(B)/gen/spent $(B)/gen/fuzz $(B)/gen/record.so \
-	$(B)/gen/taken.so $(B)/gen/without
+	$(B)/gen/davdo $(B)/gen/spent $(B)/gen/fuzz \
+	$(PRELOADS) $(B)/gen/without
 
 # What is missing is installed first (or the line that would is printed).
 # One result line: N passed, N failed.  T= names tests, else all are run.

@@ -264,7 +264,7 @@ worker(const char *path, enum store_format fmt, const char *tmp, int fd,
 		a.has_content = s.has_content;
 		memcpy(a.content, s.content, HASH_LEN);
 	}
-	_exit(io_write(fd, &a, sizeof(a)) == -1);
+	_exit(io_write(fd, &a, sizeof(a)) == -1 ? MSG_IOERR : 0);
 }
 
 /* The answer of a worker that may sort in tmp; -1 when it gave none. */
@@ -315,6 +315,10 @@ ask_in(const char *tmp, const char *path, enum store_format fmt,
 	if (WIFSIGNALED(st))
 		return err_set(e, MSG_DATAERR, "%s: the process that opened "
 		    "it died of signal %d", path, WTERMSIG(st));
+	/* it has said why */
+	if (WEXITSTATUS(st) == MSG_IOERR)
+		return err_set(e, MSG_IOERR, "%s: the process that opened it "
+		    "had no memory, or its pipe broke", path);
 	return err_set(e, MSG_SOFTWARE, "%s: the process that opened it said "
 	    "nothing", path);
 }
