@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,11 +105,18 @@ find_drun(char b[EXE_MAX])
 	return access(b, X_OK) == 0 ? b : name;
 }
 
+struct job {
+	const struct dckpt_again	*g;
+	const char			*prog, *db;
+	int				 stdin_too;
+};
+
 /* In the child: it does not return. */
 static void
-become(const struct dckpt_again *g, const char *prog, const char *db,
-    int stdin_too)
+become(void *arg)
 {
+	const struct job		*j = arg;
+	const struct dckpt_again	*g = j->g;
 	static const char *const	not_ours[] = { "DSTAGE", "DRUN_ID",
 	    "DRUN_LAST", "DRUN_PIPELINE", "DRUN_CWD" };
 	size_t				i;
@@ -118,7 +124,7 @@ become(const struct dckpt_again *g, const char *prog, const char *db,
 
 	for (i = 0; i < sizeof(not_ours) / sizeof(not_ours[0]); i++)
 		(void)unsetenv(not_ours[i]);
-	if (setenv("DCKPT_DB", db, 1) == -1 ||
+	if (setenv("DCKPT_DB", j->db, 1) == -1 ||
 	    setenv("DCKPT_PIPELINE", g->pipeline, 1) == -1) {
 		msg_warn("environment: %s", strerror(errno));
 		_exit(MSG_IOERR);
@@ -127,15 +133,13 @@ become(const struct dckpt_again *g, const char *prog, const char *db,
 		msg_warn("%s: %s", g->cwd, strerror(errno));
 		_exit(err_status(errno));
 	}
-	if (!stdin_too) {
+	if (!j->stdin_too) {
 		fd = open("/dev/null", O_RDONLY);
 		if (fd > STDIN_FILENO)
 			(void)dup2(fd, STDIN_FILENO);
 	}
-	(void)signal(SIGPIPE, SIG_DFL);
-	(void)signal(SIGXFSZ, SIG_DFL);
-	(void)execlp(prog, "drun", g->command, (char *)NULL);
-	msg_warn("%s: %s", prog, strerror(errno));
+	(void)execlp(j->prog, "drun", g->command, (char *)NULL);
+	msg_warn("%s: %s", j->prog, strerror(errno));
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
@@ -144,24 +148,13 @@ static int
 run_one(const struct dckpt_again *g, const char *prog, const char *db,
     int stdin_too)
 {
-	pid_t	pid, got;
-	int	st = 0, told = 0;
+	struct job	j = { g, prog, db, stdin_too };
+	struct err	e = { 0, "" };
+	int		st = 0;
 
-	pid = fork();
-	if (pid == -1) {
-		msg_warn("fork: %s", strerror(errno));
-		return MSG_TEMPFAIL;
-	}
-	if (pid == 0)
-		become(g, prog, db, stdin_too);
-	while ((got = waitpid(pid, &st, 0)) == -1 && errno == EINTR)
-		if (io_signal() != 0 && !told) {
-			(void)kill(pid, io_signal());
-			told = 1;
-		}
-	if (got == -1) {
-		msg_warn("wait: %s", strerror(errno));
-		return MSG_IOERR;
+	if (io_run(become, &j, &st, &e) == -1) {
+		msg_err(&e);
+		return e.code;
 	}
 	return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
 }

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,23 +43,35 @@ write_plan(const char *path, const struct manifest *m, struct err *e)
 	return 0;
 }
 
-static _Noreturn void
-child(const char *plan, const char *dir, const struct manifest *m)
+struct job {
+	const char		*plan, *dir;
+	const struct manifest	*m;
+};
+
+/* In the child: it does not return. */
+static void
+become(void *arg)
 {
-	int	null = open("/dev/null", O_RDWR);
+	const struct job	*j = arg;
+	int			 null = open("/dev/null", O_RDWR);
 
 	/* it is a run of its own, with a staging of its own */
 	if (null == -1 || dup2(null, 0) == -1 || dup2(null, 1) == -1 ||
 	    unsetenv("DSTAGE") == -1 || unsetenv("DRUN_ID") == -1 ||
 	    unsetenv("DRUN_LAST") == -1 ||
-	    setenv("REBUILD_PLAN", plan, 1) == -1 ||
-	    setenv("REBUILD_DIR", dir, 1) == -1 ||
-	    setenv("REBUILD_FORMAT", m->format, 1) == -1 ||
-	    setenv("REBUILD_DIGEST", m->content_digest, 1) == -1)
-		msg_die(MSG_IOERR, "rebuild: %s", strerror(errno));
+	    setenv("REBUILD_PLAN", j->plan, 1) == -1 ||
+	    setenv("REBUILD_DIR", j->dir, 1) == -1 ||
+	    setenv("REBUILD_FORMAT", j->m->format, 1) == -1 ||
+	    setenv("REBUILD_DIGEST", j->m->content_digest, 1) == -1) {
+		msg_warn("rebuild: %s", strerror(errno));
+		_exit(MSG_IOERR);
+	}
+	if (null > STDERR_FILENO)
+		(void)close(null);
 	(void)execlp("drun", "drun", PIPELINE, (char *)NULL);
-	msg_die(MSG_NOINPUT, "drun: %s: want all programs of intact in PATH",
+	msg_warn("drun: %s: want all programs of intact in PATH",
 	    strerror(errno));
+	_exit(MSG_NOINPUT);
 }
 
 /* The pipeline's exit status; a signal for us is one for it. */
@@ -68,21 +79,13 @@ static int
 pipeline(const char *plan, const char *dir, const struct manifest *m,
     struct err *e)
 {
-	pid_t	pid = fork();
-	int	st, told = 0;
+	struct job	j = { plan, dir, m };
+	int		st = 0;
 
-	if (pid == -1)
-		return err_sys(e, errno, "fork");
-	if (pid == 0)
-		child(plan, dir, m);
-	while (waitpid(pid, &st, 0) == -1) {
-		if (errno != EINTR)
-			return err_sys(e, errno, "waitpid");
-		if (io_signal() != 0 && !told) {
-			(void)kill(pid, io_signal());
-			told = 1;
-		}
-	}
+	if (io_signal() != 0)
+		return err_set(e, MSG_TEMPFAIL, "stopped by a signal");
+	if (io_run(become, &j, &st, e) == -1)
+		return -1;
 	if (WIFEXITED(st) && WEXITSTATUS(st) == 0)
 		return 0;
 	return err_set(e, WIFEXITED(st) ? WEXITSTATUS(st) : MSG_TEMPFAIL,

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -527,6 +528,8 @@ io_create_excl(int dirfd, const char *name, const char *tmp, const void *p,
 	return rv;
 }
 
+static const int	sigs[] = { SIGINT, SIGTERM, SIGHUP };
+
 static void
 on_signal(int sig)
 {
@@ -561,7 +564,6 @@ io_signal(void)
 void
 io_catch_signals(void)
 {
-	static const int	sigs[] = { SIGINT, SIGTERM, SIGHUP };
 	struct sigaction	sa, old;
 	size_t			i;
 
@@ -590,6 +592,84 @@ io_die_of_signal(void)
 	sigaddset(&set, sig);
 	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
 	(void)raise(sig);
+}
+
+static void
+on_child(int sig)
+{
+	(void)sig;	/* it ends a wait */
+}
+
+/* In the child, where all that we caught is blocked as yet. */
+static void
+signals_of_old(const sigset_t *mask)
+{
+	struct sigaction	old;
+	size_t			i;
+
+	for (i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
+		if (sigaction(sigs[i], NULL, &old) == 0 &&
+		    old.sa_handler == on_signal)
+			(void)signal(sigs[i], SIG_DFL);
+	(void)signal(SIGCHLD, SIG_DFL);
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	(void)sigprocmask(SIG_SETMASK, mask, NULL);
+}
+
+/* All signals that end a wait are blocked, but while it waits. */
+static int
+attend(pid_t pid, const sigset_t *mask, int *st)
+{
+	pid_t	got;
+	int	told = 0;
+
+	while ((got = waitpid(pid, st, WNOHANG)) != pid) {
+		if (got == -1 && errno != EINTR)
+			return -1;
+		if (got_signal != 0 && !told) {
+			(void)kill(pid, got_signal);
+			told = 1;
+		}
+		if (got == 0)
+			(void)sigsuspend(mask);
+	}
+	return 0;
+}
+
+int
+io_run(void (*f)(void *arg), void *arg, int *st, struct err *e)
+{
+	struct sigaction	sa, old;
+	sigset_t		set, mask;
+	pid_t			pid;
+	size_t			i;
+	int			rv = 0;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_handler = on_child;
+	sigemptyset(&sa.sa_mask);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	for (i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
+		sigaddset(&set, sigs[i]);
+	if (sigprocmask(SIG_BLOCK, &set, &mask) == -1 ||
+	    sigaction(SIGCHLD, &sa, &old) == -1)
+		return err_sys(e, errno, "signals");
+	set = mask;
+	sigdelset(&set, SIGCHLD);
+	pid = fork();
+	if (pid == -1)
+		rv = err_sys(e, errno, "fork");
+	else if (pid == 0) {
+		signals_of_old(&mask);
+		f(arg);
+		_exit(MSG_SOFTWARE);
+	} else if (attend(pid, &set, st) == -1)
+		rv = err_sys(e, errno, "wait");
+	(void)sigaction(SIGCHLD, &old, NULL);
+	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
+	return rv;
 }
 
 double
