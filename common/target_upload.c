@@ -70,6 +70,33 @@ target_put(struct target_upload *u, int dirfd, const struct manifest *m,
 }
 
 /*
+ * A version that was there before we came: nobody is about to remove it,
+ * and, looked at after that, it lies there.  The other way round it could
+ * go between the two, and its remover's claim with it.
+ */
+static int
+prove_old(struct target_upload *u, const struct target_commit *c,
+    struct err *e)
+{
+	struct target	*t = u->t;
+	int		 r = 0;
+
+	if (target_is_remote(t))
+		r = target_is_wanted(t, c->version, 1, e);
+	if (r == 1)
+		return err_set(e, MSG_TEMPFAIL, "%s: version %s is being "
+		    "removed: choose another, or run again", t->url,
+		    c->version);
+	if (r == 0)
+		r = target_has(t, c->version, e);
+	if (r == 0)
+		return err_set(e, MSG_NOINPUT, "%s: version %s was removed "
+		    "meanwhile: choose one that dpublish log shows as "
+		    "present", t->url, c->version);
+	return r == 1 ? 0 : -1;
+}
+
+/*
  * The claim is ours, whole and young, what is to be committed lies there,
  * and nobody is about to remove it.
  */
@@ -90,21 +117,15 @@ prove_ready(struct target_upload *u, const struct target_commit *c,
 		return err_set(e, MSG_TEMPFAIL, "%s/%s: the claim is %lld "
 		    "hours old, others may take it for a dead one's: run "
 		    "again", t->url, key, (long long)(age / 3600));
+	if (r == 1 && strcmp(u->version, c->version) != 0)
+		return prove_old(u, c, e);
 	if (r == 1)
 		r = target_has(t, c->version, e);
 	if (r == 0)
 		return err_set(e, MSG_TEMPFAIL, "%s: the upload of version %s "
 		    "was taken for a dead one's and removed: run again",
 		    t->url, c->version);
-	if (r != 1 || !target_is_remote(t) ||
-	    strcmp(u->version, c->version) == 0)
-		return r == 1 ? 0 : -1;
-	r = target_is_wanted(t, c->version, 1, e);
-	if (r == 1)
-		return err_set(e, MSG_TEMPFAIL, "%s: version %s is being "
-		    "removed: choose another, or run again", t->url,
-		    c->version);
-	return r;
+	return r == 1 ? 0 : -1;
 }
 
 /* Is generation g ours?  1, 0 (then *won is filled), -1 unknown. */
@@ -361,6 +382,13 @@ target_remove_announced(struct target *t, const char *version,
 
 	if (target_version_key(t, key, version, NULL, e) == -1)
 		return -1;
+	/*
+	 * Before its commit is looked for: whose claim is gone by now has
+	 * committed what it wanted, and who claims from now on sees us.
+	 */
+	stays = target_is_wanted(t, version, 0, e);
+	if (stays != 0)
+		return stays;
 	r = target_newest(t, &c, e);
 	/* without commits nothing is known of it */
 	if (r != 1)
@@ -372,8 +400,6 @@ target_remove_announced(struct target *t, const char *version,
 			return -1;
 		stays = strcmp(ptr, version) == 0;
 	}
-	if (!stays)
-		stays = target_is_wanted(t, version, 0, e);
 	if (stays == 0 && target_is_remote(t)) {
 		stays = target_is_held(t, version, e);
 		if (stays == 1)
