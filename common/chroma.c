@@ -41,7 +41,6 @@ head_of(const char *path, const char *suffix, unsigned char *b, size_t n,
 {
 	struct buf	 name;
 	struct stat	 st;
-	ssize_t		 got;
 	int		 fd = -1, rv = -1;
 
 	*size = UINT64_MAX;
@@ -61,15 +60,14 @@ head_of(const char *path, const char *suffix, unsigned char *b, size_t n,
 			err_sys(e, errno, "%s", buf_cstr(&name));
 		goto done;
 	}
-	if (fstat(fd, &st) == -1 || (got = io_pread(fd, b, n, 0)) == -1) {
-		/* a directory of that name is no journal */
-		if (errno == EISDIR)
-			rv = 0;
-		else
-			err_sys(e, errno, "%s", buf_cstr(&name));
+	if (fstat(fd, &st) == -1 ||
+	    (S_ISREG(st.st_mode) && io_pread(fd, b, n, 0) == -1)) {
+		err_sys(e, errno, "%s", buf_cstr(&name));
 		goto done;
 	}
-	*size = (uint64_t)st.st_size;
+	/* a directory or fifo of that name is no journal */
+	if (S_ISREG(st.st_mode))
+		*size = (uint64_t)st.st_size;
 	rv = 0;
 done:
 	if (fd != -1)

@@ -572,14 +572,32 @@ topic_cmp(const void *a, const void *b)
 	return strcmp((*x)->topic, (*y)->topic);
 }
 
+/*
+ * The text in column i, NULL when it has another type, which is asked for
+ * first: what is a blob is a text as soon as it was read as one.
+ */
+static const char *
+text_of(sqlite3_stmt *st, int i, size_t *n)
+{
+	const char	*p;
+
+	if (sqlite3_column_type(st, i) != SQLITE_TEXT)
+		return NULL;
+	p = (const char *)sqlite3_column_text(st, i);
+	*n = (size_t)sqlite3_column_bytes(st, i);
+	return p;
+}
+
 static int
 check_queue_vector(struct judge *j, sqlite3_stmt *st,
     const struct chroma_coll *cc, long long seq, int op)
 {
-	const char	*enc = (const char *)sqlite3_column_text(st, 5);
+	const char	*enc;
 	const void	*p;
+	size_t		 len;
 	int		 n;
 
+	enc = text_of(st, 5, &len);
 	if (sqlite3_column_type(st, 4) == SQLITE_NULL) {
 		if (op == CHROMA_OP_ADD || op == CHROMA_OP_UPSERT)
 			return REFUSE(CHECK_QUEUE,
@@ -617,7 +635,7 @@ check_queue_row(struct judge *j, sqlite3_stmt *st,
 	int			 op = sqlite3_column_int(st, 3);
 
 	memset(&key, 0, sizeof(key));
-	p = (const char *)sqlite3_column_text(st, 1);
+	p = text_of(st, 1, &n);
 	key.topic = mem_dup(p != NULL ? p : "");
 	hit = bsearch(&kp, by_topic, j->c.n, sizeof(*by_topic), topic_cmp);
 	free(key.topic);
@@ -628,9 +646,8 @@ check_queue_row(struct judge *j, sqlite3_stmt *st,
 	    op < CHROMA_OP_ADD || op > CHROMA_OP_DELETE)
 		return REFUSE(CHECK_QUEUE, "queue row %lld: operation: want "
 		    "0 to 3, got %d", seq, op);
-	p = (const char *)sqlite3_column_text(st, 2);
-	n = (size_t)sqlite3_column_bytes(st, 2);
-	if (sqlite3_column_type(st, 2) != SQLITE_TEXT || p == NULL || n == 0)
+	p = text_of(st, 2, &n);
+	if (p == NULL || n == 0)
 		return REFUSE(CHECK_QUEUE, "queue row %lld: no id", seq);
 	if (n > ITEM_ID_MAX)
 		return REFUSE(CHECK_LIMIT, "queue row %lld: id of %zu bytes: "
@@ -641,10 +658,9 @@ check_queue_row(struct judge *j, sqlite3_stmt *st,
 	if (check_queue_vector(j, st, *hit, seq, op) != 0)
 		return 1;
 	if (sqlite3_column_type(st, 6) != SQLITE_NULL) {
-		p = (const char *)sqlite3_column_text(st, 6);
-		n = (size_t)sqlite3_column_bytes(st, 6);
-		if (p == NULL || sqlite3_column_type(st, 6) != SQLITE_TEXT ||
-		    n > ITEM_TEXT_MAX || p[0] != '{' || !json_valid(p, n))
+		p = text_of(st, 6, &n);
+		if (p == NULL || n > ITEM_TEXT_MAX || p[0] != '{' ||
+		    !json_valid(p, n))
 			return REFUSE(CHECK_QUEUE, "queue row %lld: metadata "
 			    "is not a JSON object", seq);
 	}
@@ -795,9 +811,8 @@ check_meta_row(struct judge *j, sqlite3_stmt *st, int orphan)
 	if (!orphan && sqlite3_column_type(st, 6) == SQLITE_NULL)
 		return REFUSE(CHECK_METADATA, "metadata of row %lld, which is "
 		    "no record", id);
-	p = sqlite3_column_text(st, 1);
-	n = (size_t)sqlite3_column_bytes(st, 1);
-	if (p == NULL || sqlite3_column_type(st, 1) != SQLITE_TEXT)
+	p = text_of(st, 1, &n);
+	if (p == NULL)
 		return REFUSE(CHECK_METADATA, "row %lld: a key that is no "
 		    "text", id);
 	if (!path_utf8(p, n))

@@ -19,6 +19,7 @@
 #include "db.h"
 #include "io.h"
 #include "json.h"
+#include "ledger.h"
 #include "mem.h"
 #include "store.h"
 #include "tap.h"
@@ -677,6 +678,211 @@ test_damage(size_t i)
 		printf("# r %d\n", r);
 }
 
+/* More of the same, each named by the reason that it is refused for. */
+static const struct {
+	const char	*what, *sample, *sql;
+	enum check_code	 code;
+	const char	*word;
+} named[] = {
+	{ "a name that is a blob", "clean_small",
+	    "UPDATE collections SET name = x'41'", CHECK_COLLECTION,
+	    "its name is no text" },
+	{ "a name with NUL", "clean_small",
+	    "UPDATE collections SET name = CAST(x'410042' AS TEXT)",
+	    CHECK_COLLECTION, "its name is no text" },
+	{ "dimension 0", "clean_small",
+	    "UPDATE collections SET dimension = 0", CHECK_COLLECTION,
+	    "dimension is out of range" },
+	{ "dimension that is a word", "clean_small",
+	    "UPDATE collections SET dimension = 'eight'", CHECK_COLLECTION,
+	    "dimension is out of range" },
+	{ "configuration that is a blob", "clean_small",
+	    "UPDATE collections SET config_json_str = x'7b7d'",
+	    CHECK_COLLECTION, "are no text" },
+	{ "configuration that is no JSON", "clean_small",
+	    "UPDATE collections SET config_json_str = '{', schema_str = NULL",
+	    CHECK_COLLECTION, "no JSON" },
+	{ "configuration of an unknown space", "clean_small",
+	    "UPDATE collections SET schema_str = NULL, config_json_str = "
+	    "'{\"vector_index\":{\"hnsw\":{\"space\":\"l3\"}}}'",
+	    CHECK_COLLECTION, "unknown space" },
+	{ "an older configuration of an unknown space", "clean_small",
+	    "UPDATE collections SET schema_str = NULL, config_json_str = "
+	    "'{\"hnsw_configuration\":{\"space\":7}}'",
+	    CHECK_COLLECTION, "unknown space" },
+	{ "a segment's space that is unknown", "clean_small",
+	    "INSERT INTO segment_metadata(segment_id, key, str_value) SELECT "
+	    "id, 'hnsw:space', 'l3' FROM segments WHERE scope = 'VECTOR'",
+	    CHECK_COLLECTION, "unknown space" },
+	{ "a segment's space that is a blob", "clean_small",
+	    "INSERT INTO segment_metadata(segment_id, key, str_value) SELECT "
+	    "id, 'hnsw:space', x'00' FROM segments WHERE scope = 'VECTOR'",
+	    CHECK_COLLECTION, "hnsw:space is no text" },
+	{ "max_seq_id below 0", "clean_small",
+	    "UPDATE max_seq_id SET seq_id = -1", CHECK_COLLECTION,
+	    "bad max_seq_id" },
+	{ "max_seq_id of 3 bytes", "clean_small",
+	    "UPDATE max_seq_id SET seq_id = x'000001'", CHECK_COLLECTION,
+	    "bad max_seq_id" },
+	{ "max_seq_id beyond 63 bits", "clean_small",
+	    "UPDATE max_seq_id SET seq_id = x'8000000000000000'",
+	    CHECK_COLLECTION, "bad max_seq_id" },
+	{ "max_seq_id beyond 64 bits", "purged_hnsw_l2",
+	    "UPDATE max_seq_id SET seq_id = "
+	    "x'000000000000000000000000000000010000000000000001'",
+	    CHECK_COLLECTION, "bad max_seq_id" },
+	{ "max_seq_id below its records", "clean_small",
+	    "UPDATE max_seq_id SET seq_id = 39", CHECK_SEQ,
+	    "beyond max_seq_id 39" },
+	{ "a record's seq_id that is no number", "clean_small",
+	    "UPDATE embeddings SET seq_id = x'0102' WHERE id = 3", CHECK_SEQ,
+	    "a seq_id that is no number" },
+	{ "an id of a blob in the queue", "clean_small",
+	    "UPDATE embeddings_queue SET id = x'41' WHERE seq_id = 4",
+	    CHECK_QUEUE, "no id" },
+	{ "a topic of a blob in the queue", "clean_small",
+	    "UPDATE embeddings_queue SET topic = CAST(topic AS BLOB) WHERE "
+	    "seq_id = 4", CHECK_QUEUE, "topic of no collection" },
+	{ "an encoding of a blob in the queue", "clean_small",
+	    "UPDATE embeddings_queue SET encoding = CAST(encoding AS BLOB) "
+	    "WHERE seq_id = 4", CHECK_QUEUE, "unknown encoding" },
+	{ "metadata of a blob in the queue", "clean_small",
+	    "UPDATE embeddings_queue SET metadata = x'7b7d' WHERE seq_id = 4",
+	    CHECK_QUEUE, "not a JSON object" },
+	{ "an endless id in the queue", "clean_small",
+	    "UPDATE embeddings_queue SET id = hex(zeroblob(40000)) WHERE "
+	    "seq_id = 4", CHECK_LIMIT, "id of 80000 bytes" },
+	{ "a metadata key of a blob", "clean_small",
+	    "UPDATE embedding_metadata SET key = x'41' WHERE id = 2 AND key = "
+	    "'line_id'", CHECK_METADATA, "a key that is no text" },
+	{ "a metadata key that is not UTF-8", "clean_small",
+	    "UPDATE embedding_metadata SET key = CAST(x'41ff' AS TEXT) WHERE "
+	    "id = 2 AND key = 'line_id'", CHECK_UTF8, "a key is not UTF-8" },
+	{ "an endless metadata key", "clean_small",
+	    "UPDATE embedding_metadata SET key = hex(zeroblob(40000)) WHERE "
+	    "id = 2 AND key = 'line_id'", CHECK_LIMIT, "a key of 80000" },
+	{ "a number that is a word", "clean_small",
+	    "UPDATE embedding_metadata SET int_value = 'seven' WHERE id = 2 "
+	    "AND key = 'line_id'", CHECK_METADATA, "of the wrong type" },
+	{ "migrations of another kind", "clean_small",
+	    "UPDATE migrations SET dir = 'other' WHERE dir = 'metadb'",
+	    CHECK_SCHEMA, "unknown kind other" },
+	{ "no migration of a kind", "clean_small",
+	    "DELETE FROM migrations WHERE dir = 'metadb'", CHECK_SCHEMA,
+	    "no migration metadb" },
+	{ "a migration whose text is another", "clean_small",
+	    "UPDATE migrations SET sql = sql || ' ' WHERE dir = 'metadb' AND "
+	    "version = 1", CHECK_SCHEMA, "hash: want" },
+	{ "no migrations at all", "clean_small", "DROP TABLE migrations",
+	    CHECK_SCHEMA, "not a ChromaDB database" },
+};
+#define N_NAMED (sizeof(named) / sizeof(named[0]))
+
+/* The reader by itself: what it is handed may be anything. */
+static int
+reader_stands(const char *path)
+{
+	struct store	*s;
+	struct item	 it;
+	struct err	 e;
+
+	memset(&e, 0, sizeof(e));
+	s = store_open(path, STORE_CHROMA, 0, &e);
+	while (s != NULL && store_next(s, &it, &e) == 1)
+		;
+	store_close(s);
+	if (e.code != 0 && e.code != MSG_DATAERR)
+		printf("# reader: %d %s\n", e.code, e.text);
+	return e.code == 0 || e.code == MSG_DATAERR;
+}
+
+static void
+test_named(size_t i)
+{
+	struct check_verdict	v;
+	int			r;
+
+	r = private(named[i].sample) == 0 &&
+	    sql(copy, named[i].sql) == 0 ? judge(copy, 0, &v) : -1;
+	if (!tap_ok(r == 0 && v.code == named[i].code &&
+	    strstr(v.reason, named[i].word) != NULL && reader_stands(copy),
+	    "%s: refused as %s", named[i].what,
+	    check_code_name(named[i].code)))
+		printf("# want \"%s\" in the reason\n", named[i].word);
+}
+
+/* The file itself: bytes of its header, and things that are no file. */
+static void
+test_files(void)
+{
+	static const struct {
+		off_t		 at;
+		const char	*bytes;
+		size_t		 n;
+		enum check_code	 code;
+		const char	*word;
+	} v[] = {
+		{ 16, "\0\3", 2, CHECK_NOTADB, "page size 3" },
+		{ 16, "\2\1", 2, CHECK_NOTADB, "page size 513" },
+		{ 59, "\2", 1, CHECK_SCHEMA, "text encoding" },
+		{ 28, "\0\0\0\1", 4, CHECK_TORN, "size" }
+	};
+	struct check_verdict	w;
+	char			name[256], *longer;
+	size_t			i;
+	int			fd, ok;
+
+	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		ok = private("clean_small") == 0;
+		(void)snprintf(name, sizeof(name), "%s/%s", copy, CHROMA_FILE);
+		fd = open(name, O_WRONLY);
+		ok = pwrite(fd, v[i].bytes, v[i].n, v[i].at) ==
+		    (ssize_t)v[i].n && ok;
+		(void)close(fd);
+		tap_ok(ok && judge(copy, 0, &w) == 0 && w.code == v[i].code &&
+		    strstr(w.reason, v[i].word) != NULL &&
+		    reader_stands(copy), "header byte %d: refused as %s",
+		    (int)v[i].at, check_code_name(v[i].code));
+	}
+	ok = private("clean_small") == 0 && truncate(name, 0) == 0;
+	(void)snprintf(name, sizeof(name), "%s/%s", copy, CHROMA_FILE);
+	tap_ok(ok && truncate(name, 60) == 0 && judge(copy, 0, &w) == 0 &&
+	    w.code == CHECK_TORN, "60 bytes of a header: torn");
+	tap_ok(unlink(name) == 0 && judge(copy, 0, &w) == 0 &&
+	    w.code == CHECK_MISSING, "no file: missing");
+	tap_ok(mkdir(name, 0700) == 0 && judge(copy, 0, &w) == 0 &&
+	    w.code == CHECK_UNSAFE && reader_stands(copy),
+	    "a directory in its place: refused");
+	tap_ok(rmdir(name) == 0 && mkfifo(name, 0600) == 0 &&
+	    judge(copy, 0, &w) == 0 && w.code == CHECK_UNSAFE &&
+	    reader_stands(copy), "a fifo in its place: refused");
+	tap_ok(unlink(name) == 0 && symlink("/etc/passwd", name) == 0 &&
+	    judge(copy, 0, &w) == 0 && w.code == CHECK_UNSAFE &&
+	    reader_stands(copy), "a link in its place: refused");
+	ok = private("clean_small") == 0;
+	(void)snprintf(name, sizeof(name), "%s/%s-journal", copy,
+	    CHROMA_FILE);
+	tap_ok(ok && mkdir(name, 0700) == 0 && judge(copy, 0, &w) == 0 &&
+	    w.code == CHECK_UNSAFE && reader_stands(copy),
+	    "a directory as journal: refused");
+	(void)snprintf(name, sizeof(name), "%s/%s-wal", copy, CHROMA_FILE);
+	ok = private("clean_small") == 0;
+	(void)snprintf(name, sizeof(name), "%s/%s-wal", copy, CHROMA_FILE);
+	fd = open(name, O_WRONLY | O_CREAT, 0600);
+	ok = io_write(fd, "frames", 6) == 0 && ok;
+	(void)close(fd);
+	tap_ok(ok && judge(copy, 0, &w) == 0 && w.code == CHECK_HOT &&
+	    reader_stands(copy), "a log with something in it: hot");
+	ok = private("clean_small") == 0;
+	(void)snprintf(name, sizeof(name), "%s/%s", copy, LEDGER_FILE);
+	tap_ok(ok && mkdir(name, 0700) == 0 && judge(copy, 0, &w) == 0 &&
+	    reader_stands(copy), "a directory as ledger: refused");
+	longer = mem_zero(1, CHROMA_PATH_MAX + 2);
+	memset(longer, 'x', CHROMA_PATH_MAX);
+	tap_ok(judge(longer, 0, &w) == -1, "a path too long is no verdict");
+	free(longer);
+}
+
 /* Damage at random places: a verdict or none, never the machine's fault. */
 static void
 test_flips(const char *sample)
@@ -801,6 +1007,12 @@ test_models(void)
 	    "\"K\",\"organization_id\":null,\"dimensions\":8}}", 8,
 	    "{\"config.model_name\":\"text-embedding-3-small\","
 	    "\"name\":\"openai\"}");
+	test_model("{\"type\":\"known\",\"name\":\"x\",\"config\":{\"i\":-1,"
+	    "\"f\":1.5,\"b\":true,\"n\":null,\"a\":[2,\"z\",{\"k\":false}],"
+	    "\"default_headers\":{\"auth\":[\"secret\"]}}}", 8,
+	    "{\"config.a.0\":2,\"config.a.1\":\"z\",\"config.a.2.k\":false,"
+	    "\"config.b\":true,\"config.f\":1.5,\"config.i\":-1,"
+	    "\"name\":\"x\"}");
 	test_model("{\"type\":\"known\",\"name\":\"default\",\"config\":{}}",
 	    384, "{\"name\":\"default\"}");
 	test_model("{\"type\":\"known\",\"name\":\"default\",\"config\":{}}",
@@ -862,7 +1074,7 @@ main(int argc, char **argv)
 	if (mkdtemp(work) == NULL)
 		return 99;
 	tap_plan((int)(2 * N_VALID + N_REFUSED + 3 * N_HOT + N_DAMAGES +
-	    24));
+	    N_NAMED + 13 + 25));
 	for (i = 0; i < N_VALID; i++)
 		test_valid(valid[i]);
 	for (i = 0; i < N_REFUSED; i++)
@@ -884,6 +1096,9 @@ main(int argc, char **argv)
 	test_queue_only("updates_deletes", 7);
 	for (i = 0; i < N_DAMAGES; i++)
 		test_damage(i);
+	for (i = 0; i < N_NAMED; i++)
+		test_named(i);
+	test_files();
 	test_harmless();
 	test_flips("clean_small");
 	test_flips("purged_hnsw_cosine");
