@@ -131,6 +131,16 @@ no_manifest(const char *place, struct err *e)
  * What is opened, or unpacked.
  */
 
+static int
+have_stage(struct dpub_eye *y, struct err *e)
+{
+	if (!y->staged && stage_make(&y->stage, stage_parent(), NULL, e) ==
+	    -1)
+		return -1;
+	y->staged = 1;
+	return 0;
+}
+
 /* A new directory of staging: its path, which the caller frees, and *fd. */
 static char *
 work_make(struct dpub_eye *y, int *fd, struct err *e)
@@ -138,10 +148,8 @@ work_make(struct dpub_eye *y, int *fd, struct err *e)
 	char	 name[48], *path;
 
 	*fd = -1;
-	if (!y->staged && stage_make(&y->stage, stage_parent(), NULL, e) ==
-	    -1)
+	if (have_stage(y, e) == -1)
 		return NULL;
-	y->staged = 1;
 	(void)snprintf(name, sizeof(name), "place.%u", y->n++);
 	path = cat3(y->stage.path, "/", name);
 	if (mkdirat(y->stage.dirfd, name, 0700) == 0)
@@ -181,18 +189,11 @@ static int
 open_it(struct dpub_eye *y, const char *path, const struct manifest *m,
     struct err *e)
 {
-	char	*work;
-	int	 fd, rv;
-
 	if (strcmp(m->format, DPUB_FILES) == 0)
 		return 0;
 	disconnect_eye(y);
-	work = work_make(y, &fd, e);
-	if (work == NULL)
-		return -1;
-	rv = dpub_open_store(path, m, &y->stage, e);
-	work_drop(y, work, fd);
-	return rv;
+	return have_stage(y, e) == -1 ? -1 :
+	    dpub_open_store(path, m, &y->stage, e);
 }
 
 /*
