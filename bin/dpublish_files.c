@@ -457,7 +457,8 @@ dpub_files_publish(struct dpub *p)
 		(void)dpub_unchanged(p, t, &head, &s, &e);
 	} else if (p->files.held != 0)
 		err_set(&e, MSG_PROTOCOL, "stream: a set that was skipped, "
-		    "and is not version %s", head.version);
+		    "and is not generation %llu of %s", (unsigned long long)
+		    head.generation, target_url(t));
 	else {
 		compare(&p->files, &base, &s);
 		(void)publish_set(p, t, &head, &s, &base, &e);

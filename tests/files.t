@@ -5,7 +5,7 @@
 # journal, and taken up again.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-plan 133
+plan 134
 # a leak checker waits for ever for its own helper when that is what dies
 ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 export ASAN_OPTIONS
@@ -313,6 +313,11 @@ dfetch --files --json -B U u | grep '"name":"content-1"' |
 { sed '$d' s1 | grep -v '"name":"content-1"'; grep '"name":"content-1"' s2 |
     grep '"t":"skip"'; sed -n '$p' s1; } | dpublish --json-in U >out 2>err
 is "$?" 76 "and some of a set cannot be skipped"
+dfetch --files --json -B U u |
+    sed 's|\("t":"parent","target":"[^"]*/\)U".*|\1V","none":true}|' |
+    dpublish --json-in V >out 2>err
+is "$? $(grep -c "is not generation 0 of .*/V" err)" "76 1" \
+    "nor a set of which nothing is there"
 
 # --- plain keys: what the tests of both places share
 
