@@ -540,35 +540,36 @@ max_failed(struct fetch_batch_opts *b, const char *s)
 
 enum { O_NEWER = 256, O_OLDER, O_FILES, O_STALE };
 
+static const struct option longs[] = {
+	{ "base",	 required_argument, NULL, 'b' },
+	{ "base-if-any", required_argument, NULL, 'B' },
+	{ "checkpoints", required_argument, NULL, 'c' },
+	{ "plan",	 required_argument, NULL, 'f' },
+	{ "help",	 no_argument, NULL, 'h' },
+	{ "list",	 no_argument, NULL, 'l' },
+	{ "parallel",	 required_argument, NULL, 'P' },
+	{ "version",	 no_argument, NULL, 'V' },
+	{ "verbose",	 no_argument, NULL, 'v' },
+	{ "json",	 no_argument, NULL, 1 },
+	{ "sha256",	 no_argument, NULL, 2 },
+	{ "stage",	 required_argument, NULL, 3 },
+	{ "cache",	 required_argument, NULL, 4 },
+	{ "max-failed",	 required_argument, NULL, 5 },
+	{ "max-size",	 required_argument, NULL, 6 },
+	{ "max-time",	 required_argument, NULL, 7 },
+	{ "requeue",	 required_argument, NULL, 8 },
+	{ "log",	 required_argument, NULL, 9 },
+	{ "newer-than",	 required_argument, NULL, O_NEWER },
+	{ "older-than",	 required_argument, NULL, O_OLDER },
+	{ "files",	 no_argument, NULL, O_FILES },
+	{ "stale",	 required_argument, NULL, O_STALE },
+	{ NULL, 0, NULL, 0 }
+};
+
 /* The index of the first operand. */
 static int
 options(struct fetch *x, int argc, char **argv, char ***plans, size_t *n)
 {
-	static const struct option	longs[] = {
-		{ "base",	 required_argument, NULL, 'b' },
-		{ "base-if-any", required_argument, NULL, 'B' },
-		{ "checkpoints", required_argument, NULL, 'c' },
-		{ "plan",	 required_argument, NULL, 'f' },
-		{ "help",	 no_argument, NULL, 'h' },
-		{ "list",	 no_argument, NULL, 'l' },
-		{ "parallel",	 required_argument, NULL, 'P' },
-		{ "version",	 no_argument, NULL, 'V' },
-		{ "verbose",	 no_argument, NULL, 'v' },
-		{ "json",	 no_argument, NULL, 1 },
-		{ "sha256",	 no_argument, NULL, 2 },
-		{ "stage",	 required_argument, NULL, 3 },
-		{ "cache",	 required_argument, NULL, 4 },
-		{ "max-failed",	 required_argument, NULL, 5 },
-		{ "max-size",	 required_argument, NULL, 6 },
-		{ "max-time",	 required_argument, NULL, 7 },
-		{ "requeue",	 required_argument, NULL, 8 },
-		{ "log",	 required_argument, NULL, 9 },
-		{ "newer-than",	 required_argument, NULL, O_NEWER },
-		{ "older-than",	 required_argument, NULL, O_OLDER },
-		{ "files",	 no_argument, NULL, O_FILES },
-		{ "stale",	 required_argument, NULL, O_STALE },
-		{ NULL, 0, NULL, 0 }
-	};
 	struct fetch_opts	*o = &x->o;
 	const char	*why;
 	uint64_t	 v;
