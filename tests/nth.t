@@ -16,6 +16,8 @@ my ($prog, $tries) = @ARGV;
 my @calls = qw(malloc mmap open read write sync rename unlink mkdir fork pipe);
 my $line = 'dfetch -B t d | dcheck | dmerge | dpublish t';
 my %fine = map { $_ => 1 } 64 .. 69, 71 .. 77;
+# its watcher hears nothing any more, and ends the stages
+$fine{128 + 15} = 1 if $prog eq "drun";
 my ($runs, $bad, $fine) = (0, 0, 0);
 sub slurp { open my $f, '<', $_[0] or return ''; local $/; <$f> // '' }
 sub sh { system('sh', '-c', "{ $_[0]; } >out 2>err </dev/null"); $? }
@@ -80,7 +82,7 @@ rm -rf tmp0
 ok "the preload can be loaded" env LD_PRELOAD="$GEN/nth.so" NTH_PROG=cat \
     NTH_CALL=open NTH_N=100000 NTH_HIT="$T/hit" cat one
 for p in $PROGS; do
-	perl nth.pl $p "${NTH:-4}" >$p.said 2>&1
+	perl nth.pl $p "${NTH:-3}" >$p.said 2>&1
 	tail -1 $p.said | sed 's/^/# /'
 	is "$(sed "s/ of [1-9].*/ of some/" $p.said | head -60)" "0 bad of some" \
 	    "$p: whatever fails"
