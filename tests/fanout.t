@@ -166,10 +166,11 @@ cp -Rp in/delta-0001 ones
 LOCK_WAIT=0
 export LOCK_WAIT
 status 75 "two at once: the second is refused" \
-    env WORK=two "$EX/fanout.sh" other ones
+    timeout 60 env WORK=two "$EX/fanout.sh" other ones
 like err 'two/fanout: another run is at work there' "it is said"
 status 2 "a make, too" \
-    make -f "$EX/fanout.mk" WORK=two/fanout TARGET=other INPUTS=ones
+    timeout 60 make -f "$EX/fanout.mk" WORK=two/fanout TARGET=other \
+	INPUTS=ones
 like err 'two/fanout: another run is at work there' "it is said"
 rm hold
 wait $pid
