@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: ISC
  */
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -616,6 +617,166 @@ odd(void)
 	(void)tap_ok(begin("m1", &p, 1) == NULL, "max_neighbors 1 is refused");
 }
 
+/* A new index of n vectors, or an old one that gets more: its error's code. */
+static int
+attempt(const char *name, const struct hnsw_params *p, int fresh,
+    const float *v, size_t n)
+{
+	struct hnsw_build	*b;
+	struct err		 e = { 0, "" };
+	uint64_t		 label;
+	size_t			 i;
+	int			 fd = open(base, O_RDONLY | O_DIRECTORY), r = 0;
+
+	(void)mkdirat(fd, name, 0777);
+	b = hnsw_build_new(fd, name, name, p, fresh, &e);
+	(void)close(fd);
+	if (b == NULL)
+		return e.code;
+	for (i = 0; r == 0 && i < n; i++)
+		r = hnsw_build_put(b, v + i * p->dim, NULL, &label, &e);
+	if (r == 0 && !fresh)
+		r = hnsw_build_delete(b, label, &e);
+	if (r == 0)
+		r = hnsw_build_finish(b, &e);
+	else
+		hnsw_build_free(b);
+	return r == 0 ? 0 : e.code != 0 ? e.code : -1;
+}
+
+static void
+forget(const char *name)
+{
+	struct err	e = { 0, "" };
+	char		path[512];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", base, name);
+	(void)io_rmtree(AT_FDCWD, path, &e);
+}
+
+/* A disk that is full after so many bytes of a file, whichever that is. */
+static void
+full(void)
+{
+	struct hnsw_params	 p = { 700, ITEM_COSINE, 0, 0, 1, NULL };
+	const size_t		 n = 150;
+	float			*v = clusters(2 * n, p.dim, 9, 0.5);
+	struct rlimit		 was, now;
+	rlim_t			 max;
+	int			 code, fd, wrong = 0, failed = 0, before;
+
+	(void)make("roomy", &p, v, n);
+	before = fd = open("/dev/null", O_RDONLY);
+	(void)close(fd);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	(void)getrlimit(RLIMIT_FSIZE, &was);
+	for (max = 0, code = -1; code != 0 && max < 1 << 20; max += max < 800 ?
+	    50 : 12000) {
+		forget("tight");
+		now = was;
+		now.rlim_cur = max;
+		(void)setrlimit(RLIMIT_FSIZE, &now);
+		code = attempt("tight", &p, 1, v, n);
+		(void)setrlimit(RLIMIT_FSIZE, &was);
+		failed += code != 0;
+		wrong += code != 0 && code != MSG_IOERR;
+	}
+	fd = open("/dev/null", O_RDONLY);
+	(void)close(fd);
+	(void)tap_ok(code == 0 && wrong == 0 && failed > 20 && fd == before &&
+	    same("tight", "roomy"), "room for %d sizes of files too small: "
+	    "an error each time, no descriptor kept, then the same", failed);
+	now = was;
+	now.rlim_cur = 300000;
+	(void)setrlimit(RLIMIT_FSIZE, &now);
+	code = attempt("tight", &p, 0, v + n * p.dim, n);
+	(void)setrlimit(RLIMIT_FSIZE, &was);
+	(void)tap_ok(code == MSG_IOERR, "no room to grow: %d", code);
+	free(v);
+}
+
+/* Descriptors that run out say nothing of the files. */
+static void
+descriptors(void)
+{
+	struct hnsw_params	 p = { 8, ITEM_COSINE, 0, 0, 1, NULL };
+	float			*v = clusters(20, 8, 3, 0.5);
+	struct hnsw_build	*b;
+	struct err		 e;
+	struct rlimit		 was, now;
+	int			 fd, dir, wrong = 0, failed = 0, fresh;
+
+	(void)make("few", &p, v, 20);
+	dir = open(base, O_RDONLY | O_DIRECTORY);
+	(void)getrlimit(RLIMIT_NOFILE, &was);
+	for (fresh = 0; fresh < 2; fresh++) {
+		b = NULL;
+		for (fd = dir + 1; b == NULL && fd < dir + 12; fd++) {
+			memset(&e, 0, sizeof(e));
+			forget("new");
+			(void)mkdirat(dir, "new", 0700);
+			now = was;
+			now.rlim_cur = (rlim_t)fd;
+			(void)setrlimit(RLIMIT_NOFILE, &now);
+			b = hnsw_build_new(dir, fresh ? "new" : "few", "x",
+			    &p, fresh, &e);
+			(void)setrlimit(RLIMIT_NOFILE, &was);
+			failed += b == NULL;
+			wrong += b == NULL && e.code != MSG_TEMPFAIL;
+		}
+		wrong += b == NULL;
+		hnsw_build_free(b);
+	}
+	(void)close(dir);
+	(void)tap_ok(wrong == 0 && failed >= 5,
+	    "few descriptors: try again later (%d times)", failed);
+	free(v);
+}
+
+/* What is there and is no index of ours is not built upon. */
+static void
+strange(void)
+{
+	static const struct {
+		const char	*file;
+		off_t		 at;
+		const char	*bytes;	/* NULL: the file ends there */
+		const char	*what;
+	} d[] = {
+		{ HNSW_LEVEL0_FILE, 4 + 4 * 32 + 4 * 8, "\7", "a label of "
+		    "another" },
+		{ HNSW_LINKS_FILE, 6, NULL, "links cut off" },
+		{ HNSW_LINKS_FILE, 0, "\3", "links of no whole number" },
+		{ HNSW_HEADER_FILE, 68, "\1", "max_m of another" },
+		{ HNSW_LENGTH_FILE, 8, NULL, "lengths cut off" },
+		{ HNSW_LEVEL0_FILE, 100, NULL, "elements cut off" },
+		{ HNSW_HEADER_FILE, 0, NULL, "no header" }
+	};
+	struct hnsw_params	p = { 8, ITEM_COSINE, 0, 0, 1, NULL };
+	float			*v = clusters(20, 8, 3, 0.5);
+	char			path[512];
+	size_t			i;
+	int			fd, code;
+
+	for (i = 0; i < sizeof(d) / sizeof(d[0]); i++) {
+		forget("odd");
+		(void)make("odd", &p, v, 20);
+		(void)snprintf(path, sizeof(path), "%s/odd/%s", base,
+		    d[i].file);
+		fd = open(path, O_WRONLY);
+		if (d[i].bytes == NULL ? ftruncate(fd, d[i].at) == -1 :
+		    pwrite(fd, d[i].bytes, 1, d[i].at) != 1)
+			exit(99);
+		(void)close(fd);
+		code = attempt("odd", &p, 0, v, 1);
+		(void)tap_ok(code == MSG_DATAERR, "%s: refused (%d)",
+		    d[i].what, code);
+	}
+	(void)tap_ok(attempt("odd", &p, 1, v, 1) != 0,
+	    "what is there is not written over");
+	free(v);
+}
+
 int
 main(void)
 {
@@ -629,7 +790,7 @@ main(void)
 	    tmp != NULL ? tmp : "/tmp", hex);
 	if (mkdir(base, 0700) == -1)
 		return 99;
-	tap_plan(31);
+	tap_plan(42);
 	kernels();
 	threads(ITEM_L2);
 	threads(ITEM_COSINE);
@@ -639,6 +800,9 @@ main(void)
 	odd();
 	ray();
 	fault();
+	full();
+	descriptors();
+	strange();
 	(void)io_rmtree(AT_FDCWD, base, &e);
 	return tap_done();
 }
