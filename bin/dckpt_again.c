@@ -105,18 +105,11 @@ find_drun(char b[EXE_MAX])
 	return access(b, X_OK) == 0 ? b : name;
 }
 
-struct job {
-	const struct dckpt_again	*g;
-	const char			*prog, *db;
-	int				 stdin_too;
-};
-
 /* In the child: it does not return. */
 static void
-become(void *arg)
+become(const struct dckpt_again *g, const char *prog, const char *db,
+    int stdin_too)
 {
-	const struct job		*j = arg;
-	const struct dckpt_again	*g = j->g;
 	static const char *const	not_ours[] = { "DSTAGE", "DRUN_ID",
 	    "DRUN_LAST", "DRUN_PIPELINE", "DRUN_CWD" };
 	size_t				i;
@@ -124,7 +117,7 @@ become(void *arg)
 
 	for (i = 0; i < sizeof(not_ours) / sizeof(not_ours[0]); i++)
 		(void)unsetenv(not_ours[i]);
-	if (setenv("DCKPT_DB", j->db, 1) == -1 ||
+	if (setenv("DCKPT_DB", db, 1) == -1 ||
 	    setenv("DCKPT_PIPELINE", g->pipeline, 1) == -1) {
 		msg_warn("environment: %s", strerror(errno));
 		_exit(MSG_IOERR);
@@ -133,13 +126,13 @@ become(void *arg)
 		msg_warn("%s: %s", g->cwd, strerror(errno));
 		_exit(err_status(errno));
 	}
-	if (!j->stdin_too) {
+	if (!stdin_too) {
 		fd = open("/dev/null", O_RDONLY);
 		if (fd > STDIN_FILENO)
 			(void)dup2(fd, STDIN_FILENO);
 	}
-	(void)execlp(j->prog, "drun", g->command, (char *)NULL);
-	msg_warn("%s: %s", j->prog, strerror(errno));
+	(void)execlp(prog, "drun", g->command, (char *)NULL);
+	msg_warn("%s: %s", prog, strerror(errno));
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
@@ -148,11 +141,13 @@ static int
 run_one(const struct dckpt_again *g, const char *prog, const char *db,
     int stdin_too)
 {
-	struct job	j = { g, prog, db, stdin_too };
 	struct err	e = { 0, "" };
-	int		st = 0;
+	int		r, st = 0;
 
-	if (io_run(become, &j, &st, &e) == -1) {
+	r = io_run(&st, &e);
+	if (r == 1)
+		become(g, prog, db, stdin_too);
+	if (r != 0) {
 		msg_err(&e);
 		return e.code;
 	}

@@ -43,26 +43,20 @@ write_plan(const char *path, const struct manifest *m, struct err *e)
 	return 0;
 }
 
-struct job {
-	const char		*plan, *dir;
-	const struct manifest	*m;
-};
-
 /* In the child: it does not return. */
 static void
-become(void *arg)
+become(const char *plan, const char *dir, const struct manifest *m)
 {
-	const struct job	*j = arg;
-	int			 null = open("/dev/null", O_RDWR);
+	int	null = open("/dev/null", O_RDWR);
 
 	/* it is a run of its own, with a staging of its own */
 	if (null == -1 || dup2(null, 0) == -1 || dup2(null, 1) == -1 ||
 	    unsetenv("DSTAGE") == -1 || unsetenv("DRUN_ID") == -1 ||
 	    unsetenv("DRUN_LAST") == -1 ||
-	    setenv("REBUILD_PLAN", j->plan, 1) == -1 ||
-	    setenv("REBUILD_DIR", j->dir, 1) == -1 ||
-	    setenv("REBUILD_FORMAT", j->m->format, 1) == -1 ||
-	    setenv("REBUILD_DIGEST", j->m->content_digest, 1) == -1) {
+	    setenv("REBUILD_PLAN", plan, 1) == -1 ||
+	    setenv("REBUILD_DIR", dir, 1) == -1 ||
+	    setenv("REBUILD_FORMAT", m->format, 1) == -1 ||
+	    setenv("REBUILD_DIGEST", m->content_digest, 1) == -1) {
 		msg_warn("rebuild: %s", strerror(errno));
 		_exit(MSG_IOERR);
 	}
@@ -79,12 +73,14 @@ static int
 pipeline(const char *plan, const char *dir, const struct manifest *m,
     struct err *e)
 {
-	struct job	j = { plan, dir, m };
-	int		st = 0;
+	int	r, st = 0;
 
 	if (io_signal() != 0)
 		return err_set(e, MSG_TEMPFAIL, "stopped by a signal");
-	if (io_run(become, &j, &st, e) == -1)
+	r = io_run(&st, e);
+	if (r == 1)
+		become(plan, dir, m);
+	if (r != 0)
 		return -1;
 	if (WIFEXITED(st) && WEXITSTATUS(st) == 0)
 		return 0;

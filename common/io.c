@@ -638,7 +638,7 @@ attend(pid_t pid, const sigset_t *mask, int *st)
 }
 
 int
-io_run(void (*f)(void *arg), void *arg, int *st, struct err *e)
+io_run(int *st, struct err *e)
 {
 	struct sigaction	sa, old;
 	sigset_t		set, mask;
@@ -663,8 +663,7 @@ io_run(void (*f)(void *arg), void *arg, int *st, struct err *e)
 		rv = err_sys(e, errno, "fork");
 	else if (pid == 0) {
 		signals_of_old(&mask);
-		f(arg);
-		_exit(MSG_SOFTWARE);
+		return 1;
 	} else if (attend(pid, &set, st) == -1)
 		rv = err_sys(e, errno, "wait");
 	(void)sigaction(SIGCHLD, &old, NULL);

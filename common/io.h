@@ -79,12 +79,12 @@ void	io_catch_signals(void);
 /* Die of the signal that came (after cleaning up). */
 void	io_die_of_signal(void);
 /*
- * Another program, as a child: f becomes it and never returns; what signals
- * do to it is not what they do to us.  Waits for its end.  A signal that we
- * caught, also one that came before, is passed on to it, once.  0 and *st as
- * of waitpid, or -1.
+ * Another program, as a child: 1 in the child, which becomes it; what
+ * signals do to it is not what they do to us.  Here waits for its end: 0 and
+ * *st as of waitpid, or -1.  A signal that we caught, also one that came
+ * before, is passed on to it, once.
  */
-int	io_run(void (*f)(void *arg), void *arg, int *st, struct err *e);
+int	io_run(int *st, struct err *e);
 
 /* Seconds on the monotonic clock. */
 double	io_now(void);
