@@ -23,8 +23,10 @@ MSGPACK_C = `$(PKG_CONFIG) --cflags msgpack-c 2>/dev/null || $(PKG_CONFIG) --cfl
 MSGPACK_L = `$(PKG_CONFIG) --libs msgpack-c 2>/dev/null || $(PKG_CONFIG) --libs msgpack`
 CRYPTO_L = `$(PKG_CONFIG) --libs libcrypto`
 SQLITE_L = `$(PKG_CONFIG) --libs sqlite3`
+# libarchive and libcurl are opened when they are needed (common/late.h);
+# a unit test writes archives
+LATE_L = -ldl
 ARCHIVE_L = `$(PKG_CONFIG) --libs libarchive`
-CURL_L = `$(PKG_CONFIG) --libs libcurl`
 COMPILE = $(CC) $(STD) -pthread $(WARN) $(WERROR) $(SAN) $(CPPFLAGS) $(CFLAGS)
 LINK = $(CC) -pthread $(SAN) $(CFLAGS) $(LDFLAGS)
 
@@ -34,8 +36,8 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 # (tests/lint.t checks this order)
 MODS = msg mem num buf io hash path json rec stream stage filter \
 	sandbox_calls sandbox \
-	db arc net item ledger pickle hnsw team vec hnsw_graph hnsw_build \
-	manifest \
+	db late arc arc_late net net_late item ledger pickle hnsw team vec \
+	hnsw_graph hnsw_build manifest \
 	hide plan cover chroma chroma_walk \
 	chroma_ours chroma_read chroma_check chroma_conf chroma_schema \
 	chroma_rows chroma_write batch batch_join batch_check dstore \
@@ -71,11 +73,11 @@ DFETCH = dfetch dfetch_plan dfetch_base dfetch_tell dfetch_progress \
 	dfetch_s3_look dfetch_s3_tally dfetch_http dfetch_batch \
 	dfetch_batch_api dfetch_batch_read dfetch_remote dfetch_work
 $(B)/bin/dfetch: $(DFETCH:%=$(B)/bin/%.o) $(LIB)
-	$(LINK) -o $@ $(DFETCH:%=$(B)/bin/%.o) $(LIB) $(CURL_L) \
+	$(LINK) -o $@ $(DFETCH:%=$(B)/bin/%.o) $(LIB) $(LATE_L) \
 	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
 $(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
     $(B)/bin/dcheck_answer.o $(B)/bin/dcheck_verdicts.o $(LIB)
-	$(LINK) -o $@ $(B)/bin/dcheck*.o $(LIB) $(ARCHIVE_L) $(MSGPACK_L) \
+	$(LINK) -o $@ $(B)/bin/dcheck*.o $(LIB) $(LATE_L) $(MSGPACK_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm
 $(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dmerge*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
@@ -85,12 +87,12 @@ DPUBLISH = dpublish dpublish_prove dpublish_commit dpublish_verbs \
 	dpublish_gc dpublish_pin dpublish_quarantine dpublish_move \
 	dpublish_holds dpublish_rebuild dpublish_place
 $(B)/bin/dpublish: $(DPUBLISH:%=$(B)/bin/%.o) $(LIB)
-	$(LINK) -o $@ $(DPUBLISH:%=$(B)/bin/%.o) $(LIB) $(ARCHIVE_L) \
-	    $(MSGPACK_L) $(CURL_L) $(SQLITE_L) $(CRYPTO_L) -lm
+	$(LINK) -o $@ $(DPUBLISH:%=$(B)/bin/%.o) $(LIB) $(LATE_L) \
+	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
 DCKPT = dckpt dckpt_show dckpt_change dckpt_again dckpt_stats dckpt_export \
 	dckpt_verify dckpt_breaker dckpt_stage
 $(B)/bin/dckpt: $(DCKPT:%=$(B)/bin/%.o) $(LIB)
-	$(LINK) -o $@ $(DCKPT:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) $(CURL_L) \
+	$(LINK) -o $@ $(DCKPT:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) $(LATE_L) \
 	    $(SQLITE_L) $(CRYPTO_L)
 DRUN = drun drun_split drun_say drun_signal drun_group drun_stages \
 	drun_commit drun_lock drun_tries drun_summary drun_note
@@ -101,7 +103,7 @@ $(B)/bin/drun: $(DRUN:%=$(B)/bin/%.o) $(LIB)
 $(B)/unit/%: tests/unit/%.c tests/unit/tap.h $(LIB)
 	@mkdir -p $(@D)
 	$(COMPILE) $(MSGPACK_C) -o $@ $< $(LIB) $(LDFLAGS) $(ARCHIVE_L) \
-	    $(CURL_L) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
+	    $(LATE_L) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
 
 units: $(UNITS)
 
@@ -115,31 +117,31 @@ $(B)/gen/%: tests/gen/%.c $(LIB)
 # what dpublish would be handed, for its tests
 $(B)/gen/genrun: tests/gen/genrun.c $(LIB)
 	@mkdir -p $(@D)
-	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(MSGPACK_L) $(CURL_L) \
+	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(MSGPACK_L) $(LATE_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm
 
 # the calls of the S3 client, from a shell
 $(B)/gen/s3do: tests/gen/s3do.c $(LIB)
 	@mkdir -p $(@D)
-	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CURL_L) $(SQLITE_L) \
+	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(LATE_L) $(SQLITE_L) \
 	    $(CRYPTO_L)
 
 # the same of uploads of many files
 $(B)/gen/s3tree: tests/gen/s3tree.c $(LIB)
 	@mkdir -p $(@D)
-	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CURL_L) $(SQLITE_L) \
+	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(LATE_L) $(SQLITE_L) \
 	    $(CRYPTO_L)
 
 # and those of a WebDAV target
 $(B)/gen/davdo: tests/gen/davdo.c $(LIB)
 	@mkdir -p $(@D)
-	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CURL_L) $(SQLITE_L) \
+	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(LATE_L) $(SQLITE_L) \
 	    $(CRYPTO_L)
 
 # the parsers of strangers' bytes, run on files or by libFuzzer
 FUZZSRC = $(wildcard tests/fuzz/*.c)
-FUZZBUILD = $(COMPILE) -o $@ $(FUZZSRC) $(LIB) $(LDFLAGS) $(ARCHIVE_L) \
-	$(CURL_L) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
+FUZZBUILD = $(COMPILE) -o $@ $(FUZZSRC) $(LIB) $(LDFLAGS) $(LATE_L) \
+	$(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
 $(B)/gen/fuzz: $(FUZZSRC) tests/fuzz/fuzz.h $(LIB)
 	@mkdir -p $(@D)
 	$(FUZZBUILD)
@@ -235,6 +237,8 @@ demo:
 bench:
 	@contrib/deps.sh build test bench s3 dav
 	@$(MAKE) all gens
+	BIN=$(B)/bin tests/bench/start.sh
+	BIN=$(B)/bin GEN=$(B)/gen tests/bench/check.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/merge.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/fan.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/unchanged.sh

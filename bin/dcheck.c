@@ -20,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arc.h"
 #include "chroma.h"
 #include "ckpt.h"
 #include "filter.h"
@@ -347,6 +348,9 @@ start_worker(struct run *g, struct slot *s)
 	pid_t		 me = getpid(), pid;
 
 	s->phase = WORKING;
+	/* once, here: the workers are confined, and may not open it */
+	if (!s->job.is_dir && arc_load(&e) == -1)
+		goto fail;
 	if (make_work(g, s, &work, &e) == -1 || make_pipe(out, &e) == -1 ||
 	    make_pipe(said, &e) == -1)
 		goto fail;

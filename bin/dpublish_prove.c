@@ -276,6 +276,9 @@ ask_in(const char *tmp, const char *path, enum store_format fmt,
 	ssize_t	n;
 	int	p[2], st, sig;
 
+	/* the worker is confined, and may not open it */
+	if (fmt == STORE_ARCHIVE && arc_load(e) == -1)
+		return -1;
 	if (pipe(p) == -1)
 		return err_sys(e, errno, "pipe");
 	pid = fork();

@@ -729,6 +729,8 @@ arc_unpack(const char *path, int dirfd, const struct arc_limits *lim,
 	locale_t	 loc, old = (locale_t)0;
 	int		 rv;
 
+	if (arc_load(e) == -1)
+		return -1;
 	memset(&a, 0, sizeof(a));
 	a.path = path;
 	a.dirfd = dirfd;

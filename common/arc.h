@@ -42,6 +42,12 @@ enum arc_kind {
 int	arc_detect(int fd);
 
 /*
+ * Bring libarchive in (late.h), which must have been done before a sandbox
+ * that lets no file be read.  arc_unpack does it too.
+ */
+int	arc_load(struct err *e);
+
+/*
  * Unpack the file path into the existing, empty directory dirfd: regular
  * files (mode 0600) and directories (0700) only, each created anew below
  * dirfd.  Refused: links, devices, absolute paths, "..", names that are not

@@ -176,8 +176,9 @@ iso_date(const char *s, size_t len)
 int64_t
 net_date(const char *s, size_t len)
 {
-	char	b[64];
-	time_t	t;
+	struct err	e = { 0, "" };
+	char		b[64];
+	time_t		t;
 
 	if (len == 0 || len >= sizeof(b))
 		return 0;
@@ -185,6 +186,8 @@ net_date(const char *s, size_t len)
 	b[len] = '\0';
 	if (b[0] >= '0' && b[0] <= '9')
 		return iso_date(b, len);
+	if (net_load(&e) == -1)
+		return 0;
 	t = curl_getdate(b, NULL);
 	if (t <= 0 || (int64_t)t > INT64_MAX / 1000000000)
 		return 0;
@@ -415,6 +418,8 @@ net_new(const struct net_opts *o, struct err *e)
 	struct net	*n;
 	long		 c = o->connections > 0 ? (long)o->connections : 1;
 
+	if (net_load(e) == -1)
+		return NULL;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
 		err_set(e, MSG_IOERR, "libcurl: cannot be initialized");
 		return NULL;
@@ -1112,7 +1117,7 @@ net_host(const char *url, struct err *e)
 	char		*s = NULL;
 
 	memset(&x, 0, sizeof(x));
-	if (set_url(&x, url, e) == 0)
+	if (net_load(e) == 0 && set_url(&x, url, e) == 0)
 		s = mem_dup(x.label);
 	free(x.url);
 	free(x.origin);

@@ -122,6 +122,11 @@ char	*net_header_dup(const struct net_res *r, const char *name);
 /* A date of HTTP's or of ISO 8601 (2013-05-24T00:00:00.000Z): ns, or 0. */
 int64_t	net_date(const char *s, size_t len);
 
+/*
+ * Bring libcurl in (late.h); net_new, net_host and net_date do so, too.
+ * It must have been done before a sandbox that lets no file be read.
+ */
+int	net_load(struct err *e);
 /* NULL: *e. */
 struct net *net_new(const struct net_opts *o, struct err *e);
 /* From now on all requests have NET_NOPROXY. */

@@ -111,7 +111,7 @@ nothing "$T/alloc" "memory comes from mem alone"
 nothing "$T/exits" "common returns: it neither prints nor exits"
 
 src | xargs grep -oE '#include <(msgpack|archive|curl)' |
-    grep -vE '^./(common/(rec.c.*msgpack|arc.c.*archive|net.c.*curl)|tests/)' \
+    grep -vE '^./(common/(rec.c.*msgpack|arc(_late)?.c.*archive|net(_late)?.c.*curl)|tests/)' \
     >"$T/doors"
 nothing "$T/doors" "msgpack, libarchive and curl have one door each"
 
