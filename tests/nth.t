@@ -79,8 +79,9 @@ drun "dfetch d/delta-0000 | dcheck | dmerge | dpublish t0" >/dev/null
 DCKPT_DB=$T/ck0.db drun "dfetch d/delta-0000 | dcheck | dmerge -o m" >/dev/null
 rm -rf tmp0
 : >"$T/one"
-ok "the preload can be loaded" env LD_PRELOAD="$GEN/nth.so" NTH_PROG=cat \
-    NTH_CALL=open NTH_N=100000 NTH_HIT="$T/hit" cat one
+env LD_PRELOAD="$GEN/nth.so" NTH_PROG=cat NTH_CALL=open NTH_N=1 \
+    NTH_HIT="$T/hit" cat one 2>/dev/null
+ok "the preload can be loaded" test -e hit
 for p in $PROGS; do
 	perl nth.pl $p "${NTH:-3}" >$p.said 2>&1
 	tail -1 $p.said | sed 's/^/# /'
