@@ -2,8 +2,8 @@
 # run.pl BUILDDIR [TEST...]: what `make check` runs: unit tests and tests/*.t
 # through TAP::Harness (that is, prove), then one line that says it all:
 # "N passed, N failed" and ", N skipped" when a test skipped something.
-# JOBS (2) run at once; a file that takes longer than LIMIT seconds (900)
-# is killed and has failed.
+# JOBS (processors and one, for many of them wait) run at once; a file that
+# takes longer than LIMIT seconds (900) is killed and has failed.
 # SPDX-License-Identifier: ISC
 use strict;
 use warnings;
@@ -11,8 +11,13 @@ use Cwd qw(abs_path);
 use TAP::Harness;
 
 my $build = abs_path(shift // 'build');
-my @tests = @ARGV ? @ARGV : (sort(glob('tests/unit/*.c')),
-    sort(glob('tests/*.t')));
+# the longest first: at the end nobody waits for one
+my @long = map { "tests/$_.t" } qw(kill unknown files s3ops send fetchfault
+    conform remote dav real fanout ops nth crash s3race soak hostile interleave);
+my %long = map { $_ => 1 } @long;
+my @tests = @ARGV ? @ARGV : ((grep { -e } @long),
+    sort(glob('tests/unit/*.c')),
+    grep { !$long{$_} } sort(glob('tests/*.t')));
 my $limit = $ENV{LIMIT} // 900;
 my @run;
 
@@ -30,8 +35,15 @@ $ENV{UNIT} = "$build/unit";
 $ENV{GEN} = "$build/gen";
 open STDIN, '<', '/dev/null' or die "run.pl: /dev/null: $!\n";
 
+sub processors
+{
+	my $n = `nproc 2>/dev/null`;
+
+	return ($n // "") =~ /^([1-9]\d*)$/ ? $1 : 1;
+}
+
 my $h = TAP::Harness->new({
-	jobs => $ENV{JOBS} // 2,
+	jobs => $ENV{JOBS} // 1 + processors(),
 	timer => 1,
 	verbosity => $ENV{VERBOSE} // 0,
 	failures => 1,
