@@ -168,12 +168,13 @@ check:
 	@tests/run.pl $(B) $(T)
 
 # The same tests for longer.  CRASH: states of disks after power cuts; every
-# byte of what is small is flipped.
+# byte of what is small is flipped; publishers, gc and readers take their
+# steps in every order.
 soak:
 	@contrib/deps.sh build test
 	@$(MAKE) all units gens
 	@CRASH=$${CRASH:-10000} FULL=1 LIMIT=86400 tests/run.pl $(B) \
-	    tests/crash.t tests/flip.t
+	    tests/crash.t tests/flip.t tests/interleave.t
 
 # Which lines the tests run, per file: gcov counts, in a build of its own.
 # What injects faults into calls is left out, as it would hit those that write
