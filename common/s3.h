@@ -243,7 +243,9 @@ int	s3_mp_parts(struct s3 *s, const char *bucket, const char *key,
 /*
  * Does the server exclude?  Writes below "prefix" under a name nobody
  * has, with If-None-Match: *, once, again, and then S3_WRITERS at once
- * under another, and removes what it wrote.
+ * under another, and removes what it wrote.  A create whose outcome is not
+ * known is sent again, and races are run, each under a name of its own,
+ * until as many pairs of writers were answered as there are in one.
  */
 enum s3_excludes {
 	S3_EXCLUDES,	/* one wins, the others are told */

@@ -26,11 +26,13 @@
 #include "net.h"
 #include "path.h"
 #include "remote.h"
+#include "retry.h"
 #include "s3.h"
 #include "s3_send.h"
 #include "xfer.h"
 #include "banned.h"
 
+#define CLAIM_TRIES	7	/* of a claim, while that may pass */
 #define SEEN_MAX	4	/* keys whose last ETag is remembered */
 
 /* What the last get of a key saw. */
@@ -511,17 +513,45 @@ s3t_fetch(void *impl, const char *key, int dirfd, const struct manifest *m,
 	return r;
 }
 
+/* After a create that found something: 0 it is these bytes, 1, -1. */
+static int
+is_same(void *impl, const char *key, const void *p, size_t n, struct err *e)
+{
+	struct buf	b;
+	int		r;
+
+	buf_init(&b, TARGET_COMMIT_MAX);
+	r = s3t_get(impl, key, &b, e);
+	if (r != -1)
+		r = r != 1 || b.len != n || memcmp(b.p, p, n) != 0;
+	buf_free(&b);
+	return r;
+}
+
 static int
 s3t_claim(void *impl, const char *key, const void *p, size_t n, int *held,
     struct err *e)
 {
-	char	owner[TARGET_KEY_MAX];
-	int	unsure = 0;
+	char		 owner[TARGET_KEY_MAX];
+	struct err	 f;
+	unsigned int	 tries;
+	int		 unsure = 0, r;
 
 	*held = -1;
 	(void)snprintf(owner, sizeof(owner), "%s/" TARGET_OWNER, key);
+	for (tries = 1;; tries++) {
+		memset(&f, 0, sizeof(f));
+		r = s3t_create(impl, key, owner, p, n, &unsure, &f);
+		/* no other claim has these bytes: who, where, when */
+		if (r == 1 && unsure)
+			r = is_same(impl, owner, p, n, &f);
+		if (r != -1 || f.code != MSG_TEMPFAIL || tries == CLAIM_TRIES)
+			break;
+		if (retry_sleep(retry_delay(tries, -1, 0.5), e) == -1)
+			return -1;
+	}
 	/* one that may be there is left for age to remove */
-	return s3t_create(impl, key, owner, p, n, &unsure, e);
+	return r == -1 ? err_set(e, f.code, "%s", f.text) : r;
 }
 
 static int

@@ -11,7 +11,7 @@
 # at every request (15 minutes).
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-N=11
+N=12
 plan $N
 if ! s3_rgw; then
 	skip $N "$why"
@@ -50,6 +50,13 @@ is "$(awk -F'\t' '$6 != 0 && $6 != 73 && $6 != -9 && $7 ~ /^ours/ &&
     "and who fails after the commit says that it is published"
 ok "whoever does not die has told why" sh -c \
     '! awk -F"\t" "\$6 > 0" rows | grep -v "	dpublish: "'
+
+# what comes before the commit may be lost on the way, and is sent again
+EVERY=3 FAULTS='reset 503' ONLY='PUT staging/RUN/(owner|probe)' \
+    "$REAL/unknown.py" "$T" "$RGW" >first 2>err
+is "$(awk -F'\t' '!/^#/ && ($1 != "ok" || ($5 == "alone" && $6 != 0))' first
+    cat err) $(grep -c '	alone	0	' first)" " 4" \
+    "a fault at the claim or the probe ends nothing"
 
 # What becomes of the commit, and of the pointer: the table of dpublish(1).
 # pinned REQUEST: its rows, without their names
