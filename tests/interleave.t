@@ -51,10 +51,10 @@ if s3_rgw; then
 	for s in $SCENES; do
 		look "$RGW" $s 4
 	done
-	want=50
+	want=14
 else
 	skip 7 "$why"
-	want=30
+	want=7
 fi
 s3_down
 ok "$sum orders were tried" test $sum -ge $want
