@@ -167,14 +167,16 @@ check:
 	@$(MAKE) all units gens
 	@tests/run.pl $(B) $(T)
 
-# The same tests for longer.  CRASH: states of disks after power cuts; every
-# byte of what is small is flipped; publishers, gc and readers take their
-# steps in every order.
+# Publishers, readers and gc at work at once, here and on a bad network, for
+# SOAK (10m; s, m, h).  Then tests of check for longer.  CRASH: states of disks
+# after power cuts; every byte of what is small is flipped; publishers, gc and
+# readers take their steps in every order.
 soak:
-	@contrib/deps.sh build test
+	@contrib/deps.sh build test s3
 	@$(MAKE) all units gens
-	@CRASH=$${CRASH:-10000} FULL=1 LIMIT=86400 tests/run.pl $(B) \
-	    tests/crash.t tests/flip.t tests/interleave.t
+	@SOAK=$${SOAK:-10m} LEAST=3 CRASH=$${CRASH:-10000} FULL=1 \
+	    LIMIT=86400 tests/run.pl $(B) \
+	    tests/soak.t tests/crash.t tests/flip.t tests/interleave.t
 
 # Which lines the tests run, per file: gcov counts, in a build of its own.
 # What injects faults into calls is left out, as it would hit those that write
@@ -244,6 +246,7 @@ bench:
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/fan.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/unchanged.sh
 	B=$(B) BIN=$(B)/bin GEN=$(B)/gen tests/bench/chroma.sh
+	BIN=$(B)/bin GEN=$(B)/gen tests/bench/fetch.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/remote.sh
 
 CSRC = $(wildcard common/*.c bin/*.c tests/*/*.c)
