@@ -178,34 +178,36 @@ soak:
 	    LIMIT=86400 tests/run.pl $(B) \
 	    tests/soak.t tests/crash.t tests/flip.t tests/interleave.t
 
-# Which lines the tests run, per file: gcov counts, in a build of its own.
-# What injects faults into calls is left out, as it would hit those that write
-# the counters; of what kills, little is run, as SIGKILL loses them.  COVER=
-# names tests, OF= the files of the report; RUN= is empty for another report
-# of what was counted already (UNRUN=-u: of the lines that did not run).
+# Which lines the tests run, per file, in a build of its own by clang, whose
+# counters lie in mapped files: what SIGKILL ends counts, and so do children
+# that leave by _exit and workers behind the sandbox, with no line of ours
+# changed (gcov writes at exit, if it may).  COVER= names tests, OF= the files
+# of the report; RUN= is empty for another report of what was counted already
+# (UNRUN=-u: of the lines that did not run).
 COV = $(abspath $(B))/cov
-COV_SAN = --coverage -fprofile-update=atomic -Wl,--wrap=_exit \
-	-Wl,--wrap=raise -Wl,--wrap=sandbox_start -Wl,$(COV)/ends.o
-COVER = $(wildcard tests/unit/*.c) $(filter-out $(COVER_NOT:%=tests/%.t), \
+COV_SAN = -fprofile-instr-generate=$(COV)/raw/%m%c.profraw \
+	-fcoverage-mapping -mllvm -runtime-counter-relocation
+COVER = $(wildcard tests/unit/*.c) $(filter-out tests/build.t tests/lint.t, \
 	$(wildcard tests/*.t))
-COVER_NOT = build lint fault crash nth flip
 OF =
 UNRUN =
 RUN = 1
 coverage:
-	@contrib/deps.sh build test
-	@mkdir -p $(COV)
-	@$(CC) $(STD) $(WARN) -O1 -DCOVERAGE_DIR='"$(COV)"' -c \
-	    -o $(COV)/ends.o tests/coverage/ends.c
-	@$(MAKE) B=$(COV) CFLAGS='-O0 -g -Wno-format-truncation' \
-	    SAN='$(COV_SAN)' all units gens
+	@contrib/deps.sh build test coverage
+	@$(MAKE) B=$(COV) CC=clang CFLAGS='-O1 -g' SAN='$(COV_SAN)' \
+	    all units gens
 ifneq ($(RUN),)
-	@find $(COV) -name '*.gcda' -delete
-	@chmod -R a+rwX $(COV)
-	-@GCOV_ERROR_FILE=$(COV)/lost KILLS=$${KILLS:-10} LIMIT=3600 \
-	    JOBS=$${JOBS:-1} tests/run.pl $(COV) $(COVER)
+	@rm -rf $(COV)/raw
+	@for p in $(PROGS); do $(COV)/bin/$$p -V >/dev/null; done
+	@chmod -R a+rwX $(COV)/raw # for the tests that use su
+	-@KILLS=$${KILLS:-10} LIMIT=$${LIMIT:-3600} tests/run.pl $(COV) $(COVER)
 endif
 	@tests/coverage/report.pl $(UNRUN) $(COV) $(OF)
+
+# What cppcheck does not see; the script says what is not asked for, and why.
+analyze:
+	@contrib/deps.sh build analyze
+	@tests/coverage/analyze.sh
 
 # Random histories against real ChromaDB servers, brought by npm into $(B);
 # what cannot be had is skipped, and said.  ROUNDS, SEED, VERSIONS widen it.
@@ -307,5 +309,5 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 
-.PHONY: all units gens check coverage check-chroma check-cluster soak demo lint install uninstall dist clean bench \
+.PHONY: all units gens check coverage analyze check-chroma check-cluster soak demo lint install uninstall dist clean bench \
 	fuzz

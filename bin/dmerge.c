@@ -102,7 +102,7 @@ static const char help_text[] =
 static void
 usage(void)
 {
-	fputs(usage_text, stderr);
+	(void)fputs(usage_text, stderr);
 	exit(MSG_USAGE);
 }
 

@@ -192,7 +192,7 @@ take(struct report *rep, int stage, const char *s, size_t len)
 	}
 	if (t != JSON_OBJ)
 		goto done;
-	while ((t = json_next(&j, &v)) == JSON_INT) {
+	while (json_next(&j, &v) == JSON_INT) {
 		if (v.i < 0)
 			continue;
 		add(&rep->t, &rep->n, &rep->cap, stage, v.key, v.key_len,

@@ -247,7 +247,7 @@ problem(struct batch *b, struct json *j, const struct json_val *in,
 	struct line	*l = &b->line;
 	struct json_val	 v;
 	const char	*s = "request failed";
-	size_t		 n = strlen(s);
+	size_t		 n;
 
 	if (in->type == JSON_NULL)
 		return 0;

@@ -228,7 +228,6 @@ static int
 read_head(struct judge *j, unsigned char b[HEAD_LEN], uint64_t *size)
 {
 	struct stat	st;
-	ssize_t		got;
 	char		name[CHROMA_PATH_MAX];
 	int		fd, n;
 
@@ -249,7 +248,7 @@ read_head(struct judge *j, unsigned char b[HEAD_LEN], uint64_t *size)
 	memset(b, 0, HEAD_LEN);
 	if (fstat(fd, &st) == -1 ||
 	    (S_ISREG(st.st_mode) &&
-	    (got = io_pread(fd, b, HEAD_LEN, 0)) == -1)) {
+	    io_pread(fd, b, HEAD_LEN, 0) == -1)) {
 		err_sys(j->e, errno, "%s", name);
 		(void)close(fd);
 		return -1;

@@ -187,13 +187,11 @@ open_files(struct hnsw_build *b, int fresh, struct err *e)
 	if (b->length_fd == -1)
 		return sys(b, HNSW_LENGTH_FILE, e);
 	/* room that another writer kept behind the last element goes */
-	if (ftruncate(b->level0_fd, (off_t)(b->n * b->g.element_len)) == -1)
+	if (ftruncate(b->level0_fd, (off_t)(b->n * b->g.element_len)) == -1 ||
+	    lseek(b->level0_fd, 0, SEEK_END) == -1)
 		return sys(b, HNSW_LEVEL0_FILE, e);
-	if (ftruncate(b->length_fd, (off_t)(4 * b->n)) == -1)
-		return sys(b, HNSW_LENGTH_FILE, e);
-	if (lseek(b->level0_fd, 0, SEEK_END) == -1)
-		return sys(b, HNSW_LEVEL0_FILE, e);
-	if (lseek(b->length_fd, 0, SEEK_END) == -1)
+	if (ftruncate(b->length_fd, (off_t)(4 * b->n)) == -1 ||
+	    lseek(b->length_fd, 0, SEEK_END) == -1)
 		return sys(b, HNSW_LENGTH_FILE, e);
 	return 0;
 }

@@ -189,7 +189,7 @@ pool_run(struct s3_pool *p, int (*more)(void *arg, struct s3_job **j,
 {
 	struct s3_job	*j;
 	struct err	 mine = { 0, "" };
-	double		 next;
+	double		 next = 0;
 	int		 any;
 
 	for (;;) {

@@ -382,7 +382,7 @@ static int
 whole(struct spill *s, struct run *r, const unsigned char **p,
     struct err *e)
 {
-	size_t	have = r->len - r->pos, rest;
+	size_t	have, rest;
 
 	if (refill(s, r, r->h.total, e) == -1)
 		return -1;

@@ -2,8 +2,10 @@
 # deps.sh GROUP...: see that what intact needs is here; on Debian and its
 # children install what is not (as root), or print the line that would.
 # Groups: build (libraries), test (make check, make demo), lint (make lint),
-# ci (clang with sanitizers), real (node and npm, for real ChromaDB servers:
-# 384 packages and half a minute, so that no other group brings them), s3
+# ci (clang with sanitizers), coverage (clang and llvm-cov, make coverage),
+# analyze (gcc and clang-tidy, make analyze), real (node and npm, for real
+# ChromaDB servers: 384 packages and half a minute, so that no other group
+# brings them), s3
 # (Ceph and Swift, 110 MB, for the tests before real object stores), dav
 # (lighttpd, nginx, Apache, for those before web servers; Debian starts no
 # service of these groups while this installs them), cluster (Slurm, GNU
@@ -83,6 +85,18 @@ missing() {
 			elif ! sanitizers clang; then
 				echo "clang's sanitizers: $(clang_rt)"
 			fi
+			;;
+		coverage)
+			if ! have clang; then
+				echo "clang: clang"
+			elif ! sanitizers clang; then
+				echo "clang's runtime: $(clang_rt)"
+			fi
+			have llvm-cov || echo "llvm-cov: llvm"
+			;;
+		analyze)
+			have gcc || echo "gcc: gcc"
+			have clang-tidy || echo "clang-tidy: clang-tidy"
 			;;
 		s3)
 			have radosgw || echo "Ceph's gateway: radosgw"

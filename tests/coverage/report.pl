@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# report.pl [-u] BUILDDIR [FILE...]: what gcov counted there: per file the
+# report.pl [-u] BUILDDIR [FILE...]: what was counted there: per file the
 # lines that can run, those that did, and the percentage, the least first;
 # then totals.  -u prints the lines that did not run instead.  FILEs (as
 # common/s3.c, or the beginning of names) are all that is looked at.
@@ -11,29 +11,23 @@ use Cwd qw(abs_path);
 
 my $lines = @ARGV && $ARGV[0] eq '-u' && shift;
 my $build = abs_path(shift // 'build/cov') or die "report.pl: no build\n";
-my %of;	# file -> { line number -> [count, text] }
+my @raw = glob("$build/raw/*.profraw") or die "report.pl: nothing counted\n";
+my @bins = grep { -x && !/\.so$/ } glob("$build/{bin,unit,gen}/*");
+my %of;	# file -> { line number -> count }
 
-# gcov(1)'s text: COUNT: LINE: TEXT, # for no count, - for what is no code
-sub count {
-	my ($gcno) = @_;
-	my $src = '';
-	my $dir = $gcno =~ s{/[^/]*$}{}r;
-	# its stderr tells of each file that nothing ran
-	open my $f, '-|', "gcov -t -o '$dir' '$gcno' 2>/dev/null"
-	    or die "report.pl: gcov: $!\n";
-	while (<$f>) {
-		my ($n, $at, $text) = /^\s*([^:]+):\s*(\d+):(.*)$/ or next;
-		if ($at == 0) {
-			$src = $1 if $text =~ /^Source:(.*)$/;
-			next;
-		}
-		next if $n eq '-' || $src !~ m{^(?:common|bin)/\w+\.c$};
-		$n = $n =~ /^(\d+)/ ? $1 : 0;
-		my $l = $of{$src}{$at} //= [ 0, $text ];
-		$l->[0] += $n;
-	}
-	close $f or die "report.pl: gcov $gcno: status $?\n";
+@bins = grep { !/\.o$/ } @bins;
+system('llvm-profdata', 'merge', '-sparse', '-o', "$build/raw/all", @raw) == 0
+    or die "report.pl: llvm-profdata: status $?\n";
+open my $f, '-|', 'llvm-cov', 'export', '-format=lcov',
+    "-instr-profile=$build/raw/all", shift(@bins),
+    map { ('-object', $_) } @bins or die "report.pl: llvm-cov: $!\n";
+my $src = '';
+while (<$f>) {
+	$src = $1 if /^SF:(.*)$/;
+	my ($name) = $src =~ m{((?:common|bin)/\w+\.c)$} or next;
+	$of{$name}{$1} += $2 if /^DA:(\d+),(\d+)/;
 }
+close $f or die "report.pl: llvm-cov: status $?\n";
 
 sub row {
 	my ($name, $all, $ran) = @_;
@@ -42,22 +36,26 @@ sub row {
 	    $ran, $all, $name;
 }
 
-count($_) for sort(glob("$build/common/*.gcno $build/bin/*.gcno"));
 my @names = grep {
-	my $f = $_;
-	!@ARGV || grep { index($f, $_) == 0 } @ARGV;
+	my $n = $_;
+	!@ARGV || grep { index($n, $_) == 0 } @ARGV;
 } sort keys %of;
-die "report.pl: nothing was counted in $build\n" if !@names;
+die "report.pl: no such file was counted\n" if !@names;
 my (%all, %ran, %dir);
-for my $f (@names) {
-	for my $at (sort { $a <=> $b } keys %{$of{$f}}) {
-		my ($n, $text) = @{$of{$f}{$at}};
-		print "$f:$at:$text\n" if $lines && !$n;
-		$all{$f}++;
-		$ran{$f} += $n > 0;
+for my $n (@names) {
+	my @text;
+	if ($lines) {
+		open my $s, '<', $n or die "report.pl: $n: $!\n";
+		@text = <$s>;
 	}
-	my $d = $f =~ s{/.*}{}r;
-	$dir{$_}[0] += $all{$f}, $dir{$_}[1] += $ran{$f} for $d, 'total';
+	for my $at (sort { $a <=> $b } keys %{$of{$n}}) {
+		my $count = $of{$n}{$at};
+		print "$n:$at:$text[$at - 1]" if $lines && !$count;
+		$all{$n}++;
+		$ran{$n} += $count > 0;
+	}
+	my $d = $n =~ s{/.*}{}r;
+	$dir{$_}[0] += $all{$n}, $dir{$_}[1] += $ran{$n} for $d, 'total';
 }
 if (!$lines) {
 	row($_, $all{$_}, $ran{$_}) for sort {

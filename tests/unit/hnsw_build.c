@@ -612,7 +612,18 @@ odd(void)
 	    0 && label == 1 && fabsf(back[0] - 3) < 1e-6F &&
 	    fabsf(back[1] - 4) < 1e-6F && back[2] == 0,
 	    "what a reader gets is told");
+	(void)tap_ok(hnsw_build_delete(b, 0, &e) == -1 && e.code ==
+	    MSG_SOFTWARE && hnsw_build_delete(b, 2, &e) == -1,
+	    "there are no labels but those that were given");
 	hnsw_build_free(b);
+	p.space = ITEM_L2;
+	b = begin("backl2", &p, 1);
+	(void)tap_ok(b != NULL && hnsw_build_put(b, in, back, &label, &e) ==
+	    0 && memcmp(in, back, 12) == 0, "which is itself but for cosine");
+	hnsw_build_free(b);
+	b = begin("none", &p, 1);
+	(void)tap_ok(finish(b) == 0 && proved("none", &p, 0),
+	    "an index of nothing");
 	p.m = 1;
 	(void)tap_ok(begin("m1", &p, 1) == NULL, "max_neighbors 1 is refused");
 }
@@ -790,7 +801,7 @@ main(void)
 	    tmp != NULL ? tmp : "/tmp", hex);
 	if (mkdir(base, 0700) == -1)
 		return 99;
-	tap_plan(42);
+	tap_plan(45);
 	kernels();
 	threads(ITEM_L2);
 	threads(ITEM_COSINE);
