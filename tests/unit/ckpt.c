@@ -3,6 +3,7 @@
  * at once on one file.
  * SPDX-License-Identifier: ISC
  */
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 
@@ -761,7 +762,8 @@ remove_all(const char *dir)
 {
 	static const char *const	names[] = { "db", "db-wal", "db-shm",
 	    "many", "many-wal", "many-shm", "step", "step-wal",
-	    "step-shm", "need", "need-wal", "need-shm", "two",
+	    "step-shm", "need", "need-wal", "need-shm", "odd",
+	    "odd-wal", "odd-shm", "two",
 	    "two-wal", "two-shm" };
 	char				path[64];
 	size_t				i;
@@ -771,6 +773,140 @@ remove_all(const char *dir)
 		(void)unlink(path);
 	}
 	(void)rmdir(dir);
+}
+
+static int
+touch_breaker(struct breaker *b, int64_t now, void *arg)
+{
+	(void)arg;
+	b->failures++;
+	b->opened = now;
+	return 1;
+}
+
+static int
+on_breaker(const char *host, const struct breaker *b, int64_t updated,
+    void *arg)
+{
+	(void)host;
+	(void)updated;
+	*(unsigned int *)arg += b->failures;
+	return 0;
+}
+
+/* Nobody asked for a database: nothing is kept, and nothing fails. */
+static void
+no_database(void)
+{
+	struct ckpt_run_end	end = { 0, 0, 0, 0, 0, NULL };
+	struct ckpt_facts	f = { 0, 0, 0, NULL, 0, NULL, NULL, NULL };
+	struct err		e = { 0, "" };
+	struct breaker		b;
+	uint64_t		n = 0;
+
+	tap_ok(ckpt_set_pipeline(NULL, "p", &e) == 0 &&
+	    ckpt_begin(NULL, &e) == 0 && ckpt_commit(NULL, &e) == 0 &&
+	    ckpt_plan(NULL, CKPT_INPUT, "k", "r", &e) >= 0 &&
+	    ckpt_start(NULL, CKPT_INPUT, "k", A, "r", &e) == 0 &&
+	    ckpt_done(NULL, CKPT_INPUT, "k", A, "r", &e) == 0 &&
+	    ckpt_fail(NULL, CKPT_INPUT, "k", "r", 65, NULL, "x", &e) == 0 &&
+	    ckpt_note(NULL, CKPT_INPUT, "k", &f, &e) == 0 &&
+	    ckpt_aside(NULL, "k", A, NULL, &e) == 0 &&
+	    ckpt_release(NULL, "r", 75, &n, &e) == 0 &&
+	    ckpt_finish(NULL, "r", &n, &e) == 0 &&
+	    ckpt_beat(NULL, "r", &e) == 0 &&
+	    ckpt_run_note(NULL, "r", "x", "/", &e) == 0 &&
+	    ckpt_run_end(NULL, "r", &end, &e) == 0 &&
+	    ckpt_breaker_get(NULL, "h", &b, &e) == 0 &&
+	    ckpt_breaker_change(NULL, "h", touch_breaker, NULL, &e) == 0 &&
+	    e.code == 0, "without a database everything is forgotten");
+	ckpt_rollback(NULL);
+	ckpt_close(NULL);
+}
+
+/* What is asked for wrongly, and what others wrote into it. */
+static void
+nonsense(const char *path)
+{
+	struct err	e = { 0, "" };
+	struct ckpt	*c = ckpt_open(path, CKPT_CREATE, &e);
+	struct breaker	b;
+	unsigned int	n = 0;
+	char		longest[1024];
+
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	tap_ok(c != NULL && ckpt_set_pipeline(c, "", &e) == -1 &&
+	    e.code == MSG_USAGE && ckpt_set_pipeline(c, longest, &e) == -1 &&
+	    ckpt_set_pipeline(c, "\xff", &e) == -1,
+	    "a pipeline has a name, short and in UTF-8");
+	e.code = 0;
+	tap_ok(ckpt_begin(c, &e) == 0 && ckpt_begin(c, &e) == -1 &&
+	    e.code == MSG_SOFTWARE, "begun twice is a bug");
+	ckpt_rollback(c);
+	e.code = 0;
+	tap_ok(ckpt_fail(c, CKPT_INPUT, "k", "r", 0, NULL, "x", &e) == -1 &&
+	    e.code == MSG_SOFTWARE, "nothing fails with status 0");
+	e.code = 0;
+	tap_ok(ckpt_breaker_change(c, "", touch_breaker, NULL, &e) == -1 &&
+	    e.code == MSG_USAGE, "a breaker is of a host");
+	e.code = 0;
+	tap_ok(ckpt_breaker_change(c, "h", touch_breaker, NULL, &e) == 0 &&
+	    ckpt_breaker_change(c, "h", touch_breaker, NULL, &e) == 0 &&
+	    ckpt_breaker_each(c, on_breaker, &n, &e) == 0 && n == 2,
+	    "what was changed is kept");
+	tap_ok(raw(path, "UPDATE breaker SET recent = 'what?'") == 0 &&
+	    ckpt_breaker_get(c, "h", &b, &e) == -1 && e.code == MSG_DATAERR,
+	    "a breaker that makes no sense: %s", e.text);
+	e.code = 0;
+	tap_ok(ckpt_breaker_change(c, "h", touch_breaker, NULL, &e) == -1 &&
+	    e.code == MSG_DATAERR, "is not changed");
+	e.code = 0;
+	tap_ok(ckpt_breaker_each(c, on_breaker, &n, &e) == -1 &&
+	    e.code == MSG_DATAERR, "nor listed");
+	e.code = 0;
+	tap_ok(ckpt_start(c, CKPT_INPUT, "k", A, "r", &e) == 0 && raw(path,
+	    "PRAGMA ignore_check_constraints = 1;"
+	    "UPDATE unit SET state = 'what?'") == 0 &&
+	    ckpt_done(c, CKPT_INPUT, "k", A, "r", &e) == -1 &&
+	    e.code == MSG_DATAERR, "nor a unit of a state unknown: %s",
+	    e.text);
+	ckpt_close(c);
+}
+
+/* What is no database of ours is neither taken for one nor changed. */
+static void
+others(const char *dir)
+{
+	struct err	e;
+	char		path[96];
+	size_t		i, wrong = 0;
+	int		flags;
+
+	for (i = 0; i < 5; i++) {
+		(void)snprintf(path, sizeof(path), "%s/other", dir);
+		(void)unlink(path);
+		(void)rmdir(path);
+		if ((i == 0 && mkdir(path, 0700) == -1) ||
+		    (i == 1 && mkfifo(path, 0600) == -1) ||
+		    (i == 2 && raw(path, "CREATE TABLE t(x)") != 0) ||
+		    (i == 3 && raw(path, "CREATE TABLE t(x);"
+		    "PRAGMA user_version = 2") != 0) ||
+		    (i == 4 && raw(path, "CREATE TABLE t(x);"
+		    "PRAGMA user_version = 1;PRAGMA application_id = 7") != 0))
+			wrong++;
+		for (flags = 0; flags <= CKPT_CREATE; flags += CKPT_CREATE) {
+			memset(&e, 0, sizeof(e));
+			if (ckpt_open(path, flags, &e) != NULL ||
+			    e.code != MSG_DATAERR) {
+				printf("# %zu %d: %d %s\n", i, flags, e.code,
+				    e.text);
+				wrong++;
+			}
+		}
+	}
+	tap_ok(wrong == 0, "a directory, a fifo, databases of others: 65");
+	(void)unlink(path);
 }
 
 int
@@ -783,7 +919,7 @@ main(void)
 	struct ckpt	*c;
 
 	msg_init("unit");
-	tap_plan(162);
+	tap_plan(173);
 	(void)unsetenv("DCKPT_DB");
 	(void)unsetenv("DCKPT_PIPELINE");
 	if (mkdtemp(dir) == NULL)
@@ -814,6 +950,10 @@ main(void)
 	file_systems();
 	(void)snprintf(path, sizeof(path), "%s/need", dir);
 	forced(path);
+	no_database();
+	(void)snprintf(path, sizeof(path), "%s/odd", dir);
+	nonsense(path);
+	others(dir);
 	remove_all(dir);
 	return tap_done();
 }
