@@ -11,7 +11,10 @@ LEAST=${LEAST:-1}
 EXITS=$GEN/exits.so
 # the preload stands before the sanitizer's
 ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0
-export LEAST EXITS ASAN_OPTIONS
+# which takes memory of its own
+PEAK=65536
+! grep -q __asan_init "$BIN/dpublish" || PEAK=1048576
+export LEAST EXITS ASAN_OPTIONS PEAK
 each=8
 plan $((2 * each + 1))
 case $SOAK in
