@@ -4,9 +4,11 @@
  * the same calls make the same bytes; what has no place is refused.
  * SPDX-License-Identifier: ISC
  */
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -809,6 +811,14 @@ test_refuse(void)
 	tap_ok(status("{\"a\":[]}", NULL) == MSG_DATAERR, "an empty array");
 	tap_ok(status("{\"a\":[1,\"x\"]}", NULL) == MSG_DATAERR,
 	    "an array of two types");
+	tap_ok(status("{\"a\":[[1]]}", NULL) == MSG_DATAERR &&
+	    status("{\"a\":[{\"b\":1}]}", NULL) == MSG_DATAERR &&
+	    status("{\"a\":{\"b\":1}}", NULL) == MSG_DATAERR,
+	    "values within values");
+	tap_ok(status("[1]", NULL) == MSG_DATAERR &&
+	    status("", NULL) == MSG_DATAERR &&
+	    status("{\"a\":1,", NULL) == MSG_DATAERR,
+	    "metadata that is no object");
 	tap_ok(status("{}", "{\"metadata\":{\"a\":[1]}}") == MSG_DATAERR,
 	    "an array in a collection's metadata");
 	tap_ok(status("{}", "{\"metadata\":7}") == MSG_DATAERR &&
@@ -860,6 +870,48 @@ test_base(const struct world *w, const char *a)
 	tap_ok(ok == n, "%zu bases that were changed are refused", n);
 }
 
+/* Disks that are full after so many bytes of any file. */
+static void
+test_full(void)
+{
+	static struct world	w;
+	struct rlimit		was, now;
+	struct err		e;
+	const char		*dir;
+	rlim_t			max;
+	int			rv = -1, wrong = 0, failed = 0, fd, before;
+
+	populate(&w, 0);
+	before = fd = open("/dev/null", O_RDONLY);
+	(void)close(fd);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	(void)getrlimit(RLIMIT_FSIZE, &was);
+	for (max = 0; rv != 0 && max < 1 << 21; max += max < 2000 ? 400 :
+	    24000) {
+		dir = new_dir();
+		now = was;
+		now.rlim_cur = max;
+		(void)setrlimit(RLIMIT_FSIZE, &now);
+		rv = try(&w, dir, 0, 1, &e);
+		(void)setrlimit(RLIMIT_FSIZE, &was);
+		failed += rv != 0;
+		if (rv != 0 && rv != MSG_IOERR) {
+			printf("# %llu: %d %s\n", (unsigned long long)max,
+			    rv, e.text);
+			wrong++;
+		}
+		if (rv == 0) {
+			manifest(dir, &w);
+			wrong += !holds(&w, dir);
+		}
+	}
+	fd = open("/dev/null", O_RDONLY);
+	(void)close(fd);
+	tap_ok(rv == 0 && wrong == 0 && failed > 8 && fd == before,
+	    "%d disks too full: an error each time, no descriptor kept", failed);
+	world_clear(&w);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -874,7 +926,7 @@ main(int argc, char **argv)
 	    dir != NULL ? dir : "tests/data");
 	if (mkdtemp(top) == NULL)
 		return 1;
-	tap_plan(42);
+	tap_plan(45);
 	a = mem_dup(new_dir());
 	populate(&w, 0);
 	test_made(&w, a);
@@ -894,6 +946,7 @@ main(int argc, char **argv)
 	world_clear(&w);
 	test_config();
 	test_refuse();
+	test_full();
 	(void)io_rmtree(AT_FDCWD, top, &e);
 	return tap_done();
 }

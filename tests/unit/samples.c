@@ -752,6 +752,12 @@ static const struct {
 	{ "an endless id in the queue", "clean_small",
 	    "UPDATE embeddings_queue SET id = hex(zeroblob(40000)) WHERE "
 	    "seq_id = 4", CHECK_LIMIT, "id of 80000 bytes" },
+	{ "an id of a blob", "clean_small",
+	    "UPDATE embeddings SET embedding_id = x'41' WHERE id = 3",
+	    CHECK_COLLECTION, "an id that is no text" },
+	{ "an operation that is a word", "clean_small",
+	    "UPDATE embeddings_queue SET operation = 'add' WHERE seq_id = 4",
+	    CHECK_QUEUE, "operation: want" },
 	{ "a metadata key of a blob", "clean_small",
 	    "UPDATE embedding_metadata SET key = x'41' WHERE id = 2 AND key = "
 	    "'line_id'", CHECK_METADATA, "a key that is no text" },
