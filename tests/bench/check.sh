@@ -34,7 +34,7 @@ DSTAGE=$T/tmp/intact.bench
 export DSTAGE
 mkdir -m 700 "$DSTAGE"
 : >"$DSTAGE/lock"
-flock -s "$DSTAGE/lock" sleep 3600 &
+flock -sF "$DSTAGE/lock" sleep 3600 &
 holder=$!
 dfetch delta >delta.stream
 dfetch ours >ours.stream
