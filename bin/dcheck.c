@@ -1495,7 +1495,8 @@ main(int argc, char **argv)
 	g.ring = mem_zero(g.cap, sizeof(*g.ring));
 	msg_info("sandbox: %s", sandbox_name(sandbox_probe()));
 	if (sandbox_lacks(sandbox_probe()) != NULL)
-		msg_warn("sandbox: %s", sandbox_lacks(sandbox_probe()));
+		msg_warn("warning: sandbox: %s",
+		    sandbox_lacks(sandbox_probe()));
 	if (filter_open(&g.f, &g.o.f) == 0) {
 		if (prepare(&g, &e) == -1)
 			filter_fail_err(&g.f, &e);

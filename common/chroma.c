@@ -409,6 +409,19 @@ take_space(const struct json_val *v, enum item_space *space)
 	return 1;
 }
 
+/* Is it none at all, or one JSON object? */
+static int
+is_config(const char *s)
+{
+	size_t	n;
+
+	if (s == NULL)
+		return 1;
+	n = strspn(s, " \t\r\n");
+	return (s[n] == '{' || strcmp(s + n, "null") == 0) &&
+	    json_valid(s, strlen(s));
+}
+
 /*
  * Space and model (facts: schema_str of the newer servers, then
  * config_json_str, and for the Python ones the VECTOR segment's metadata,
@@ -426,6 +439,8 @@ coll_config(const struct chroma *c, struct chroma_coll *cc, const char *seg,
 
 	memset(&j, 0, sizeof(j));
 	cc->space = ITEM_L2;
+	if (!is_config(cc->schema) || !is_config(cc->config))
+		goto bad;
 	if ((s = cc->schema) != NULL) {
 		n = strlen(s);
 		r = json_find(&j, s, n, &v, "keys", "#embedding",

@@ -388,7 +388,8 @@ check_migration(struct judge *j, sqlite3_stmt *st)
 	const char	*hash = (const char *)sqlite3_column_text(st, 2);
 	const void	*sql = sqlite3_column_text(st, 3);
 	char		 md5[MD5_HEX];
-	int		 version = sqlite3_column_int(st, 1), i;
+	int64_t		 version = sqlite3_column_int64(st, 1);
+	int		 i;
 
 	if (dir == NULL || hash == NULL || sql == NULL)
 		return REFUSE(CHECK_SCHEMA, "a migration without text");
@@ -399,18 +400,18 @@ check_migration(struct judge *j, sqlite3_stmt *st)
 		    dir);
 	if (version != j->version[i] + 1 || version > MIGRATIONS_MAX)
 		return REFUSE(CHECK_SCHEMA, "migration %s: want version %d, "
-		    "got %d", dir, j->version[i] + 1, version);
-	j->version[i] = version;
+		    "got %lld", dir, j->version[i] + 1, (long long)version);
+	j->version[i] = (int)version;
 	if (md5_hex(sql, (size_t)sqlite3_column_bytes(st, 3), md5, j->e) ==
 	    -1)
 		return -1;
 	if (strcmp(md5, hash) != 0)
 		return REFUSE(CHECK_SCHEMA, "migration %s %d: hash: want %s, "
-		    "got %.40s", dir, version, md5, hash);
+		    "got %.40s", dir, (int)version, md5, hash);
 	if (version <= reference[i].n &&
 	    strcmp(md5, reference[i].v[version - 1]) != 0)
 		return REFUSE(CHECK_SCHEMA, "migration %s %d: hash: want %s "
-		    "as ChromaDB ships it, got %s", dir, version,
+		    "as ChromaDB ships it, got %s", dir, (int)version,
 		    reference[i].v[version - 1], md5);
 	return 0;
 }
@@ -440,19 +441,36 @@ check_migrations(struct judge *j)
 	return r;
 }
 
-/* Tables are tables, and what this version must have is there. */
+/*
+ * Tables are tables, and run nothing while they are looked through.  The
+ * words are looked for anywhere: who writes a schema by hand may put what
+ * he likes between them.
+ */
+static int
+check_kinds(struct judge *j)
+{
+	int	r;
+
+	r = none(j, "SELECT name FROM sqlite_master WHERE type NOT IN "
+	    "('table', 'index') OR (sql LIKE '%virtual%' AND name "
+	    "NOT IN ('embedding_fulltext_search', 'embedding_fulltext'))",
+	    CHECK_SCHEMA, "", ": a view, trigger or virtual table that "
+	    "ChromaDB does not have");
+	if (r != 0)
+		return r;
+	return none(j, "SELECT name FROM sqlite_master WHERE type = 'table' "
+	    "AND lower(sql) GLOB '*[^a-z0-9_]check[^a-z0-9_]*'",
+	    CHECK_SCHEMA, "", ": a CHECK that ChromaDB does not have");
+}
+
+/* What this version must have is there. */
 static int
 check_schema(struct judge *j)
 {
 	int	 r, have;
 	size_t	 i;
 
-	r = none(j, "SELECT name FROM sqlite_master WHERE type NOT IN "
-	    "('table', 'index') OR (sql LIKE 'create virtual %' AND name "
-	    "NOT IN ('embedding_fulltext_search', 'embedding_fulltext'))",
-	    CHECK_SCHEMA, "", ": a view, trigger or virtual table that "
-	    "ChromaDB does not have");
-	if (r != 0 || (r = check_migrations(j)) != 0)
+	if ((r = check_migrations(j)) != 0)
 		return r;
 	for (i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
 		have = j->version[columns[i].in];
@@ -1242,7 +1260,9 @@ check_database(struct judge *j)
 	size_t	i;
 	int	r;
 
-	if ((!j->light && (r = check_pages(j, j->c.db, j->c.file,
+	/* first of all: looking at the pages evaluates what a schema says */
+	if ((r = check_kinds(j)) != 0 ||
+	    (!j->light && (r = check_pages(j, j->c.db, j->c.file,
 	    CHROMA_FILE)) != 0) || (r = check_schema(j)) != 0 ||
 	    (r = check_collections(j)) != 0 ||
 	    (r = check_dimension(j)) != 0 || (r = check_queue(j)) != 0 ||

@@ -423,12 +423,33 @@ get_member(struct json *j, const struct json_val *v, struct manifest *m,
 	return pass(j, v, e);
 }
 
+/* A key that is there twice means one thing to one reader, another to others. */
+static int
+once(const struct json_val *v, unsigned int *known, struct err *e)
+{
+	static const char *const	keys[] = { "intact", "format",
+					    "content_digest", "records",
+					    "tombstones", "parent",
+					    "parent_digest", "files",
+					    "sources" };
+	unsigned int			i;
+
+	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (is(v, keys[i])) {
+			if ((*known & 1U << i) != 0)
+				return want(e, "a key that is there twice");
+			*known |= 1U << i;
+		}
+	return 0;
+}
+
 int
 manifest_parse(struct manifest *m, const void *p, size_t n, struct err *e)
 {
 	struct json	 j;
 	struct json_val	 v;
 	size_t		 i;
+	unsigned int	 known = 0;
 	int		 seen = 0, rv = -1;
 
 	memset(m, 0, sizeof(*m));
@@ -442,7 +463,8 @@ manifest_parse(struct manifest *m, const void *p, size_t n, struct err *e)
 			want(e, j.why);
 			goto done;
 		}
-		if (get_member(&j, &v, m, &seen, e) == -1)
+		if (once(&v, &known, e) == -1 ||
+		    get_member(&j, &v, m, &seen, e) == -1)
 			goto done;
 	}
 	if (json_next(&j, &v) != JSON_EOF) {
