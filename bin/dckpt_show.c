@@ -54,9 +54,11 @@ dckpt_age(int64_t ms, char b[DCKPT_STAMP])
 void
 dckpt_masked(struct buf *b, const char *s)
 {
-	for (; *s != '\0'; s++)
-		buf_addc(b, (unsigned char)*s < 0x20 || *s == 0x7f ? '?' :
-		    *s);
+	size_t	at = b->len;
+
+	buf_str(b, s);
+	if (!b->over)
+		msg_mask((char *)b->p + at, b->len - at);
 }
 
 void

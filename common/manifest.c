@@ -423,7 +423,7 @@ get_member(struct json *j, const struct json_val *v, struct manifest *m,
 	return pass(j, v, e);
 }
 
-/* A key that is there twice means one thing to one reader, another to others. */
+/* What is there twice means one thing to one reader, another to others. */
 static int
 once(const struct json_val *v, unsigned int *known, struct err *e)
 {

@@ -180,6 +180,8 @@ put_text(struct object *o, const char *key, const char *text, size_t len)
 			put(o, "\\ufffd");
 		else if (*s < 0x20 || *s == 0x7f)
 			put(o, "\\u%04x", (unsigned int)*s);
+		else if (*s == 0xc2 && s[1] < 0xa0)
+			put(o, "\\u%04x", (unsigned int)s[1]);
 		else
 			put(o, "%s%.*s", *s == '"' || *s == '\\' ? "\\" : "",
 			    (int)n, (const char *)s);
@@ -245,20 +247,39 @@ line_json(enum level level, int status, const char *text)
 		return; /* nowhere left to say it */
 }
 
+void
+msg_mask(char *s, size_t len)
+{
+	unsigned char	*p = (unsigned char *)s;
+	size_t		 i, n;
+
+	for (i = 0; i < len; i += n) {
+		n = 1;
+		if (p[i] == 0xc2 && len - i > 1 && p[i + 1] >= 0x80 &&
+		    p[i + 1] < 0xa0)
+			n = 2;
+		else if (p[i] == 0xe2 && len - i > 2 && ((p[i + 1] == 0x80 &&
+		    p[i + 2] >= 0xaa && p[i + 2] <= 0xae) || (p[i + 1] ==
+		    0x81 && p[i + 2] >= 0xa6 && p[i + 2] <= 0xa9)))
+			n = 3;
+		else if (p[i] >= 0x20 && p[i] != 0x7f)
+			continue;
+		memset(p + i, '?', n);
+	}
+}
+
 static void
 line_text(const char *text)
 {
 	char	 b[MSG_LINE_MAX];
-	size_t	 i, len;
+	size_t	 len;
 	int	 n;
 
 	n = snprintf(b, sizeof(b) - 1, "%s: %s", prog, text);
 	len = n < 0 ? 0 : (size_t)n;
 	if (len > sizeof(b) - 2)
 		len = sizeof(b) - 2;
-	for (i = 0; i < len; i++)
-		if ((unsigned char)b[i] < 0x20 || b[i] == 0x7f)
-			b[i] = '?';
+	msg_mask(b, len);
 	b[len++] = '\n';
 	if (write(STDERR_FILENO, b, len) == -1)
 		return; /* nowhere left to say it */

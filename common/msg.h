@@ -104,6 +104,11 @@ void	msg_info(const char *fmt, ...) MSG_PRINTF(1, 2);
 void	msg_note(const char *fmt, ...) MSG_PRINTF(1, 2);
 void	msg_die(int status, const char *fmt, ...)
 	    MSG_PRINTF(2, 3) MSG_NORETURN;
+/*
+ * In place: what a terminal obeys, or what turns the text around, becomes
+ * '?': C0, DEL, C1 and the direction marks of Unicode, in UTF-8.
+ */
+void	msg_mask(char *s, size_t len);
 /* Prints e->text as one line. */
 void	msg_err(const struct err *e);
 /* The graver of two statuses, in the order of STYLE section 5. */

@@ -745,6 +745,43 @@ put_hex(struct buf *b, const char *key, const char *p, size_t n)
 	buf_str(b, "\"}");
 }
 
+/* A string of JSON; DEL and C1, which terminals obey, are escaped too. */
+static void
+put_str(struct buf *b, const char *s, size_t n)
+{
+	size_t	i;
+
+	for (i = 0; i < n; i++) {
+		unsigned int	c = (unsigned char)s[i];
+
+		if (c == 0x7f || (c == 0xc2 && i + 1 < n &&
+		    (unsigned char)s[i + 1] < 0xa0))
+			break;
+	}
+	if (i == n) {
+		json_put_str(b, s, n);
+		return;
+	}
+	buf_addc(b, '"');
+	for (; n > 0; s += i, n -= i) {
+		unsigned int	c = (unsigned char)*s;
+
+		i = 1;
+		if (c == 0xc2 && n > 1 && (unsigned char)s[1] < 0xa0) {
+			c = (unsigned char)s[1];
+			i = 2;
+		}
+		if (c < 0x20 || c == 0x7f || i == 2)
+			buf_printf(b, "\\u%04x", c);
+		else {
+			if (c == '"' || c == '\\')
+				buf_addc(b, '\\');
+			buf_addc(b, (int)c);
+		}
+	}
+	buf_addc(b, '"');
+}
+
 /* Depth is bounded by rec_scan. */
 static void
 object_json(const msgpack_object *o, struct buf *b)
@@ -772,7 +809,7 @@ object_json(const msgpack_object *o, struct buf *b)
 			buf_str(b, "null"); /* JSON has no word for it */
 		break;
 	case MSGPACK_OBJECT_STR:
-		json_put_str(b, o->via.str.ptr, o->via.str.size);
+		put_str(b, o->via.str.ptr, o->via.str.size);
 		break;
 	case MSGPACK_OBJECT_BIN:
 		put_hex(b, "$bin", o->via.bin.ptr, o->via.bin.size);

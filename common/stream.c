@@ -484,7 +484,6 @@ text(const struct rec *r, struct buf *b)
 		"bytes" };
 	struct rec	*totals;
 	const char	*t = rec_type(r), *s;
-	size_t		 i;
 
 	if (strcmp(t, "hello") == 0 || strcmp(t, "prepared") == 0)
 		return;
@@ -502,9 +501,7 @@ text(const struct rec *r, struct buf *b)
 			buf_reset(b);
 	}
 	rec_free(totals);
-	for (i = 0; i < b->len; i++)
-		if (b->p[i] < 0x20 || b->p[i] == 0x7f)
-			b->p[i] = '?';
+	msg_mask((char *)b->p, b->len);
 	if (b->len != 0)
 		buf_addc(b, '\n');
 }

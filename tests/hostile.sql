@@ -121,7 +121,7 @@ UPDATE embeddings SET embedding_id = CAST(x'61ff62' AS TEXT) WHERE id = 1;
 == id_surrogate utf8
 UPDATE embeddings_queue SET id = CAST(x'eda080' AS TEXT) WHERE seq_id = 1;
 UPDATE embeddings SET embedding_id = CAST(x'eda080' AS TEXT) WHERE id = 1;
-== id_blob collection
+== id_blob collection|queue
 UPDATE embeddings_queue SET id = x'6162' WHERE seq_id = 1;
 UPDATE embeddings SET embedding_id = x'6162' WHERE id = 1;
 == id_mb limit|queue|vector|utf8
