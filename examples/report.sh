@@ -74,6 +74,9 @@ rm -f "$DIR/now.json"
 		"$p" --version || :
 	done
 	ldd "$(command -v dcheck)" 2>/dev/null | sed 's/ (0x.*//' || :
+	# opened when they are needed
+	PATH=$PATH:/sbin ldconfig -p 2>/dev/null |
+	    sed -n "s/^[[:blank:]]*\(lib\(archive\|curl\)[.]so[.].*\)/\1/p" || :
 	uname -srm
 	sed -n 's/^PRETTY_NAME=//p' /etc/os-release 2>/dev/null || :
 	ulimit -a
