@@ -169,14 +169,14 @@ check:
 
 # Publishers, readers and gc at work at once, here and on a bad network, for
 # SOAK (10m; s, m, h).  Then tests of check for longer.  CRASH: states of disks
-# after power cuts; every byte of what is small is flipped; publishers, gc and
-# readers take their steps in every order.
+# after power cuts; every call fails, every byte of what is small is flipped;
+# publishers, gc and readers take their steps in every order.
 soak:
 	@contrib/deps.sh build test s3
 	@$(MAKE) all units gens
-	@SOAK=$${SOAK:-10m} LEAST=3 CRASH=$${CRASH:-10000} FULL=1 \
-	    LIMIT=86400 tests/run.pl $(B) \
-	    tests/soak.t tests/crash.t tests/flip.t tests/interleave.t
+	@SOAK=$${SOAK:-10m} LEAST=3 CRASH=$${CRASH:-10000} FULL=1 NTH=0 \
+	    LIMIT=86400 tests/run.pl $(B) tests/soak.t tests/crash.t \
+	    tests/nth.t tests/flip.t tests/interleave.t tests/hostile.t
 
 # Which lines the tests run, per file, in a build of its own by clang, whose
 # counters lie in mapped files: what SIGKILL ends counts, and so do children
