@@ -908,7 +908,7 @@ test_full(void)
 	fd = open("/dev/null", O_RDONLY);
 	(void)close(fd);
 	tap_ok(rv == 0 && wrong == 0 && failed > 8 && fd == before,
-	    "%d disks too full: an error each time, no descriptor kept", failed);
+	    "%d disks too full: an error each, no descriptor kept", failed);
 	world_clear(&w);
 }
 
