@@ -246,15 +246,14 @@ problem(struct batch *b, struct json *j, const struct json_val *in,
 {
 	struct line	*l = &b->line;
 	struct json_val	 v;
-	const char	*s = "request failed";
-	size_t		 n;
 
 	if (in->type == JSON_NULL)
 		return 0;
-	(void)snprintf(l->problem, sizeof(l->problem), "error: %s", s);
+	(void)snprintf(l->problem, sizeof(l->problem),
+	    "error: request failed");
 	if (in->type == JSON_STR) {
-		s = in->str;
-		n = in->len;
+		(void)snprintf(l->problem, sizeof(l->problem), "error: %.*s",
+		    (int)(in->len < 140 ? in->len : 140), in->str);
 	} else if (in->type == JSON_OBJ) {
 		for (;;) {
 			(void)json_next(j, &v);
@@ -269,10 +268,8 @@ problem(struct batch *b, struct json *j, const struct json_val *in,
 			else if (pass(j, &v) == -1)
 				return bad_json(b, j, e);
 		}
-	} else
-		return pass(j, in) == -1 ? bad_json(b, j, e) : 0;
-	(void)snprintf(l->problem, sizeof(l->problem), "error: %.*s",
-	    (int)(n < 140 ? n : 140), s);
+	} else if (pass(j, in) == -1)
+		return bad_json(b, j, e);
 	return 0;
 }
 
