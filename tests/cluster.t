@@ -181,6 +181,11 @@ status 2 "a signal for the batch shell alone: no staging of that task" \
 on a scancel -n "$job"
 gone() { [ -z "$(squeue -h -n "$1" -o %i)" ]; }
 wait_for on a gone "$job"
+# of a job that is gone something may still be about its last removals
+no_staging() { cat held/hold.cancel.* | while read -r d; do
+	[ ! -e "$d" ] || return 1
+done; }
+wait_for no_staging
 is "$(cat held/hold.cancel.* | while read -r d; do ls -d "$d"; done 2>&1 |
     grep -v 'No such file')" "" "cancelled: no staging on any node"
 is "$(ls -A w3/slurm/parts 2>/dev/null)" "" "no part, nothing hidden is left"
