@@ -43,8 +43,10 @@ sub processors
 	return ($n // "") =~ /^([1-9]\d*)$/ ? $1 : 1;
 }
 
+# it is ours: examples have one of that name
+my $jobs = delete $ENV{JOBS} // 1 + processors();
 my $h = TAP::Harness->new({
-	jobs => $ENV{JOBS} // 1 + processors(),
+	jobs => $jobs,
 	timer => 1,
 	verbosity => $ENV{VERBOSE} // 0,
 	failures => 1,
