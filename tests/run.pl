@@ -2,7 +2,7 @@
 # run.pl BUILDDIR [TEST...]: what `make check` runs: unit tests and tests/*.t
 # through TAP::Harness (that is, prove), then one line that says it all:
 # "N passed, N failed" and ", N skipped" when a test skipped something.
-# JOBS (processors and one, for many of them wait) run at once; a file that
+# JOBS (two a processor, for many of them wait) run at once; a file that
 # takes longer than LIMIT seconds (900) is killed and has failed.
 # SPDX-License-Identifier: ISC
 use strict;
@@ -44,7 +44,7 @@ sub processors
 }
 
 # it is ours: examples have one of that name
-my $jobs = delete $ENV{JOBS} // 1 + processors();
+my $jobs = delete $ENV{JOBS} // 2 * processors();
 my $h = TAP::Harness->new({
 	jobs => $jobs,
 	timer => 1,
