@@ -176,7 +176,8 @@ soak:
 	@$(MAKE) all units gens
 	@SOAK=$${SOAK:-10m} LEAST=3 CRASH=$${CRASH:-10000} FULL=1 NTH=0 \
 	    LIMIT=86400 tests/run.pl $(B) tests/soak.t tests/crash.t \
-	    tests/nth.t tests/flip.t tests/interleave.t tests/hostile.t
+	    tests/nth.t tests/flip.t tests/files.t tests/interleave.t \
+	    tests/hostile.t
 
 # Which lines the tests run, per file, in a build of its own by clang, whose
 # counters lie in mapped files: what SIGKILL ends counts, and so do children
