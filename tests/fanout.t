@@ -247,4 +247,6 @@ else
 	    sed -n 's/^# content_digest=\([0-9a-f]*\).*/\1/p')" \
 	    "$(digest one)" "the same content"
 fi
+# finish removes the directory that says what runs
+down
 finish
