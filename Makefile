@@ -34,8 +34,8 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 
 # from the ground up: a module includes only modules before it
 # (tests/lint.t checks this order)
-MODS = msg mem num buf io hash path json rec stream stage filter \
-	sandbox_calls sandbox \
+MODS = msg mem num buf io hash path json rec_scan rec rec_kind stream stage \
+	filter sandbox_calls sandbox \
 	db late arc arc_late net net_late item ledger pickle hnsw team vec \
 	hnsw_graph hnsw_build manifest \
 	hide plan cover chroma chroma_walk \

@@ -28,7 +28,7 @@
 #include "mem.h"
 #include "num.h"
 #include "path.h"
-#include "rec.h"
+#include "rec_kind.h"
 #include "sandbox.h"
 #include "stage.h"
 #include "stream.h"

@@ -15,7 +15,7 @@
 
 #include "io.h"
 #include "mem.h"
-#include "rec.h"
+#include "rec_kind.h"
 #include "banned.h"
 
 struct verdicts {

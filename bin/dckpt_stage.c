@@ -18,7 +18,7 @@
 #include "json.h"
 #include "mem.h"
 #include "num.h"
-#include "rec.h"
+#include "rec_kind.h"
 #include "banned.h"
 
 #define NOTE_MAX	((size_t)64 << 20)	/* bytes of a summary */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "path.h"
+#include "rec_kind.h"
 #include "target.h"
 #include "banned.h"
 

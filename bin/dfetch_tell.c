@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "rec_kind.h"
 #include "banned.h"
 
 static int

@@ -12,7 +12,7 @@
 #include "manifest.h"
 #include "msg.h"
 #include "plan.h"
-#include "rec.h"
+#include "rec_kind.h"
 #include "store.h"
 
 #define JOIN_DIRECT 8	/* sorted stores read in place; more are spilled */

@@ -15,7 +15,7 @@
 #include "filter.h"
 #include "manifest.h"
 #include "msg.h"
-#include "rec.h"
+#include "rec_kind.h"
 #include "store.h"
 #include "stream.h"
 #include "target.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "json.h"
-#include "rec.h"
+#include "rec_kind.h"
 #include "stream.h"
 #include "banned.h"
 

@@ -7,7 +7,7 @@
 
 #include "buf.h"
 #include "mem.h"
-#include "rec.h"
+#include "rec_kind.h"
 #include "tap.h"
 
 static enum rec_scan
