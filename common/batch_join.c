@@ -17,6 +17,7 @@
 #include <sqlite3.h>
 
 #include "batch.h"
+#include "batch_line.h"
 #include "buf.h"
 #include "db.h"
 #include "io.h"
@@ -25,35 +26,10 @@
 #include "banned.h"
 
 #define WINDOW	65536	/* bytes read or written at a time */
-#define SHOWN	72	/* bytes of an id in a message */
-#define MESSAGE	120	/* bytes of a provider's error message */
 #define OLD	"2"	/* res.ok of what is stale; 0 failed, 1 ok */
-
-/* A value's bytes in its file; len 0: absent. */
-struct span {
-	uint64_t	at, len;
-};
-
-enum { COLL, DOC, META, VEC, MODEL, SPANS };
-
-/* One line, while it is read. */
-struct line {
-	uint64_t	 number;
-	uint64_t	 at;		/* in its file */
-	const char	*s;
-	size_t		 len;
-	struct buf	 id;
-	int		 n_id, n_response, n_data, n_vec;
-	int		 has_response, has_status, has_doc, failed;
-	int64_t		 status;
-	char		 message[MESSAGE];
-	struct span	 v[SPANS];
-	struct span	 input;
-};
 
 /* What is read; 0 the requests, 1 the output, 2 the errors. */
 struct file {
-	const char	*what;
 	const char	*path;
 	int		 fd;
 };
@@ -66,354 +42,21 @@ struct join {
 	int			 k;	/* the one being read */
 	struct sqlite3		*db;
 	sqlite3_stmt		*put;
-	struct line		 line;
-	char			 first[MESSAGE + 32];	/* why it failed */
+	struct batch_line	 line;
+	char			 first[BATCH_LINE_WHY];	/* why it failed */
 	int			 out;
 	const char		*out_name;
 	struct buf		 pending;
 };
 
-typedef int	member_fn(struct join *, struct json *,
-		    const struct json_val *, struct err *);
-
 static const char *const	file_name[FILES] = {
 	"input file", "output file", "error file"
 };
 
-/* -- saying no --------------------------------------------------------- */
-
-/* n bytes for a message: printable, cut. */
-static void
-show(char *out, size_t size, const void *p, size_t n)
-{
-	const unsigned char	*s = p;
-	size_t			 i;
-
-	for (i = 0; i < n && i < size - 1; i++)
-		out[i] = s[i] < 0x20 || s[i] > 0x7e ? '?' : (char)s[i];
-	out[i] = '\0';
-}
-
-static int
-bad(struct join *x, struct err *e, const char *what)
-{
-	char	id[SHOWN];
-
-	show(id, sizeof(id), x->line.id.p, x->line.id.len);
-	return err_set(e, MSG_DATAERR, "%s: line %llu%s%s%s: %s",
-	    file_name[x->k], (unsigned long long)x->line.number,
-	    id[0] != '\0' ? " (custom_id " : "", id,
-	    id[0] != '\0' ? ")" : "", what);
-}
-
-static int
-bad_json(struct join *x, const struct json *j, struct err *e)
-{
-	return bad(x, e, j->why != NULL ? j->why : "not the JSON of a batch");
-}
-
-/* -- JSON -------------------------------------------------------------- */
-
-static int
-is_key(const struct json_val *v, const char *k)
-{
-	return v->key_len == strlen(k) && memcmp(v->key, k, v->key_len) == 0;
-}
-
-static int
-is_open(const struct json_val *v)
-{
-	return v->type == JSON_OBJ || v->type == JSON_ARR;
-}
-
-static int
-pass(struct join *x, struct json *j, const struct json_val *v, struct err *e)
-{
-	if (is_open(v) && json_skip(j) == -1)
-		return bad_json(x, j, e);
-	return 0;
-}
-
-/* Call one for each member of the object whose brace was just read. */
-static int
-members(struct join *x, struct json *j, member_fn *one, struct err *e)
-{
-	struct json_val	v;
-
-	for (;;) {
-		(void)json_next(j, &v);
-		if (v.type == JSON_CLOSE)
-			return 0;
-		if (v.type == JSON_BAD)
-			return bad_json(x, j, e);
-		if (one(x, j, &v, e) == -1)
-			return -1;
-	}
-}
-
-/* Where the value stands; null is absent. */
-static int
-spot(struct join *x, struct json *j, const struct json_val *v,
-    struct span *s, struct err *e)
-{
-	const char	*raw = v->raw;
-	size_t		 n = v->raw_len;
-
-	if (pass(x, j, v, e) == -1)
-		return -1;
-	if (is_open(v))
-		n = (size_t)(j->s + j->pos - raw);
-	s->at = x->line.at + (uint64_t)(raw - x->line.s);
-	s->len = v->type == JSON_NULL ? 0 : n;
-	return 0;
-}
-
-static int
-take_id(struct join *x, const struct json_val *v, struct err *e)
-{
-	if (x->line.n_id++ != 0)
-		return bad(x, e, "two custom_id");
-	if (v->type != JSON_STR || v->len == 0)
-		return bad(x, e, "custom_id is no text");
-	buf_reset(&x->line.id);
-	buf_add(&x->line.id, v->str, v->len);
-	if (x->line.id.over)
-		return bad(x, e, "custom_id too long");
-	return 0;
-}
-
-/* What stands in both kinds of line.  1: it was one of them. */
-static int
-common_member(struct join *x, struct json *j, const struct json_val *v,
-    struct err *e)
-{
-	struct line	*l = &x->line;
-	int		 rv;
-
-	if (is_key(v, "custom_id"))
-		rv = take_id(x, v, e);
-	else if (is_key(v, "collection"))
-		rv = spot(x, j, v, &l->v[COLL], e);
-	else if (is_key(v, "document")) {
-		l->has_doc = 1;
-		rv = spot(x, j, v, &l->v[DOC], e);
-	} else if (is_key(v, "metadata"))
-		rv = spot(x, j, v, &l->v[META], e);
-	else
-		return 0;
-	return rv == 0 ? 1 : -1;
-}
-
-/* -- a request --------------------------------------------------------- */
-
-/* body.input: a text, or an array of one. */
-static int
-input(struct join *x, struct json *j, const struct json_val *in,
-    struct err *e)
-{
-	struct span	*s = &x->line.input;
-	struct json_val	 v;
-	int		 n = 0, text = 0;
-
-	s->len = 0;
-	if (in->type == JSON_STR)
-		return spot(x, j, in, s, e);
-	if (in->type != JSON_ARR)
-		return pass(x, j, in, e);
-	for (;;) {
-		(void)json_next(j, &v);
-		if (v.type == JSON_BAD)
-			return bad_json(x, j, e);
-		if (v.type == JSON_CLOSE)
-			break;
-		if (n == 0 && v.type == JSON_STR) {
-			text = 1;
-			(void)spot(x, j, &v, s, e);
-		} else if (pass(x, j, &v, e) == -1)
-			return -1;
-		if (n < 2)
-			n++;
-	}
-	if (n != 1 || !text)
-		s->len = 0;
-	return 0;
-}
-
-static int
-request_body(struct join *x, struct json *j, const struct json_val *v,
-    struct err *e)
-{
-	return is_key(v, "input") ? input(x, j, v, e) : pass(x, j, v, e);
-}
-
-static int
-request_member(struct join *x, struct json *j, const struct json_val *v,
-    struct err *e)
-{
-	int	r = common_member(x, j, v, e);
-
-	if (r != 0)
-		return r == 1 ? 0 : -1;
-	if (is_key(v, "body") && v->type == JSON_OBJ)
-		return members(x, j, request_body, e);
-	return pass(x, j, v, e);
-}
-
-/* -- an answer --------------------------------------------------------- */
-
-static int
-error_member(struct join *x, struct json *j, const struct json_val *v,
-    struct err *e)
-{
-	if (is_key(v, "message") && v->type == JSON_STR)
-		show(x->line.message, sizeof(x->line.message), v->str,
-		    v->len);
-	return pass(x, j, v, e);
-}
-
-static int
-error(struct join *x, struct json *j, const struct json_val *v,
-    struct err *e)
-{
-	if (v->type == JSON_NULL)
-		return 0;
-	x->line.failed = 1;
-	if (v->type == JSON_OBJ)
-		return members(x, j, error_member, e);
-	if (v->type == JSON_STR)
-		show(x->line.message, sizeof(x->line.message), v->str,
-		    v->len);
-	return pass(x, j, v, e);
-}
-
-static int
-datum_member(struct join *x, struct json *j, const struct json_val *v,
-    struct err *e)
-{
-	if (!is_key(v, "embedding"))
-		return pass(x, j, v, e);
-	if (x->line.n_vec < 2)
-		x->line.n_vec++;
-	return spot(x, j, v, &x->line.v[VEC], e);
-}
-
-static int
-data(struct join *x, struct json *j, struct err *e)
-{
-	struct json_val	v;
-
-	for (;;) {
-		(void)json_next(j, &v);
-		if (v.type == JSON_CLOSE)
-			return 0;
-		if (v.type == JSON_BAD)
-			return bad_json(x, j, e);
-		if (x->line.n_data < 2)
-			x->line.n_data++;
-		if (v.type == JSON_OBJ) {
-			if (members(x, j, datum_member, e) == -1)
-				return -1;
-		} else if (pass(x, j, &v, e) == -1)
-			return -1;
-	}
-}
-
-static int
-body_member(struct join *x, struct json *j, const struct json_val *v,
-    struct err *e)
-{
-	if (is_key(v, "data") && v->type == JSON_ARR)
-		return data(x, j, e);
-	if (is_key(v, "model") && v->type == JSON_STR)
-		return spot(x, j, v, &x->line.v[MODEL], e);
-	if (is_key(v, "error"))
-		return error(x, j, v, e);
-	return pass(x, j, v, e);
-}
-
-static int
-response_member(struct join *x, struct json *j, const struct json_val *v,
-    struct err *e)
-{
-	if (is_key(v, "status_code")) {
-		x->line.has_status = 1;
-		x->line.status = v->type == JSON_INT ? v->i : 0;
-	} else if (is_key(v, "body") && v->type == JSON_OBJ)
-		return members(x, j, body_member, e);
-	return pass(x, j, v, e);
-}
-
-static int
-result_member(struct join *x, struct json *j, const struct json_val *v,
-    struct err *e)
-{
-	int	r = common_member(x, j, v, e);
-
-	if (r != 0)
-		return r == 1 ? 0 : -1;
-	if (is_key(v, "error"))
-		return error(x, j, v, e);
-	if (!is_key(v, "response"))
-		return pass(x, j, v, e);
-	if (x->line.n_response++ != 0)
-		return bad(x, e, "two responses");
-	if (v->type != JSON_OBJ)
-		return pass(x, j, v, e);
-	x->line.has_response = 1;
-	return members(x, j, response_member, e);
-}
-
-/* Has the request of this line failed?  why: for people. */
-static int
-is_failed(const struct line *l, char *why, size_t size)
-{
-	const char	*m = l->message;
-
-	if (l->has_response && l->has_status &&
-	    (l->status < 200 || l->status > 299))
-		(void)snprintf(why, size, "status %lld%s%s",
-		    (long long)l->status, *m != '\0' ? ": " : "", m);
-	else if (l->failed)
-		(void)snprintf(why, size, "%s", *m != '\0' ? m :
-		    "an error without a message");
-	else if (!l->has_response)
-		(void)snprintf(why, size, "no response");
-	else if (l->n_data != 1 || l->n_vec != 1 || l->v[VEC].len <= 2)
-		(void)snprintf(why, size, "want 1 embedding, got %s",
-		    l->n_data > 1 || l->n_vec > 1 ? "several" : "none");
-	else
-		return 0;
-	return 1;
-}
-
 /* -- lines ------------------------------------------------------------- */
 
 static int
-parse(struct join *x, struct err *e)
-{
-	struct line	*l = &x->line;
-	struct json	 j;
-	struct json_val	 v;
-	int		 rv = -1;
-
-	json_init(&j, l->s, l->len);
-	if (json_next(&j, &v) != JSON_OBJ)
-		bad_json(x, &j, e);
-	else if (members(x, &j, x->k == 0 ? request_member : result_member,
-	    e) == 0) {
-		if (json_next(&j, &v) != JSON_EOF)
-			bad_json(x, &j, e);
-		else if (l->n_id == 0)
-			bad(x, e, "no custom_id");
-		else
-			rv = 0;
-	}
-	json_clear(&j);
-	return rv;
-}
-
-static int
-bind_span(sqlite3_stmt *st, int i, const struct span *s)
+bind_span(sqlite3_stmt *st, int i, const struct batch_span *s)
 {
 	int	rc = sqlite3_bind_int64(st, i, (sqlite3_int64)s->at);
 
@@ -440,23 +83,21 @@ twice(struct join *x, struct err *e)
 		    (long long)sqlite3_column_int64(st, 0),
 		    file_name[sqlite3_column_int(st, 1) % FILES]);
 	sqlite3_finalize(st);
-	return bad(x, e, text);
+	return batch_line_bad(&x->line, e, text);
 }
 
 /* The line, as a row of req or of res. */
 static int
 keep(struct join *x, struct err *e)
 {
-	struct line	*l = &x->line;
-	struct span	 all;
-	sqlite3_stmt	*st = x->put;
-	char		 why[sizeof(x->first)];
-	int		 i, failed = 0, rc;
+	struct batch_line	*l = &x->line;
+	struct batch_span	 all;
+	sqlite3_stmt		*st = x->put;
+	char			 why[sizeof(x->first)];
+	int			 i, failed = 0, rc;
 
-	if (x->k == 0 && !l->has_doc)
-		l->v[DOC] = l->input;
-	if (x->k != 0 && (failed = is_failed(l, why, sizeof(why))) != 0 &&
-	    x->first[0] == '\0')
+	if (x->k != 0 && (failed = batch_line_failed(l, why,
+	    sizeof(why))) != 0 && x->first[0] == '\0')
 		memcpy(x->first, why, sizeof(why));
 	all.at = l->at;
 	all.len = l->len;
@@ -466,7 +107,7 @@ keep(struct join *x, struct err *e)
 		rc = sqlite3_bind_int64(st, 2, (sqlite3_int64)l->number);
 	if (rc == SQLITE_OK)
 		rc = bind_span(st, 3, &all);
-	for (i = 0; i < (x->k == 0 ? META + 1 : SPANS); i++)
+	for (i = 0; i < (x->k == 0 ? BATCH_META + 1 : BATCH_SPANS); i++)
 		if (rc == SQLITE_OK)
 			rc = bind_span(st, 5 + 2 * i, &l->v[i]);
 	if (rc == SQLITE_OK && x->k != 0 &&
@@ -488,34 +129,14 @@ keep(struct join *x, struct err *e)
 	return 0;
 }
 
-/* n bytes of the file from at; without their line feed. */
+/* The line at `at` of the file. */
 static int
 one_line(struct join *x, const struct buf *text, uint64_t at, struct err *e)
 {
-	struct line	*l = &x->line;
-	const char	*s = (const char *)text->p;
-	size_t		 n = text->len, skip = 0;
+	int	r = batch_line_read(&x->line, (const char *)text->p,
+		    text->len, at, e);
 
-	while (n > 0 && (s[n - 1] == ' ' || s[n - 1] == '\t' ||
-	    s[n - 1] == '\r'))
-		n--;
-	while (skip < n && (s[skip] == ' ' || s[skip] == '\t'))
-		skip++;
-	l->number++;
-	buf_reset(&l->id);
-	if (n == skip)
-		return 0;
-	l->at = at + skip;
-	l->s = s + skip;
-	l->len = n - skip;
-	l->n_id = l->n_response = l->n_data = l->n_vec = 0;
-	l->has_response = l->has_status = l->has_doc = l->failed = 0;
-	l->message[0] = '\0';
-	memset(l->v, 0, sizeof(l->v));
-	memset(&l->input, 0, sizeof(l->input));
-	if (parse(x, e) == -1)
-		return -1;
-	return keep(x, e);
+	return r == 1 ? keep(x, e) : r;
 }
 
 static int
@@ -529,7 +150,6 @@ read_lines(struct join *x, struct err *e)
 	int		 rv = -1;
 
 	buf_init(&text, BATCH_LINE_MAX);
-	x->line.number = 0;
 	do {
 		if ((got = io_read(x->file[x->k].fd, win, WINDOW)) == -1) {
 			err_sys(e, errno, "%s", file_name[x->k]);
@@ -544,7 +164,8 @@ read_lines(struct join *x, struct err *e)
 			if (text.over) {
 				x->line.number++;
 				buf_reset(&x->line.id);
-				bad(x, e, "longer than 32 MiB");
+				batch_line_bad(&x->line, e,
+				    "longer than 32 MiB");
 				goto done;
 			}
 			if (nl == NULL)
@@ -596,6 +217,8 @@ read_file(struct join *x, int k, struct err *e)
 	if (f->path == NULL)
 		return 0;
 	x->k = k;
+	batch_line_clear(&x->line);
+	batch_line_init(&x->line, file_name[k], k == 0);
 	f->fd = open(f->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (f->fd == -1 || fstat(f->fd, &st) == -1)
 		return err_sys(e, errno, "%s", file_name[k]);
@@ -728,13 +351,13 @@ unrequested(struct join *x, struct err *e)
 	if (st == NULL)
 		return -1;
 	if ((r = db_step(st, "answers", e)) == 1) {
-		x->k = sqlite3_column_int(st, 2) % FILES;
+		x->line.what = file_name[sqlite3_column_int(st, 2) % FILES];
 		x->line.number = (uint64_t)sqlite3_column_int64(st, 1);
 		buf_reset(&x->line.id);
 		buf_add(&x->line.id, sqlite3_column_blob(st, 0),
 		    (size_t)sqlite3_column_bytes(st, 0));
-		r = bad(x, e, "was not requested: it is not in the input "
-		    "file");
+		r = batch_line_bad(&x->line, e, "was not requested: it is "
+		    "not in the input file");
 	}
 	sqlite3_finalize(st);
 	return r;
@@ -774,7 +397,7 @@ name_some(struct join *x, struct buf *b, const char *label, uint64_t n,
     const char *sql, struct err *e)
 {
 	sqlite3_stmt	*st;
-	char		 id[SHOWN];
+	char		 id[BATCH_LINE_SHOWN];
 	int		 i, r = 0;
 
 	if (n == 0)
@@ -785,7 +408,7 @@ name_some(struct join *x, struct buf *b, const char *label, uint64_t n,
 	for (i = 0; i < BATCH_JOIN_SHOWN; i++) {
 		if ((r = db_step(st, "answers", e)) != 1)
 			break;
-		show(id, sizeof(id), sqlite3_column_blob(st, 0),
+		batch_line_show(id, sizeof(id), sqlite3_column_blob(st, 0),
 		    (size_t)sqlite3_column_bytes(st, 0));
 		buf_printf(b, "%s%s", i == 0 ? ": " : ", ", id);
 	}
@@ -993,7 +616,7 @@ init(struct join *x, const struct batch_join *o, struct batch_joined *r)
 	for (k = 0; k < FILES; k++)
 		x->file[k].fd = -1;
 	x->out = -1;
-	buf_init(&x->line.id, ITEM_ID_MAX);
+	batch_line_init(&x->line, file_name[0], 1);
 	/* an id is at most six times as long when it is escaped */
 	buf_init(&x->pending, 4 * (size_t)WINDOW + 6 * (size_t)ITEM_ID_MAX);
 }
@@ -1022,7 +645,7 @@ done:
 		(void)close(x.out);
 	/* nothing in it is to be kept */
 	(void)db_close(x.db, "temporary database", &ignored);
-	buf_free(&x.line.id);
+	batch_line_clear(&x.line);
 	buf_free(&x.pending);
 	return rv;
 }
