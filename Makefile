@@ -79,9 +79,10 @@ $(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
     $(B)/bin/dcheck_answer.o $(B)/bin/dcheck_verdicts.o $(LIB)
 	$(LINK) -o $@ $(B)/bin/dcheck*.o $(LIB) $(LATE_L) $(MSGPACK_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm
-$(B)/bin/dmerge: $(B)/bin/dmerge.o $(B)/bin/dmerge_join.o $(LIB)
-	$(LINK) -o $@ $(B)/bin/dmerge*.o $(LIB) $(MSGPACK_L) $(SQLITE_L) \
-	    $(CRYPTO_L) -lm
+DMERGE = dmerge dmerge_build dmerge_join dmerge_place dmerge_prove
+$(B)/bin/dmerge: $(DMERGE:%=$(B)/bin/%.o) $(LIB)
+	$(LINK) -o $@ $(DMERGE:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) \
+	    $(SQLITE_L) $(CRYPTO_L) -lm
 DPUBLISH = dpublish dpublish_prove dpublish_commit dpublish_verbs \
 	dpublish_artifact dpublish_object dpublish_files dpublish_inplace \
 	dpublish_gc dpublish_pin dpublish_quarantine dpublish_move \
