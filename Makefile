@@ -39,8 +39,10 @@ MODS = msg mem num buf io hash path json rec_scan rec rec_kind stream stage \
 	db late arc arc_late net net_late item ledger pickle hnsw team vec \
 	hnsw_graph hnsw_build manifest \
 	hide plan cover chroma chroma_walk \
-	chroma_ours chroma_read chroma_check chroma_conf chroma_schema \
-	chroma_rows chroma_write batch batch_line batch_join batch_check dstore \
+	chroma_ours chroma_read chroma_judge_check chroma_schema_check \
+	chroma_rows_check chroma_index_check chroma_check chroma_conf \
+	chroma_schema chroma_rows chroma_write batch batch_line batch_join \
+	batch_check dstore \
 	dstore_check store check spill breaker ckpt ckpt_step ckpt_fs \
 	ckpt_owner ckpt_key ckpt_db ckpt_unit ckpt_ask ckpt_run ckpt_breaker \
 	aimd retry ticket \
