@@ -3,11 +3,10 @@
  * it or nothing.  It merges nothing and never changes a published file.
  * SPDX-License-Identifier: ISC
  */
-#include "dpublish.h"
+#include "dpublish_opts.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,272 +14,10 @@
 
 #include "io.h"
 #include "mem.h"
-#include "num.h"
 #include "path.h"
 #include "retry.h"
 #include "ticket.h"
 #include "banned.h"
-
-#define LEASE_MAX	((uint64_t)365 * 86400)	/* seconds */
-
-#define USAGE \
-"usage: dpublish [-v] [-c db] [-p plan] [--allow-empty] [--allow-shrink n]\n" \
-"                [--json] [--json-in] [--lock file] [--log format]\n" \
-"                [--stage dir] [--verify how] target\n" \
-"       dpublish -a dest [-v] [-c db] [--json] [--json-in] [--lock file]\n" \
-"                [--log format] [--stage dir] [--verify how] [path ...]\n" \
-"       dpublish --in-place [-nv] [-c db] [--delete] [--json] [--json-in]\n" \
-"                [--lock file] [--log format] [--max-delete n]\n" \
-"                [--stage dir] prefix\n" \
-"       dpublish --in-place --rollback [-v] [--json] [--lock file]\n" \
-"                [--log format] prefix\n" \
-"       dpublish log [-v] [--json] [--log format] target\n" \
-"       dpublish rollback [-v] [--json] [--lock file] [--log format] target\n" \
-"                [version]\n" \
-"       dpublish prune [-nv] [--json] [--keep n] [--lock file]\n" \
-"                [--log format] --keep-newer-than age target\n" \
-"       dpublish gc [-nv] [--json] [--keep n] [--lock file]\n" \
-"                [--log format] --keep-newer-than age target\n" \
-"       dpublish pin [-v] [--json] [--lock file] [--log format]\n" \
-"                [--reason text] target [version]\n" \
-"       dpublish pin --list [-v] [--json] [--log format] target\n" \
-"       dpublish lease [-v] [--json] [--lock file] [--log format]\n" \
-"                [--name name] [--reason text] --for age target [version]\n" \
-"       dpublish unpin [-v] [--lock file] [--log format] target name ...\n" \
-"       dpublish sources [-v] [--json] [--log format] target [version]\n" \
-"       dpublish rebuild [-v] [--json] [--log format] target dir\n" \
-"                [version]\n" \
-"       dpublish quarantine [-nv] [--json] [--lock file] [--log format]\n" \
-"                [--reason text] [--requeue file] [--verdict code]\n" \
-"                [--verdicts file] target [input ...]\n" \
-"       dpublish quarantine --list [-v] [--json] [--log format]\n" \
-"                [--newer-than age] [--older-than age] [--verdict code]\n" \
-"                target\n" \
-"       dpublish unquarantine [-nv] [--json] [--lock file] [--log format]\n" \
-"                target name ...\n" \
-"       dpublish probe [-v] [--json] [--lock file] [--log format] target\n" \
-"       dpublish holds [-v] [-p plan] [--json] [--log format]\n" \
-"                [--verify how] place ...\n" \
-"       dpublish --commit [-v] [-c db] [--log format] [--stage dir]\n" \
-"       dpublish --discard [-v] [--log format] [--stage dir]\n"
-
-static const char help[] =
-"examples:\n"
-"  drun 'dfetch -b /srv/rag deltas/ | dcheck | dmerge | dpublish /srv/rag'\n"
-"  drun 'dfetch -b s3://b/t s3://b/in/ | dcheck | dmerge | dpublish s3://b/t'\n"
-"  dpublish rollback /srv/rag\n"
-"\n";
-
-static const char help_options[] =
-"\n"
-"  -a, --artifact DEST    place an immutable delta or intermediate at DEST\n"
-"                         (below DEST when it ends in /), never over another\n"
-"  -c, --checkpoints DB   note in DB what was published (DCKPT_DB)\n"
-"  -n, --dry-run          prune, gc, quarantine, --in-place: say what would\n"
-"                         be done, no more\n"
-"  -p, --plan PLAN        every line of PLAN must be in the store, no other\n"
-"                         (holds: in the places together; - is stdin)\n"
-"  -v, --verbose          say more on stderr\n"
-"      --allow-empty      publish a store without records\n"
-"      --allow-shrink N   publish with fewer records than before: exactly N\n"
-"      --commit           commit what a run under drun prepared\n"
-"      --delete           --in-place: what the set has not goes\n"
-"      --discard          remove what a run under drun prepared\n"
-"      --for AGE          lease: for so long (1h)\n"
-"      --in-place         change plain keys below PREFIX, all or none\n"
-"      --json             write JSON lines\n"
-"      --json-in          read JSON lines\n"
-"      --keep N           prune, gc: keep the N newest versions (1)\n"
-"      --keep-newer-than AGE  prune, gc: keep what was current within AGE\n"
-"                         (7d)\n"
-"      --list             quarantine, pin: what there is\n"
-"      --lock FILE        what keeps publishers apart where the store cannot:\n"
-"                         all of them must name the same local file\n"
-"      --log FORMAT       on stderr: text or json\n"
-"      --max-delete N, N%  refuse to delete more (of the keys there)\n"
-"      --rollback         --in-place: take back what is not finished\n"
-"      --name NAME        lease: its name, to go on with it\n"
-"      --newer-than AGE   quarantine --list: set aside within AGE\n"
-"      --older-than AGE   quarantine --list: set aside before that\n"
-"      --reason TEXT      quarantine, pin, lease: why\n"
-"      --requeue FILE     quarantine: add what is to be sent again to FILE\n"
-"      --stage DIR        the run's staging directory (DSTAGE)\n"
-"      --verdict CODE     quarantine: only those of this verdict (often)\n"
-"      --verdicts FILE    quarantine: what dcheck --verdicts wrote\n"
-"      --verify HOW       of what lies elsewhere: bytes (the default), or\n"
-"                         full: bring it back and open it, too\n"
-"  -h, --help             this\n"
-"  -V, --version          the version\n";
-
-enum {
-	O_ALLOW_EMPTY = 256,
-	O_ALLOW_SHRINK,
-	O_COMMIT,
-	O_DELETE,
-	O_DISCARD,
-	O_IN_PLACE,
-	O_JSON,
-	O_JSON_IN,
-	O_KEEP,
-	O_LOCK,
-	O_MAX_DELETE,
-	O_LOG,
-	O_NEWER,
-	O_ROLLBACK,
-	O_STAGE,
-	O_VERIFY,
-	O_FOR,
-	O_LIST,
-	O_NAME,
-	O_AGE_NEWER,
-	O_AGE_OLDER,
-	O_REASON,
-	O_REQUEUE,
-	O_VERDICT,
-	O_VERDICTS
-};
-
-static const struct option longopts[] = {
-	{ "artifact",		required_argument, NULL, 'a' },
-	{ "checkpoints",	required_argument, NULL, 'c' },
-	{ "dry-run",		no_argument, NULL, 'n' },
-	{ "plan",		required_argument, NULL, 'p' },
-	{ "verbose",		no_argument, NULL, 'v' },
-	{ "help",		no_argument, NULL, 'h' },
-	{ "version",		no_argument, NULL, 'V' },
-	{ "allow-empty",	no_argument, NULL, O_ALLOW_EMPTY },
-	{ "allow-shrink",	required_argument, NULL, O_ALLOW_SHRINK },
-	{ "commit",		no_argument, NULL, O_COMMIT },
-	{ "delete",		no_argument, NULL, O_DELETE },
-	{ "discard",		no_argument, NULL, O_DISCARD },
-	{ "in-place",		no_argument, NULL, O_IN_PLACE },
-	{ "json",		no_argument, NULL, O_JSON },
-	{ "json-in",		no_argument, NULL, O_JSON_IN },
-	{ "keep",		required_argument, NULL, O_KEEP },
-	{ "keep-newer-than",	required_argument, NULL, O_NEWER },
-	{ "lock",		required_argument, NULL, O_LOCK },
-	{ "max-delete",		required_argument, NULL, O_MAX_DELETE },
-	{ "rollback",		no_argument, NULL, O_ROLLBACK },
-	{ "log",		required_argument, NULL, O_LOG },
-	{ "stage",		required_argument, NULL, O_STAGE },
-	{ "verify",		required_argument, NULL, O_VERIFY },
-	{ "for",		required_argument, NULL, O_FOR },
-	{ "list",		no_argument, NULL, O_LIST },
-	{ "name",		required_argument, NULL, O_NAME },
-	{ "newer-than",		required_argument, NULL, O_AGE_NEWER },
-	{ "older-than",		required_argument, NULL, O_AGE_OLDER },
-	{ "reason",		required_argument, NULL, O_REASON },
-	{ "requeue",		required_argument, NULL, O_REQUEUE },
-	{ "verdict",		required_argument, NULL, O_VERDICT },
-	{ "verdicts",		required_argument, NULL, O_VERDICTS },
-	{ NULL, 0, NULL, 0 }
-};
-
-/* What is done, and the options that go with it. */
-enum what {
-	DO_PUBLISH,
-	DO_ARTIFACT,
-	DO_LOG,
-	DO_ROLLBACK,
-	DO_PRUNE,
-	DO_PROBE,
-	DO_GC,
-	DO_PIN,
-	DO_LEASE,
-	DO_UNPIN,
-	DO_SOURCES,
-	DO_REBUILD,
-	DO_QUARANTINE,
-	DO_UNQUARANTINE,
-	DO_HOLDS,
-	DO_COMMIT,
-	DO_DISCARD,
-	DO_IN_PLACE
-};
-
-#define B_A		0x0001U
-#define B_C		0x0002U
-#define B_N		0x0004U
-#define B_P		0x0008U
-#define B_EMPTY		0x0010U
-#define B_SHRINK	0x0020U
-#define B_COMMIT	0x0040U
-#define B_DISCARD	0x0080U
-#define B_JSON		0x0100U
-#define B_JSON_IN	0x0200U
-#define B_KEEP		0x0400U
-#define B_NEWER		0x0800U
-#define B_STAGE		0x1000U
-#define B_LOCK		0x2000U
-#define B_VERIFY	0x4000U
-#define B_IN_PLACE	0x10000U
-#define B_DELETE	0x20000U
-#define B_MAX_DELETE	0x40000U
-#define B_ROLLBACK	0x80000U
-#define B_FOR		0x01000000U
-#define B_LIST		0x02000000U
-#define B_NAME		0x04000000U
-#define B_AGE		0x08000000U
-#define B_REASON	0x10000000U
-#define B_REQUEUE	0x20000000U
-#define B_VERDICT	0x40000000U
-#define B_VERDICTS	0x80000000U
-
-static const unsigned int allowed[] = {
-	[DO_PUBLISH] = B_C | B_P | B_EMPTY | B_SHRINK | B_JSON | B_JSON_IN |
-	    B_STAGE | B_LOCK | B_VERIFY,
-	[DO_ARTIFACT] = B_A | B_C | B_JSON | B_JSON_IN | B_STAGE | B_LOCK |
-	    B_VERIFY,
-	[DO_LOG] = B_JSON,
-	[DO_ROLLBACK] = B_JSON | B_LOCK,
-	[DO_PRUNE] = B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
-	[DO_PROBE] = B_JSON | B_LOCK,
-	[DO_GC] = B_N | B_JSON | B_KEEP | B_NEWER | B_LOCK,
-	[DO_PIN] = B_JSON | B_LOCK | B_REASON | B_LIST,
-	[DO_LEASE] = B_JSON | B_LOCK | B_REASON | B_FOR | B_NAME,
-	[DO_UNPIN] = B_LOCK,
-	[DO_SOURCES] = B_JSON,
-	[DO_REBUILD] = B_JSON,
-	[DO_QUARANTINE] = B_N | B_JSON | B_LOCK | B_LIST | B_AGE | B_REASON |
-	    B_REQUEUE | B_VERDICT | B_VERDICTS,
-	[DO_UNQUARANTINE] = B_N | B_JSON | B_LOCK,
-	[DO_HOLDS] = B_P | B_JSON | B_VERIFY,
-	[DO_COMMIT] = B_COMMIT | B_C | B_STAGE,
-	[DO_DISCARD] = B_DISCARD | B_STAGE,
-	[DO_IN_PLACE] = B_IN_PLACE | B_C | B_N | B_JSON | B_JSON_IN |
-	    B_STAGE | B_LOCK | B_DELETE | B_MAX_DELETE | B_ROLLBACK
-};
-
-static int
-usage(void)
-{
-	(void)fputs(USAGE, stderr);
-	return MSG_USAGE;
-}
-
-static int
-bad_number(const char *opt, const char *arg, const char *why)
-{
-	msg_warn("%s: %s: %s", opt, arg, why);
-	return usage();
-}
-
-/* N or N%. */
-static int
-max_delete(struct dpub_opts *o, const char *s, const char **why)
-{
-	size_t	 n = strlen(s);
-	char	*copy;
-	int	 rv;
-
-	o->has_max_delete = 1;
-	o->max_percent = n != 0 && s[n - 1] == '%';
-	copy = mem_ndup(s, n - (o->max_percent ? 1 : 0));
-	rv = num_u64(copy, 0, o->max_percent ? 100 : UINT32_MAX,
-	    &o->max_delete, why);
-	free(copy);
-	return rv;
-}
 
 /* Collecting the stream. */
 
@@ -793,42 +530,6 @@ run(const char *target, const struct dpub_opts *o)
 
 /* main */
 
-static int
-show(const char *s)
-{
-	if (fputs(s, stdout) == EOF || fflush(stdout) == EOF) {
-		msg_warn("stdout: write failed");
-		return MSG_IOERR;
-	}
-	return 0;
-}
-
-static int
-show_help(void)
-{
-	int	r = show(help);
-
-	if (r == 0)
-		r = show(USAGE);
-	return r == 0 ? show(help_options) : r;
-}
-
-static int
-is_verb(const char *s, enum what *w)
-{
-	static const char *const names[] = { "log", "rollback", "prune",
-	    "probe", "gc", "pin", "lease", "unpin", "sources", "rebuild",
-	    "quarantine", "unquarantine", "holds" };
-	size_t	i;
-
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(s, names[i]) == 0) {
-			*w = (enum what)(DO_LOG + (int)i);
-			return 1;
-		}
-	return 0;
-}
-
 /* Is it said what to set aside, or only to list it? */
 static int
 is_quarantine(int n, const struct dpub_opts *o)
@@ -843,285 +544,76 @@ is_quarantine(int n, const struct dpub_opts *o)
 }
 
 static int
-dispatch(enum what w, char **v, int n, const struct dpub_opts *o)
+dispatch(enum dpub_what w, char **v, int n, const struct dpub_opts *o)
 {
 	switch (w) {
 	case DO_PUBLISH:
-		return n == 1 ? run(v[0], o) : usage();
+		return n == 1 ? run(v[0], o) : dpub_usage();
 	case DO_ARTIFACT:
 		return dpub_artifact(v, o);
 	case DO_LOG:
-		return n == 1 ? dpub_log(v[0], o) : usage();
+		return n == 1 ? dpub_log(v[0], o) : dpub_usage();
 	case DO_ROLLBACK:
 		return n == 1 || n == 2 ? dpub_rollback(v[0],
-		    n == 2 ? v[1] : NULL, o) : usage();
+		    n == 2 ? v[1] : NULL, o) : dpub_usage();
 	case DO_PRUNE:
 		return n == 1 && o->has_newer ? dpub_gc(v[0], 0, o) :
-		    usage();
+		    dpub_usage();
 	case DO_PROBE:
-		return n == 1 ? dpub_probe(v[0], o) : usage();
+		return n == 1 ? dpub_probe(v[0], o) : dpub_usage();
 	case DO_GC:
 		return n == 1 && o->has_newer ? dpub_gc(v[0], 1, o) :
-		    usage();
+		    dpub_usage();
 	case DO_PIN:
 		if (o->list)
 			return n == 1 && o->reason == NULL ? dpub_pins(v[0],
-			    o) : usage();
-		return n == 1 || n == 2 ? dpub_pin(v[0], v[1], o) : usage();
+			    o) : dpub_usage();
+		return n == 1 || n == 2 ? dpub_pin(v[0], v[1], o) :
+		    dpub_usage();
 	case DO_LEASE:
 		return (n == 1 || n == 2) && o->lease != 0 ? dpub_pin(v[0],
-		    v[1], o) : usage();
+		    v[1], o) : dpub_usage();
 	case DO_UNPIN:
-		return n >= 2 ? dpub_unpin(v[0], v + 1, o) : usage();
+		return n >= 2 ? dpub_unpin(v[0], v + 1, o) : dpub_usage();
 	case DO_SOURCES:
 		return n == 1 || n == 2 ? dpub_sources(v[0], v[1], o) :
-		    usage();
+		    dpub_usage();
 	case DO_REBUILD:
 		return n == 2 || n == 3 ? dpub_rebuild(v[0], v[1], v[2], o) :
-		    usage();
+		    dpub_usage();
 	case DO_QUARANTINE:
 		return is_quarantine(n, o) ? dpub_quarantine(v[0], v + 1, o) :
-		    usage();
+		    dpub_usage();
 	case DO_UNQUARANTINE:
-		return n >= 2 ? dpub_unquarantine(v[0], v + 1, o) : usage();
+		return n >= 2 ? dpub_unquarantine(v[0], v + 1, o) :
+		    dpub_usage();
 	case DO_HOLDS:
-		return n >= 1 ? dpub_holds(v, o) : usage();
+		return n >= 1 ? dpub_holds(v, o) : dpub_usage();
 	case DO_COMMIT:
-		return n == 0 ? dpub_commit_tickets(o) : usage();
+		return n == 0 ? dpub_commit_tickets(o) : dpub_usage();
 	case DO_DISCARD:
-		return n == 0 ? dpub_discard_tickets(o) : usage();
+		return n == 0 ? dpub_discard_tickets(o) : dpub_usage();
 	case DO_IN_PLACE:
 		if (n != 1 || (o->rollback && (o->del || o->dry_run)) ||
 		    (o->has_max_delete && !o->del))
-			return usage();
+			return dpub_usage();
 		return o->rollback ? dpub_inplace_rollback(v[0], o) :
 		    dpub_inplace(v[0], o);
 	}
 	return MSG_SOFTWARE;
 }
 
-/* What quarantine, gc, pins and leases take. */
-static int
-keep_option(int ch, struct dpub_opts *o, enum what *w, unsigned int *seen)
-{
-	const char	*why;
-
-	(void)w;
-	switch (ch) {
-	case O_KEEP:
-		if (num_u64(optarg, 1, INT64_MAX, &o->keep,
-		    &why) == -1)
-			return bad_number("--keep", optarg, why);
-		*seen |= B_KEEP;
-		break;
-	case O_NEWER:
-		if (num_duration(optarg, &o->newer, &why) == -1)
-			return bad_number("--keep-newer-than", optarg,
-			    why);
-		o->has_newer = 1;
-		*seen |= B_NEWER;
-		break;
-	case O_FOR:
-		if (num_duration(optarg, &o->lease, &why) == -1)
-			return bad_number("--for", optarg, why);
-		if (o->lease == 0 || o->lease > LEASE_MAX)
-			return bad_number("--for", optarg,
-			    "want 1s to 365d");
-		*seen |= B_FOR;
-		break;
-	case O_LIST:
-		o->list = 1;
-		*seen |= B_LIST;
-		break;
-	case O_NAME:
-		o->name = optarg;
-		*seen |= B_NAME;
-		break;
-	case O_AGE_NEWER:
-		if (num_duration(optarg, &o->age_newer, &why) == -1)
-			return bad_number("--newer-than", optarg,
-			    why);
-		o->has_age_newer = 1;
-		*seen |= B_AGE;
-		break;
-	case O_AGE_OLDER:
-		if (num_duration(optarg, &o->age_older, &why) == -1)
-			return bad_number("--older-than", optarg,
-			    why);
-		o->has_age_older = 1;
-		*seen |= B_AGE;
-		break;
-	case O_REASON:
-		o->reason = optarg;
-		*seen |= B_REASON;
-		break;
-	case O_REQUEUE:
-		o->requeue = optarg;
-		*seen |= B_REQUEUE;
-		break;
-	case O_VERDICT:
-		if (check_code_parse(optarg) == CHECK_N &&
-		    strcmp(optarg, "operator") != 0)
-			return bad_number("--verdict", optarg,
-			    "want one of dcheck(1), or operator");
-		if (o->n_codes == CHECK_N)
-			return usage();
-		o->codes[o->n_codes++] = optarg;
-		*seen |= B_VERDICT;
-		break;
-	case O_VERDICTS:
-		o->verdicts = optarg;
-		*seen |= B_VERDICTS;
-		break;
-	default:
-		return usage();
-	}
-	return -1;
-}
-
-/* What publishing takes. */
-static int
-publish_option(int ch, struct dpub_opts *o, enum what *w, unsigned int *seen)
-{
-	const char	*why;
-
-	switch (ch) {
-	case O_ALLOW_EMPTY:
-		o->allow_empty = 1;
-		*seen |= B_EMPTY;
-		break;
-	case O_ALLOW_SHRINK:
-		if (num_u64(optarg, 0, INT64_MAX, &o->shrink,
-		    &why) == -1)
-			return bad_number("--allow-shrink", optarg,
-			    why);
-		o->has_shrink = 1;
-		*seen |= B_SHRINK;
-		break;
-	case O_COMMIT:
-		*w = DO_COMMIT;
-		*seen |= B_COMMIT;
-		break;
-	case O_DELETE:
-		o->del = 1;
-		*seen |= B_DELETE;
-		break;
-	case O_DISCARD:
-		*w = DO_DISCARD;
-		*seen |= B_DISCARD;
-		break;
-	case O_IN_PLACE:
-		*w = DO_IN_PLACE;
-		*seen |= B_IN_PLACE;
-		break;
-	case O_LOCK:
-		o->lock = optarg;
-		*seen |= B_LOCK;
-		break;
-	case O_MAX_DELETE:
-		if (max_delete(o, optarg, &why) == -1)
-			return bad_number("--max-delete", optarg, why);
-		*seen |= B_MAX_DELETE;
-		break;
-	case O_ROLLBACK:
-		o->rollback = 1;
-		*seen |= B_ROLLBACK;
-		break;
-	case O_VERIFY:
-		if (strcmp(optarg, "full") != 0 &&
-		    strcmp(optarg, "bytes") != 0)
-			return bad_number("--verify", optarg,
-			    "want bytes or full");
-		o->full = strcmp(optarg, "full") == 0;
-		*seen |= B_VERIFY;
-		break;
-	default:
-		return keep_option(ch, o, w, seen);
-	}
-	return -1;
-}
-
-/* One option: an exit status, or -1 to go on. */
-static int
-option(int ch, struct dpub_opts *o, enum what *w, unsigned int *seen)
-{
-	switch (ch) {
-	case 'a':
-		o->artifact = optarg;
-		*seen |= B_A;
-		*w = DO_ARTIFACT;
-		break;
-	case 'c':
-		o->ckpt = optarg;
-		*seen |= B_C;
-		break;
-	case 'h':
-		return show_help();
-	case 'n':
-		o->dry_run = 1;
-		*seen |= B_N;
-		break;
-	case 'p':
-		o->plan = optarg;
-		*seen |= B_P;
-		break;
-	case 'v':
-		msg_set_verbose(1);
-		break;
-	case 'V':
-		return show("dpublish " MSG_VERSION "\n");
-	case O_JSON:
-		o->filter.json = 1;
-		*seen |= B_JSON;
-		break;
-	case O_JSON_IN:
-		o->filter.json_in = 1;
-		*seen |= B_JSON_IN;
-		break;
-	case O_LOG:
-		if (msg_log_option(optarg) == -1)
-			return usage();
-		break;
-	case O_STAGE:
-		o->filter.stage = optarg;
-		*seen |= B_STAGE;
-		break;
-	default:
-		return publish_option(ch, o, w, seen);
-	}
-	return -1;
-}
-
 int
 main(int argc, char **argv)
 {
 	struct dpub_opts	 o;
-	unsigned int		 seen = 0;
-	enum what		 w = DO_PUBLISH;
-	int			 ch, status;
+	enum dpub_what		 w;
+	int			 status;
 
 	msg_init("dpublish");
-	memset(&o, 0, sizeof(o));
-	o.keep = 1;
-	while ((ch = getopt_long(argc, argv, "a:c:hnp:vV", longopts,
-	    NULL)) != -1) {
-		status = option(ch, &o, &w, &seen);
-		if (status != -1)
-			return status;
-	}
-	argc -= optind;
-	argv += optind;
-	/* a target of a verb's name is written ./log */
-	if (w == DO_PUBLISH && argc > 0 && is_verb(argv[0], &w)) {
-		argc--;
-		argv++;
-	}
-	if ((seen & ~allowed[w]) != 0)
-		return usage();
-	if (w == DO_PUBLISH && o.plan != NULL && strcmp(o.plan, "-") == 0) {
-		msg_warn("-p -: stdin is the stream");
-		return usage();
-	}
+	status = dpub_options(&argc, &argv, &o, &w);
+	if (status != -1)
+		return status;
 	io_catch_signals();
 	status = dispatch(w, argv, argc, &o);
 	io_die_of_signal();
