@@ -1,23 +1,11 @@
 /*
  * dpublish --in-place: plain keys below a prefix, for readers that open
- * them by name, all of them changed or none.
- *
- * PREFIX/.intact is a target (common/target.h).  A set is staged and proved
- * there as a version that holds its files and a journal: what each key is
- * to become, and what it was.  The version's commit, an exclusive create,
- * makes the journal binding; then
- *
- *	.intact/old/G/		each key that will go or change is put aside,
- *	NAME			each is made what the version holds,
- *				those to be deleted go, and
- *	.intact/done/G.json	says that it is over: "done", or "back".
- *
- * Each step is found done when it is begun again, so whoever comes next can
- * finish what another began: forward, or back once .intact/back/G.json says
- * so.  Only one moves keys at a time: its claim names the version.
+ * them by name, all of them changed or none: what came down the stream as a
+ * journal, staged, proved and committed.  How the keys are moved after that
+ * is dpublish_replay's.
  * SPDX-License-Identifier: ISC
  */
-#include "dpublish.h"
+#include "dpublish_replay.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,24 +15,10 @@
 #include <unistd.h>
 
 #include "io.h"
-#include "journal.h"
-#include "json.h"
 #include "mem.h"
 #include "path.h"
-#include "plain.h"
 #include "ticket.h"
 #include "banned.h"
-
-#define OWN		".intact"
-#define FILES		"files/"	/* of a version */
-#define MARK_MAX	4096		/* bytes of one in done/, back/ */
-
-/* A prefix, and the target that its journal lies in. */
-struct place {
-	struct plain		*p;
-	struct target		*t;		/* NULL: there is none yet */
-	struct target_commit	 head;		/* generation 0: none */
-};
 
 /* What is to be done, and counts of it. */
 struct change {
@@ -52,561 +26,12 @@ struct change {
 	uint64_t	added, replaced, deleted, same, bytes;
 };
 
-static void
-place_close(struct place *x)
-{
-	target_commit_clear(&x->head);
-	target_close(x->t);
-	plain_close(x->p);
-}
-
-/* For place_close in any case. */
-static int
-place_open(struct place *x, const char *url, int create,
-    const struct dpub_opts *o, struct err *e)
-{
-	struct buf	b;
-
-	memset(x, 0, sizeof(*x));
-	x->p = plain_open(url, o->ckpt, e);
-	if (x->p == NULL)
-		return -1;
-	buf_init(&b, 16384);
-	buf_printf(&b, "%s/%s", plain_url(x->p), OWN);
-	x->t = dpub_open_target(buf_cstr(&b), create, o, e);
-	buf_free(&b);
-	if (x->t == NULL)
-		return -1;
-	if (!create)
-		return 0;
-	/* the target has made the directory that it lies in */
-	plain_close(x->p);
-	x->p = plain_open(url, o->ckpt, e);
-	return x->p == NULL ? -1 : 0;
-}
-
-/*
- * Marks.
- */
-
-static void
-mark_key(char out[64], const char *dir, uint64_t g)
-{
-	(void)snprintf(out, 64, "%s/%" PRIu64 ".json", dir, g);
-}
-
-/* How generation g has ended: 1 done, 2 back, 0 not yet, -1. */
-static int
-outcome(struct place *x, uint64_t g, struct err *e)
-{
-	struct json_val	 v;
-	struct json	 j;
-	struct buf	 b;
-	char		 key[64];
-	int		 r;
-
-	mark_key(key, "done", g);
-	json_init(&j, "", 0);
-	buf_init(&b, MARK_MAX);
-	r = target_object(x->t, key, &b, e);
-	if (r == 1) {
-		r = json_find(&j, buf_cstr(&b), b.len, &v, "outcome", NULL);
-		if (r == 1 && v.type == JSON_STR && v.len == 4 &&
-		    memcmp(v.str, "back", 4) == 0)
-			r = 2;
-		else if (r != 1 || v.type != JSON_STR || v.len != 4 ||
-		    memcmp(v.str, "done", 4) != 0)
-			r = err_set(e, MSG_DATAERR, "%s/%s: no mark of ours",
-			    target_url(x->t), key);
-	}
-	json_clear(&j);
-	buf_free(&b);
-	return r;
-}
-
-static int
-mark(struct place *x, struct target_upload *u, const char *dir,
-    const char *what, struct err *e)
-{
-	struct buf	b;
-	char		key[64];
-	int		r;
-
-	mark_key(key, dir, x->head.generation);
-	buf_init(&b, MARK_MAX);
-	buf_addc(&b, '{');
-	json_put_kint(&b, "intact", 1);
-	json_put_kint(&b, "generation", (int64_t)x->head.generation);
-	json_put_kstr(&b, "version", x->head.version);
-	json_put_kstr(&b, "outcome", what);
-	json_put_kint(&b, "created_ns", io_wall_ns());
-	buf_str(&b, "}\n");
-	r = target_mark(u, key, b.p, b.len, e);
-	buf_free(&b);
-	return r == -1 ? -1 : 0;
-}
-
-/*
- * Keys.
- */
-
-/* Names made of others, freed together with the keys that use them. */
-struct keys {
-	struct plain_key	*v;
-	size_t			 n, cap;
-};
-
-static void
-keys_clear(struct keys *k)
-{
-	size_t	i;
-
-	for (i = 0; i < k->n; i++) {
-		free((void *)(size_t)k->v[i].name);
-		free((void *)(size_t)k->v[i].from);
-	}
-	free(k->v);
-	memset(k, 0, sizeof(*k));
-}
-
-/* Copies; from may be NULL. */
-static struct plain_key *
-keys_add(struct keys *k, const char *name, const char *from)
-{
-	struct plain_key	*x;
-
-	k->v = mem_grow(k->v, &k->cap, k->n + 1, sizeof(*k->v));
-	x = &k->v[k->n++];
-	memset(x, 0, sizeof(*x));
-	x->name = mem_dup(name);
-	x->from = from != NULL ? mem_dup(from) : NULL;
-	return x;
-}
-
-static char *
-old_name(const struct place *x, const char *name)
-{
-	size_t	 n = strlen(name) + 64;
-	char	*s = mem_alloc(n);
-
-	(void)snprintf(s, n, OWN "/old/%" PRIu64 "/%s", x->head.generation,
-	    name);
-	return s;
-}
-
-static char *
-new_name(const struct place *x, const char *name)
-{
-	size_t	 n = strlen(name) + strlen(x->head.version) + 64;
-	char	*s = mem_alloc(n);
-
-	(void)snprintf(s, n, OWN "/" TARGET_VERSIONS "/%s/" FILES "%s",
-	    x->head.version, name);
-	return s;
-}
-
-enum state {
-	IS_NEW,		/* what it becomes */
-	IS_OLD,		/* what it was */
-	IS_GONE,	/* neither, and nothing */
-	IS_OTHER	/* neither: somebody else wrote there */
-};
-
-static enum state
-state_of(const struct journal_key *k, const struct plain_key *now)
-{
-	if (k->remove && !now->there)
-		return IS_NEW;
-	if (!k->remove && now->there && now->size == k->size &&
-	    strcmp(now->sha256, k->sha256) == 0)
-		return IS_NEW;
-	if (!now->there)
-		return k->was ? IS_GONE : IS_OLD;
-	if (!k->was || now->size != k->was_size)
-		return IS_OTHER;
-	if (k->was_sha256[0] != '\0' && now->sha256[0] != '\0')
-		return strcmp(k->was_sha256, now->sha256) == 0 ? IS_OLD :
-		    IS_OTHER;
-	return k->was_etag != NULL &&
-	    strcmp(k->was_etag, now->etag) == 0 ? IS_OLD : IS_OTHER;
-}
-
-/* The journal of the newest commit, which lies in its version. */
-static int
-load(struct place *x, struct journal *j, struct err *e)
-{
-	struct manifest	 m;
-	struct hash	*h = hash_new();
-	struct buf	 b;
-	unsigned char	 d[HASH_LEN];
-	char		 key[TARGET_KEY_MAX], hex[HASH_HEX];
-	size_t		 i;
-	int		 rv = -1;
-
-	memset(j, 0, sizeof(*j));
-	buf_init(&b, JOURNAL_MAX);
-	if (target_manifest(x->t, x->head.version, &m, d, e) == -1)
-		goto done;
-	hash_hex(d, hex);
-	(void)snprintf(key, sizeof(key), TARGET_VERSIONS "/%s/" JOURNAL_NAME,
-	    x->head.version);
-	if (strcmp(hex, x->head.manifest_sha256) == 0)
-		rv = target_object(x->t, key, &b, e);
-	else
-		err_set(e, MSG_DATAERR, "%s: version %s: its manifest is not "
-		    "the one that was committed", target_url(x->t),
-		    x->head.version);
-	if (rv == 1) {
-		hash_add(h, b.p, b.len);
-		hash_final(h, d);
-		hash_hex(d, hex);
-		for (i = 0; i < m.n_files; i++)
-			if (strcmp(m.files[i].name, JOURNAL_NAME) == 0)
-				break;
-		if (i == m.n_files || strcmp(m.files[i].sha256, hex) != 0)
-			rv = 0;
-	}
-	if (rv == 1)
-		rv = journal_parse(j, buf_cstr(&b), b.len, e);
-	else if (rv == 0)
-		rv = err_set(e, MSG_DATAERR, "%s/%s: absent, or not what was "
-		    "committed", target_url(x->t), key);
-	if (rv == 0 && j->generation != x->head.generation) {
-		rv = err_set(e, MSG_DATAERR, "%s/%s: of generation %" PRIu64
-		    ", want %" PRIu64, target_url(x->t), key, j->generation,
-		    x->head.generation);
-		journal_clear(j);
-	}
-	manifest_clear(&m);
-done:
-	hash_free(h);
-	buf_free(&b);
-	return rv;
-}
-
-/* What lies at each key of the journal now. */
-static int
-look(struct place *x, const struct journal *j, struct keys *now,
-    struct err *e)
-{
-	size_t	i;
-
-	memset(now, 0, sizeof(*now));
-	for (i = 0; i < j->n; i++)
-		(void)keys_add(now, j->v[i].name, NULL);
-	if (plain_look(x->p, now->v, now->n, e) == 0)
-		return 0;
-	keys_clear(now);
-	return -1;
-}
-
-/* The three steps of one direction, sorted out. */
-struct moves {
-	struct keys	keep, put, gone;
-};
-
-static void
-moves_clear(struct moves *m)
-{
-	keys_clear(&m->keep);
-	keys_clear(&m->put);
-	keys_clear(&m->gone);
-}
-
-static void
-sort_forward(struct place *x, const struct journal_key *k,
-    const struct plain_key *now, enum state s, struct moves *m)
-{
-	struct plain_key	*to;
-	char			*name;
-
-	if (s == IS_NEW)
-		return;
-	if (s == IS_OLD && k->was) {
-		name = old_name(x, k->name);
-		to = keys_add(&m->keep, name, k->name);
-		free(name);
-		to->want_size = now->size;
-		to->want_sha256 = now->sha256[0] != '\0' ? now->sha256 : NULL;
-		to->from_etag = now->etag[0] != '\0' ? now->etag : NULL;
-	}
-	if (k->remove) {
-		(void)keys_add(&m->gone, k->name, NULL);
-		return;
-	}
-	name = new_name(x, k->name);
-	to = keys_add(&m->put, k->name, name);
-	free(name);
-	to->want_size = k->size;
-	to->want_sha256 = k->sha256;
-}
-
-/* Make every key what the journal says it becomes. */
-static int
-forward(struct place *x, struct target_upload *u, int proved, struct err *e)
-{
-	struct journal	j;
-	struct keys	now = { NULL, 0, 0 };
-	struct moves	m;
-	enum state	s;
-	size_t		i;
-	int		rv = -1;
-
-	memset(&m, 0, sizeof(m));
-	if (load(x, &j, e) == -1)
-		return -1;
-	if (look(x, &j, &now, e) == -1)
-		goto done;
-	for (i = 0; i < j.n; i++) {
-		s = state_of(&j.v[i], &now.v[i]);
-		if (s == IS_OTHER) {
-			err_set(e, MSG_DATAERR, "%s/%s: neither what it was "
-			    "nor what it becomes (generation %" PRIu64 "): "
-			    "somebody else wrote it: move it away, or "
-			    "dpublish --in-place --rollback",
-			    plain_url(x->p), j.v[i].name,
-			    x->head.generation);
-			goto done;
-		}
-		sort_forward(x, &j.v[i], &now.v[i], s, &m);
-	}
-	if (!proved && m.put.n != 0 &&
-	    target_verify(x->t, x->head.version, e) == -1)
-		goto done;
-	if (plain_copy(x->p, m.keep.v, m.keep.n, e) == 0 &&
-	    plain_copy(x->p, m.put.v, m.put.n, e) == 0 &&
-	    plain_remove(x->p, m.gone.v, m.gone.n, e) == 0)
-		rv = mark(x, u, "done", "done", e);
-done:
-	moves_clear(&m);
-	keys_clear(&now);
-	journal_clear(&j);
-	return rv;
-}
-
-/* Make every key what it was. */
-static int
-backward(struct place *x, struct target_upload *u, struct err *e)
-{
-	struct journal		 j;
-	struct keys		 now = { NULL, 0, 0 };
-	struct moves		 m;
-	struct plain_key	*to;
-	enum state		 s;
-	char			*name;
-	size_t			 i;
-	int			 rv = -1;
-
-	memset(&m, 0, sizeof(m));
-	/* from here on nobody goes forward */
-	if (mark(x, u, "back", "back", e) == -1 || load(x, &j, e) == -1)
-		return -1;
-	if (look(x, &j, &now, e) == -1)
-		goto done;
-	for (i = 0; i < j.n; i++) {
-		s = state_of(&j.v[i], &now.v[i]);
-		if (s == IS_OTHER)
-			msg_warn("%s/%s: somebody else wrote it: it stays",
-			    plain_url(x->p), j.v[i].name);
-		if (s == IS_OTHER || s == IS_OLD || journal_same(&j.v[i]))
-			continue;
-		if (!j.v[i].was) {
-			(void)keys_add(&m.gone, j.v[i].name, NULL);
-			continue;
-		}
-		name = old_name(x, j.v[i].name);
-		to = keys_add(&m.put, j.v[i].name, name);
-		free(name);
-		to->want_size = j.v[i].was_size;
-		to->want_sha256 = j.v[i].was_sha256[0] != '\0' ?
-		    j.v[i].was_sha256 : NULL;
-	}
-	if (plain_copy(x->p, m.put.v, m.put.n, e) == 0 &&
-	    plain_remove(x->p, m.gone.v, m.gone.n, e) == 0)
-		rv = mark(x, u, "done", "back", e);
-done:
-	moves_clear(&m);
-	keys_clear(&now);
-	journal_clear(&j);
-	return rv;
-}
-
-/*
- * Afterwards.
- */
-
-/* What was put aside, and versions that are none any more. */
-static int
-sweep(struct place *x, struct target_upload *u, struct err *e)
-{
-	struct target_names	claimed;
-	char			**v = NULL;
-	size_t			  i, k, n;
-	int			  rv = 0;
-
-	struct plain_key	 aside;
-
-	/* of one who was killed in the middle of a move */
-	memset(&aside, 0, sizeof(aside));
-	aside.name = PLAIN_ASIDE;
-	if ((!plain_is_s3(x->p) && plain_remove(x->p, &aside, 1, e) == -1) ||
-	    plain_remove_tree(x->p, OWN "/old", e) == -1 ||
-	    target_claimed(x->t, &claimed, e) == -1)
-		return -1;
-	if (target_versions(x->t, &v, &n, e) == -1) {
-		target_names_clear(&claimed);
-		return -1;
-	}
-	for (i = 0; i < n && rv == 0; i++) {
-		if (strcmp(v[i], x->head.version) == 0)
-			continue;
-		for (k = 0; k < claimed.n; k++)
-			if (strcmp(claimed.v[k], v[i]) == 0)
-				break;
-		if (k == claimed.n)
-			rv = target_remove(u, v[i], e);
-	}
-	target_names_free(v);
-	target_names_clear(&claimed);
-	return rv;
-}
-
-/* Is there anything to sweep?  1, 0, -1. */
-static int
-litter(struct place *x, struct err *e)
-{
-	struct target_names	claimed;
-	char			**v = NULL;
-	size_t			  n;
-	int			  r = plain_has_tree(x->p, OWN "/old", e);
-
-	if (r != 0)
-		return r;
-	if (target_versions(x->t, &v, &n, e) == -1)
-		return -1;
-	target_names_free(v);
-	if (n < 2)
-		return 0;
-	if (target_claimed(x->t, &claimed, e) == -1)
-		return -1;
-	r = n - 1 > claimed.n;
-	target_names_clear(&claimed);
-	return r;
-}
-
-/* All that is left to do once it is over; what fails is the next run's. */
-static void
-tidy(struct place *x, struct target_upload *u)
-{
-	struct err	e = { 0, "" };
-
-	if (target_advance(u, &e) == -1 || sweep(x, u, &e) == -1)
-		msg_warn("warning: %s", e.text);
-}
-
-static struct target_upload *
-claim_head(struct place *x, struct err *e)
-{
-	struct target_claim	 c = { NULL, 0, NULL, NULL };
-	struct target_upload	*u;
-	struct err		 f = { 0, "" };
-	char			 run[STAGE_RUN_MAX], who[TARGET_WHO_MAX];
-	int			 r;
-
-	c.keeps = x->head.version;
-	if (stage_run_id(run, e) == -1 ||
-	    (u = target_begin(x->t, NULL, run, &c, e)) == NULL)
-		return NULL;
-	r = target_rival(u, x->head.version, who, e);
-	if (r == 0)
-		return u;
-	if (r == 1)
-		err_set(e, MSG_TEMPFAIL, "%s: generation %" PRIu64 " is being "
-		    "moved by %s: run again when it has ended; if it is "
-		    "known to be dead, remove its directory in %s/"
-		    TARGET_STAGING, plain_url(x->p), x->head.generation, who,
-		    target_url(x->t));
-	if (target_finish(u, &f) == -1)
-		msg_warn("%s", f.text);
-	target_upload_free(u);
-	return NULL;
-}
-
-/* Under the claim: 0, or -1. */
-static int
-finish_head(struct place *x, struct target_upload *u, int back,
-    struct err *e)
-{
-	struct buf	b;
-	char		key[64];
-	int		r;
-
-	/* another may have done it before the claim */
-	r = outcome(x, x->head.generation, e);
-	if (r != 0)
-		return r == -1 ? -1 : 0;
-	if (!back) {
-		mark_key(key, "back", x->head.generation);
-		buf_init(&b, MARK_MAX);
-		back = target_object(x->t, key, &b, e);
-		buf_free(&b);
-		if (back == -1)
-			return -1;
-	}
-	r = back ? backward(x, u, e) : forward(x, u, 0, e);
-	if (r == 0)
-		msg_warn("%s: generation %" PRIu64 ", which a run that died "
-		    "had begun, is %s", plain_url(x->p), x->head.generation,
-		    back ? "rolled back" : "finished");
-	return r;
-}
-
-/*
- * Bring what another has begun to its end: forward, or with back set back.
- * x->head is the newest commit then, and it is over.  1 something was done,
- * 0, -1.
- */
-static int
-recover(struct place *x, int back, struct err *e)
-{
-	struct target_upload	*u;
-	struct err		 f = { 0, "" };
-	int			 r, over, rv;
-
-	target_commit_clear(&x->head);
-	memset(&x->head, 0, sizeof(x->head));
-	/* of other machines, too: their claims end after a day */
-	if (target_collect(x->t, TARGET_CLAIM_LIFE, 0, NULL, NULL, e) == -1)
-		return -1;
-	r = target_head(x->t, &x->head, e);
-	if (r != 1)
-		return r;
-	if (strcmp(x->head.format, DPUB_INPLACE) != 0)
-		return err_set(e, MSG_DATAERR, "%s: it holds %s, no journal",
-		    target_url(x->t), x->head.format);
-	over = outcome(x, x->head.generation, e);
-	if (over == -1)
-		return -1;
-	if (over != 0 && (r = litter(x, e)) != 1)
-		return r;
-	u = claim_head(x, e);
-	if (u == NULL)
-		return -1;
-	rv = over != 0 ? 0 : finish_head(x, u, back, e);
-	if (rv == 0)
-		tidy(x, u);
-	if (target_finish(u, &f) == -1)
-		msg_warn("warning: %s", f.text);
-	target_upload_free(u);
-	return rv == -1 ? -1 : over == 0;
-}
-
 /*
  * What is to be done.
  */
 
 static int
-prove_names(const struct dpub *p, const struct place *x, struct err *e)
+prove_names(const struct dpub *p, const struct replay *x, struct err *e)
 {
 	const struct dpub_file	*f;
 	const char		*s;
@@ -635,7 +60,7 @@ prove_names(const struct dpub *p, const struct place *x, struct err *e)
 
 struct surplus {
 	const struct dpub	*p;
-	struct keys		 keys;
+	struct replay_keys	 keys;
 	uint64_t		 all;
 };
 
@@ -650,13 +75,13 @@ on_key(void *arg, const char *name, struct err *e)
 	if (s->keys.n >= JOURNAL_KEYS / 2)
 		return err_set(e, MSG_DATAERR, "%s: more than %d keys to "
 		    "delete", name, JOURNAL_KEYS / 2);
-	(void)keys_add(&s->keys, name, NULL);
+	(void)replay_keys_add(&s->keys, name, NULL);
 	return 0;
 }
 
 /* Keys that are not in the set, if they are to go and may. */
 static int
-find_surplus(struct dpub *p, struct place *x, struct surplus *s,
+find_surplus(struct dpub *p, struct replay *x, struct surplus *s,
     struct err *e)
 {
 	const struct dpub_opts	*o = p->o;
@@ -678,7 +103,7 @@ find_surplus(struct dpub *p, struct place *x, struct surplus *s,
 }
 
 static int
-note_was(struct place *x, struct journal_key *k, const struct plain_key *now,
+note_was(struct replay *x, struct journal_key *k, const struct plain_key *now,
     struct err *e)
 {
 	k->was = now->there;
@@ -695,11 +120,11 @@ note_was(struct place *x, struct journal_key *k, const struct plain_key *now,
 
 /* c->j for change_clear, in any case. */
 static int
-make_plan(struct dpub *p, struct place *x, struct change *c, struct err *e)
+make_plan(struct dpub *p, struct replay *x, struct change *c, struct err *e)
 {
 	struct surplus		 s;
 	struct journal_key	*k;
-	struct keys		 now;
+	struct replay_keys	 now;
 	size_t			 i;
 	int			 rv = -1;
 
@@ -714,7 +139,7 @@ make_plan(struct dpub *p, struct place *x, struct change *c, struct err *e)
 		c->bytes += k->size;
 	}
 	if (find_surplus(p, x, &s, e) == -1 ||
-	    look(x, &c->j, &now, e) == -1)
+	    replay_look(x, &c->j, &now, e) == -1)
 		goto done;
 	for (i = 0; i < now.n; i++) {
 		k = &c->j.v[i];
@@ -738,8 +163,8 @@ make_plan(struct dpub *p, struct place *x, struct change *c, struct err *e)
 	}
 	rv = 0;
 done:
-	keys_clear(&now);
-	keys_clear(&s.keys);
+	replay_keys_clear(&now);
+	replay_keys_clear(&s.keys);
 	return rv;
 }
 
@@ -775,7 +200,7 @@ tell_plan(struct dpub *p, const struct change *c)
  */
 
 static struct rec *
-report(const struct place *x, const struct target_commit *c,
+report(const struct replay *x, const struct target_commit *c,
     const struct change *ch)
 {
 	struct rec	*r = dpub_record("published", x->t, c);
@@ -790,7 +215,7 @@ report(const struct place *x, const struct target_commit *c,
 }
 
 static int
-leave(struct dpub *p, const struct place *x, const struct rec *pub,
+leave(struct dpub *p, const struct replay *x, const struct rec *pub,
     const char *claim, struct err *e)
 {
 	struct rec	*t = rec_map(), *prep = rec_copy(pub);
@@ -812,7 +237,7 @@ leave(struct dpub *p, const struct place *x, const struct rec *pub,
 
 /* The commit makes the journal binding; then the keys are moved. */
 static int
-commit(struct place *x, struct target_upload *u,
+commit(struct replay *x, struct target_upload *u,
     const struct target_commit *c, int *done, struct err *e)
 {
 	struct target_commit	mine = *c, won;
@@ -845,13 +270,13 @@ commit(struct place *x, struct target_upload *u,
 	x->head.parent = NULL;
 	x->head.format = mem_dup(mine.format);
 	x->head.kind = mem_dup(mine.kind);
-	if (forward(x, u, 1, &one) == -1)
+	if (replay_forward(x, u, 1, &one) == -1)
 		err_set(e, one.code, "%.330s (generation %" PRIu64 " is begun:"
 		    " the next dpublish --in-place finishes it, --rollback "
 		    "takes it back)", one.text, c->generation);
 	else {
 		*done = 1;
-		tidy(x, u);
+		replay_tidy(x, u);
 	}
 	/* who finishes it must not wait for this run */
 	if (target_finish(u, &f) == -1)
@@ -861,7 +286,7 @@ commit(struct place *x, struct target_upload *u,
 
 /* The version in staging: files, journal, manifest. */
 static int
-build(struct dpub *p, struct place *x, const struct change *c,
+build(struct dpub *p, struct replay *x, const struct change *c,
     struct manifest *m, unsigned char d[HASH_LEN], int *fd, struct err *e)
 {
 	unsigned char	jd[HASH_LEN];
@@ -874,7 +299,7 @@ build(struct dpub *p, struct place *x, const struct change *c,
 		memcpy(m->parent_digest, x->head.content_digest, HASH_HEX);
 	}
 	(void)snprintf(dir, sizeof(dir), "set.%ld", (long)getpid());
-	if (dpub_files_build(p, dir, FILES, m, fd, e) == -1 ||
+	if (dpub_files_build(p, dir, REPLAY_FILES, m, fd, e) == -1 ||
 	    journal_write(&c->j, *fd, jd, &size, e) == -1)
 		return -1;
 	manifest_add_file(m, JOURNAL_NAME, size, jd);
@@ -882,7 +307,7 @@ build(struct dpub *p, struct place *x, const struct change *c,
 }
 
 static struct target_upload *
-begin(struct dpub *p, struct place *x, const unsigned char d[HASH_LEN],
+begin(struct dpub *p, struct replay *x, const unsigned char d[HASH_LEN],
     struct err *e)
 {
 	struct target_claim	 claim = { NULL, 0, NULL, NULL };
@@ -912,7 +337,7 @@ begin(struct dpub *p, struct place *x, const unsigned char d[HASH_LEN],
 
 /* Stage and prove all; then the commit, or a ticket for it. */
 static int
-upload(struct dpub *p, struct place *x, const struct change *ch,
+upload(struct dpub *p, struct replay *x, const struct change *ch,
     struct err *e)
 {
 	struct target_upload	*u = NULL;
@@ -967,7 +392,7 @@ done:
 
 /* Every key is as it shall be: nothing is written. */
 static int
-unchanged(struct dpub *p, struct place *x, const struct change *ch,
+unchanged(struct dpub *p, struct replay *x, const struct change *ch,
     struct err *e)
 {
 	struct target_commit	 none;
@@ -995,7 +420,7 @@ unchanged(struct dpub *p, struct place *x, const struct change *ch,
  * read, it must be what the newest version holds.
  */
 static int
-fence(struct dpub *p, struct place *x, struct err *e)
+fence(struct dpub *p, struct replay *x, struct err *e)
 {
 	char		hex[HASH_HEX];
 	uint64_t	bytes;
@@ -1021,7 +446,7 @@ fence(struct dpub *p, struct place *x, struct err *e)
 
 /* A set of which nothing was read, from the version that holds it. */
 static int
-bring_held(struct dpub *p, struct place *x, struct err *e)
+bring_held(struct dpub *p, struct replay *x, struct err *e)
 {
 	struct buf	b;
 	char		dir[64];
@@ -1034,7 +459,8 @@ bring_held(struct dpub *p, struct place *x, struct err *e)
 	buf_init(&b, 2 * PATH_REL_MAX);
 	for (i = 0; i < p->files.n; i++) {
 		buf_reset(&b);
-		buf_printf(&b, "%s/" FILES "%s", dir, p->files.v[i].name);
+		buf_printf(&b, "%s/" REPLAY_FILES "%s", dir,
+		    p->files.v[i].name);
 		p->files.v[i].path = mem_dup(buf_cstr(&b));
 	}
 	buf_free(&b);
@@ -1043,7 +469,7 @@ bring_held(struct dpub *p, struct place *x, struct err *e)
 }
 
 static void
-publish(struct dpub *p, struct place *x)
+publish(struct dpub *p, struct replay *x)
 {
 	struct change	c;
 	struct err	e = { 0, "" };
@@ -1051,7 +477,7 @@ publish(struct dpub *p, struct place *x)
 	memset(&c, 0, sizeof(c));
 	/* the stream took its time: somebody may have begun another */
 	if (dpub_files_judge(p, &e) == -1 || prove_names(p, x, &e) == -1 ||
-	    (!p->o->dry_run && recover(x, 0, &e) == -1) ||
+	    (!p->o->dry_run && replay_recover(x, 0, &e) == -1) ||
 	    fence(p, x, &e) == -1 || make_plan(p, x, &c, &e) == -1)
 		;
 	else if (p->o->dry_run)
@@ -1066,12 +492,12 @@ publish(struct dpub *p, struct place *x)
 
 /* --dry-run: nothing is made, nor finished. */
 static int
-open_dry(struct place *x, const char *prefix, const struct dpub_opts *o,
+open_dry(struct replay *x, const char *prefix, const struct dpub_opts *o,
     struct err *e)
 {
 	int	r;
 
-	if (place_open(x, prefix, 0, o, e) == -1) {
+	if (replay_open(x, prefix, 0, o, e) == -1) {
 		/* no journal yet, and perhaps no directory */
 		if (x->p == NULL || e->code != MSG_NOINPUT)
 			return -1;
@@ -1080,7 +506,7 @@ open_dry(struct place *x, const char *prefix, const struct dpub_opts *o,
 	}
 	r = target_head(x->t, &x->head, e);
 	if (r == 1)
-		r = outcome(x, x->head.generation, e);
+		r = replay_outcome(x, x->head.generation, e);
 	if (r == 0 && x->head.generation != 0)
 		msg_warn("%s: generation %" PRIu64 " is not finished: that "
 		    "would be done first", plain_url(x->p),
@@ -1093,7 +519,7 @@ dpub_inplace(const char *prefix, const struct dpub_opts *o)
 {
 	struct dpub		 p;
 	struct filter_opts	 fo = o->filter;
-	struct place		 x;
+	struct replay		 x;
 	struct err		 e = { 0, "" };
 
 	memset(&p, 0, sizeof(p));
@@ -1105,14 +531,14 @@ dpub_inplace(const char *prefix, const struct dpub_opts *o)
 	dpub_note_begin(o->dry_run ? NULL : o->ckpt);
 	if (filter_open(&p.f, &fo) == 0) {
 		if ((o->dry_run ? open_dry(&x, prefix, o, &e) :
-		    place_open(&x, prefix, 1, o, &e) == -1 ? -1 :
-		    recover(&x, 0, &e)) == -1)
+		    replay_open(&x, prefix, 1, o, &e) == -1 ? -1 :
+		    replay_recover(&x, 0, &e)) == -1)
 			filter_fail_err(&p.f, &e);
 		else if (dpub_read(&p) == 0)
 			publish(&p, &x);
 	}
 	/* the stream ends after all else has */
-	place_close(&x);
+	replay_close(&x);
 	return dpub_finish(&p);
 }
 
@@ -1121,7 +547,7 @@ dpub_inplace(const char *prefix, const struct dpub_opts *o)
  */
 
 static int
-tell_rollback(const struct place *x, int did, const struct dpub_opts *o)
+tell_rollback(const struct replay *x, int did, const struct dpub_opts *o)
 {
 	struct rec	*r;
 	struct buf	 b;
@@ -1150,18 +576,18 @@ tell_rollback(const struct place *x, int did, const struct dpub_opts *o)
 int
 dpub_inplace_rollback(const char *prefix, const struct dpub_opts *o)
 {
-	struct place	x;
+	struct replay	x;
 	struct err	e = { 0, "" };
 	int		r = -1, status;
 
-	if (place_open(&x, prefix, 0, o, &e) == 0)
-		r = recover(&x, 1, &e);
+	if (replay_open(&x, prefix, 0, o, &e) == 0)
+		r = replay_recover(&x, 1, &e);
 	if (r == -1) {
 		msg_err(&e);
 		status = e.code;
 	} else
 		status = tell_rollback(&x, r, o);
-	place_close(&x);
+	replay_close(&x);
 	return status;
 }
 
@@ -1172,7 +598,7 @@ dpub_inplace_commit(const struct rec *ticket, const struct stage *s,
 	struct dpub_opts	 with = *o;
 	struct target_upload	*u;
 	struct target_commit	 c;
-	struct place		 x;
+	struct replay		 x;
 	const char		*claim, *url;
 	int			 same = 0, rv = -1;
 
@@ -1187,14 +613,14 @@ dpub_inplace_commit(const struct rec *ticket, const struct stage *s,
 	if (dpub_commit_of(*pub, &c, e) == -1)
 		return -1;
 	memset(&x, 0, sizeof(x));
-	if (place_open(&x, url, 0, &with, e) == 0 &&
+	if (replay_open(&x, url, 0, &with, e) == 0 &&
 	    (u = target_resume(x.t, claim, e)) != NULL) {
 		rv = commit(&x, u, &c, done, e);
 		target_upload_free(u);
 		dpub_note(o->ckpt, x.t, &c, *done ? 0 : e->code, e->text);
 	}
 	(void)s;
-	place_close(&x);
+	replay_close(&x);
 	target_commit_clear(&c);
 	return rv;
 }
