@@ -88,7 +88,7 @@ $(B)/bin/dmerge: $(DMERGE:%=$(B)/bin/%.o) $(LIB)
 DPUBLISH = dpublish dpublish_opts dpublish_prove dpublish_commit \
 	dpublish_verbs dpublish_artifact dpublish_object dpublish_files \
 	dpublish_inplace dpublish_replay dpublish_gc dpublish_pin \
-	dpublish_quarantine dpublish_move \
+	dpublish_quarantine dpublish_entry dpublish_refusal dpublish_move \
 	dpublish_holds dpublish_rebuild dpublish_place
 $(B)/bin/dpublish: $(DPUBLISH:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DPUBLISH:%=$(B)/bin/%.o) $(LIB) $(LATE_L) \

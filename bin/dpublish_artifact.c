@@ -65,16 +65,6 @@ done:
 	return rv;
 }
 
-static char *
-cat(const char *a, const char *sep, const char *b)
-{
-	size_t	 n = strlen(a) + strlen(sep) + strlen(b) + 1;
-	char	*s = mem_alloc(n);
-
-	(void)snprintf(s, n, "%s%s%s", a, sep, b);
-	return s;
-}
-
 /* The files that hash_dir found, below to; digests of what was copied. */
 static int
 copy_dir(const char *from, const char *to, const struct hash_tree *t,
@@ -93,8 +83,8 @@ copy_dir(const char *from, const char *to, const struct hash_tree *t,
 		if (io_signal() != 0)
 			return err_set(e, MSG_TEMPFAIL, "stopped by a signal");
 		name = hash_tree_get(t, i, NULL, &want);
-		a = cat(from, "/", name);
-		b = cat(to, "/", name);
+		a = mem_cat(from, "/", name);
+		b = mem_cat(to, "/", name);
 		slash = strrchr(b, '/');
 		*slash = '\0';
 		r = io_mkdirs(b, e);
@@ -248,8 +238,8 @@ place_one(struct filter *f, const char *from, const char *to,
 	name = work_in(f, dir, fd, e);
 	if (name == NULL)
 		goto done;
-	work = cat(dir, "/", name);
-	built = cat(work, "/", path_base(to));
+	work = mem_cat(dir, "/", name);
+	built = mem_cat(work, "/", path_base(to));
 	for (tries = 0; tries < ARTIFACT_TRIES; tries++) {
 		memset(&t, 0, sizeof(t));
 		r1 = upload_once(from, built, &f->stage, d, &sz, &final, &t);
@@ -264,8 +254,8 @@ place_one(struct filter *f, const char *from, const char *to,
 			goto done;
 		free(work);
 		free(built);
-		work = cat(dir, "/", name);
-		built = cat(work, "/", path_base(to));
+		work = mem_cat(dir, "/", name);
+		built = mem_cat(work, "/", path_base(to));
 	}
 	if (r1 == -1) {
 		err_set(e, t.code, "%s", t.text);
@@ -319,7 +309,7 @@ destination(const char *dest, const char *base, unsigned int n,
 	if (abs == NULL)
 		return NULL;
 	if (len > 0 && dest[len - 1] == '/') {
-		to = cat(abs, remote_is_s3(dest) ? "" : "/", base);
+		to = mem_cat(abs, remote_is_s3(dest) ? "" : "/", base);
 		free(abs);
 		return to;
 	}
@@ -370,14 +360,14 @@ arrive(struct filter *f, const struct rec *r, struct arrived *a)
 			    "dcheck before dpublish", d.url);
 			return 0;
 		}
-		a->path = cat(f->stage.path, "/", d.path);
+		a->path = mem_cat(f->stage.path, "/", d.path);
 		a->base = mem_dup(path_base(d.url));
 		return 1;
 	}
 	if (strcmp(rec_type(r), "store") == 0) {
 		if (rec_store_get(r, &s, &e) == -1)
 			goto bad;
-		a->path = cat(f->stage.path, "/", s.path);
+		a->path = mem_cat(f->stage.path, "/", s.path);
 		a->base = mem_ndup(s.content_digest, 16);
 		return 1;
 	}

@@ -51,15 +51,6 @@ dpub_record(const char *type, const struct target *t,
 }
 
 static void
-keep_str(const struct rec *r, const char *key, char **out)
-{
-	const char	*s;
-
-	if (rec_get_str(r, key, &s))
-		*out = mem_dup(s);
-}
-
-static void
 keep_fixed(const struct rec *r, const char *key, char *out, size_t sz)
 {
 	const char	*s;
@@ -75,10 +66,10 @@ dpub_commit_of(const struct rec *r, struct target_commit *c, struct err *e)
 	(void)rec_get_u64(r, "generation", &c->generation);
 	(void)rec_get_u64(r, "records", &c->records);
 	(void)rec_get_u64(r, "tombstones", &c->tombstones);
-	keep_str(r, "version", &c->version);
-	keep_str(r, "parent", &c->parent);
-	keep_str(r, "kind", &c->kind);
-	keep_str(r, "format", &c->format);
+	c->version = rec_dup_str(r, "version");
+	c->parent = rec_dup_str(r, "parent");
+	c->kind = rec_dup_str(r, "kind");
+	c->format = rec_dup_str(r, "format");
 	keep_fixed(r, "content_digest", c->content_digest, HASH_HEX);
 	keep_fixed(r, "manifest_sha256", c->manifest_sha256, HASH_HEX);
 	keep_fixed(r, "run", c->run, sizeof(c->run));

@@ -68,6 +68,18 @@ mem_dup(const char *s)
 	return mem_ndup(s, strlen(s));
 }
 
+char *
+mem_cat(const char *a, const char *b, const char *c)
+{
+	size_t	 na = strlen(a), nb = strlen(b), nc = strlen(c);
+	char	*s = mem_alloc(na + nb + nc + 1);
+
+	memcpy(s, a, na);
+	memcpy(s + na, b, nb);
+	memcpy(s + na + nb, c, nc + 1);
+	return s;
+}
+
 void *
 mem_grow(void *p, size_t *cap, size_t n, size_t sz)
 {

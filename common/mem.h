@@ -16,6 +16,8 @@ void	*mem_resize(void *p, size_t n, size_t sz);
 char	*mem_dup(const char *s);
 /* Copies len bytes and adds a NUL. */
 char	*mem_ndup(const void *p, size_t len);
+/* a, b and c as one. */
+char	*mem_cat(const char *a, const char *b, const char *c);
 /*
  * For an array p of *cap elements of size sz that must hold n: grows by
  * half where needed, sets *cap, returns the array.

@@ -275,6 +275,14 @@ rec_get_str(const struct rec *r, const char *key, const char **s)
 	return ok;
 }
 
+char *
+rec_dup_str(const struct rec *r, const char *key)
+{
+	const char	*s;
+
+	return rec_get_str(r, key, &s) ? mem_dup(s) : NULL;
+}
+
 int
 rec_get_u64(const struct rec *r, const char *key, uint64_t *v)
 {

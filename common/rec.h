@@ -47,6 +47,8 @@ int	rec_has(const struct rec *r, const char *key);
 
 /* Getting: 1 found, 0 absent or of another type. Views live as r does. */
 int	rec_get_str(const struct rec *r, const char *key, const char **s);
+/* As a copy, which the caller frees; NULL: none. */
+char	*rec_dup_str(const struct rec *r, const char *key);
 int	rec_get_u64(const struct rec *r, const char *key, uint64_t *v);
 int	rec_get_i64(const struct rec *r, const char *key, int64_t *v);
 int	rec_get_bool(const struct rec *r, const char *key, int *v);
