@@ -86,8 +86,8 @@ $(B)/bin/dmerge: $(DMERGE:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DMERGE:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm
 DPUBLISH = dpublish dpublish_opts dpublish_prove dpublish_commit \
-	dpublish_verbs dpublish_artifact dpublish_object dpublish_files \
-	dpublish_inplace dpublish_replay dpublish_gc dpublish_pin \
+	dpublish_ticket dpublish_verbs dpublish_artifact dpublish_object \
+	dpublish_files dpublish_inplace dpublish_replay dpublish_gc dpublish_pin \
 	dpublish_quarantine dpublish_entry dpublish_refusal dpublish_move \
 	dpublish_holds dpublish_rebuild dpublish_place
 $(B)/bin/dpublish: $(DPUBLISH:%=$(B)/bin/%.o) $(LIB)

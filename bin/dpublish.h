@@ -227,7 +227,8 @@ void	dpub_note(const char *path, struct target *t,
 /* The same of a file set that lies there already, brought by run. */
 void	dpub_note_same(const char *path, struct target *t,
 	    const struct target_commit *head, const char *run);
-/* --commit and --discard: exit statuses. */
+
+/* bin/dpublish_ticket.c: --commit and --discard: exit statuses. */
 int	dpub_commit_tickets(const struct dpub_opts *o);
 int	dpub_discard_tickets(const struct dpub_opts *o);
 
