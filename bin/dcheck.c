@@ -1021,6 +1021,11 @@ take_base(struct slot *s, struct err *e)
 	s->url = s->base.target;
 	if (s->base.none)
 		return 0;
+	/* nothing comes to it: who wants it read all the same proves it */
+	if (s->base.unchanged) {
+		rec_set_str(s->r, "verdict", REC_UNREAD);
+		return 0;
+	}
 	s->what = BASE;
 	s->job.path = s->base.path;
 	s->job.sha256 = s->base.sha256;

@@ -376,8 +376,10 @@ copy_all(struct fetch *x)
 {
 	if (!fetch_good(x) || x->plan.n == 0)
 		return;
-	start_pool(x);
-	if (x->pool != NULL && fetch_good(x))
+	/* of what is unchanged nothing is read */
+	if (!x->unchanged)
+		start_pool(x);
+	if ((x->pool != NULL || x->unchanged) && fetch_good(x))
 		fetch_all(x);
 	fetch_pool_free(x->pool);
 	x->pool = NULL;
@@ -475,13 +477,13 @@ run_stream(struct fetch *x, const char *cache)
 	}
 	if (fetch_good(x))
 		fetch_ckpt_first(x);
-	if (x->ckpt != NULL || x->n_remote != 0)
+	if (x->ckpt != NULL || x->n_remote != 0 || x->o.base != NULL)
 		x->done = mem_zero(x->plan.n, sizeof(*x->done));
 	if (fetch_good(x))
 		(void)fetch_all_there(x);
+	fill_work(x, cache);
 	if (fetch_good(x) && x->o.base != NULL)
 		(void)fetch_base(x);
-	fill_work(x, cache);
 	if (fetch_good(x) && x->o.files && fetch_files_known(x, cache))
 		skip_all(x);
 	else {

@@ -66,6 +66,47 @@ no_base(struct fetch *x, const char *url)
 	return rv;
 }
 
+/*
+ * Does a version that is here lie there as it was when it was committed:
+ * has nobody written to one of its files since?  Elsewhere every byte is
+ * digested as it comes.  1; 0 no, or nobody knows.
+ */
+static int
+as_committed(struct target *t, const struct target_commit *c,
+    const struct manifest *m)
+{
+	const char	*dir = target_version_path(t, c->version);
+	struct err	 e = { 0, "" };
+	struct stat	 st, then;
+	struct buf	 b;
+	char		*top;
+	size_t		 i;
+	int		 rv;
+
+	if (dir == NULL)
+		return 1;
+	top = path_from_url(target_url(t), &e);
+	if (top == NULL)
+		return 0;
+	buf_init(&b, 65536);
+	buf_printf(&b, "%s/" TARGET_COMMITS "/%llu.json", top,
+	    (unsigned long long)c->generation);
+	rv = stat(buf_cstr(&b), &then) == 0;
+	for (i = 0; rv && i < m->n_files; i++) {
+		buf_reset(&b);
+		buf_printf(&b, "%s/%s", dir, m->files[i].name);
+		rv = lstat(buf_cstr(&b), &st) == 0 && S_ISREG(st.st_mode) &&
+		    (st.st_mtim.tv_sec < then.st_mtim.tv_sec ||
+		    (st.st_mtim.tv_sec == then.st_mtim.tv_sec &&
+		    st.st_mtim.tv_nsec <= then.st_mtim.tv_nsec));
+	}
+	if (b.over)
+		rv = 0;
+	buf_free(&b);
+	free(top);
+	return rv;
+}
+
 /* The version into staging; x->base and the record from what came. */
 static int
 bring_base(struct fetch *x, struct target *t, const struct target_commit *c,
@@ -95,7 +136,11 @@ bring_base(struct fetch *x, struct target *t, const struct target_commit *c,
 		    "want sha256 %s (commit %llu), got %s", target_url(t),
 		    c->version, c->manifest_sha256,
 		    (unsigned long long)c->generation, hex);
+	fetch_index(&x->base, &x->work.by_url);
+	x->work.base = &x->base;
+	x->unchanged = fetch_nothing_new(x);
 	memset(&b, 0, sizeof(b));
+	b.unchanged = x->unchanged && as_committed(t, c, &x->base);
 	b.target = target_url(t);
 	b.version = c->version;
 	b.generation = c->generation;
@@ -260,10 +305,11 @@ fetch_base(struct fetch *x)
 		    "nothing to merge onto", target_url(t), c.format);
 		goto done;
 	}
-	if (x->o.list)
-		rv = target_manifest(t, c.version, &x->base, NULL, &e);
-	else
+	if (!x->o.list) {
 		rv = bring_base(x, t, &c, &e);
+		goto done;
+	}
+	rv = target_manifest(t, c.version, &x->base, NULL, &e);
 	if (rv == 0) {
 		fetch_index(&x->base, &x->work.by_url);
 		x->work.base = &x->base;

@@ -83,6 +83,7 @@ struct fetch {
 	uint64_t		 dirs;	/* last number used below in/ */
 	struct fetch_job	 job;	/* ready, and not taken yet */
 	int			 has_job;
+	int			 unchanged; /* the base holds every line */
 	uint64_t		 told;	/* lines */
 	struct progress		 progress;
 };
@@ -125,6 +126,11 @@ int	fetch_add_url(void *arg, const char *url, struct fetch_seen *seen,
 /* -l: the lines, once everything is known. */
 void	fetch_print_plan(const struct fetch *x);
 
+/*
+ * Does the base hold all that is planned, as far as can be told without
+ * reading any of it?  What was looked at is in x->done.  1, 0.
+ */
+int	fetch_nothing_new(struct fetch *x);
 /* -b, -B: 0, or -1 when it was said what went wrong. */
 int	fetch_base(struct fetch *x);
 

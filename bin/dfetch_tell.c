@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io.h"
 #include "mem.h"
 #include "rec_kind.h"
 #include "banned.h"
@@ -210,24 +211,46 @@ fail:
 	fetch_fail(x, &e);
 }
 
+/* Does the base hold the line?  Then it is noted so.  1, 0. */
+static int
+look(struct fetch *x, uint64_t line)
+{
+	struct fetch_answer	a;
+	struct fetch_job	j;
+	struct fetched		*d = &x->done[line];
+
+	if (d->what == FETCH_UNCHANGED)
+		return 1;
+	memset(&j, 0, sizeof(j));
+	j.line = line;
+	if (fetch_before(&x->work, &j, &a) != 0 || a.e.code != 0 ||
+	    a.what != FETCH_UNCHANGED)
+		return 0;
+	d->what = a.what;
+	d->info = a.info;
+	memcpy(d->sha256, a.sha256, sizeof(d->sha256));
+	return 1;
+}
+
+int
+fetch_nothing_new(struct fetch *x)
+{
+	uint64_t	i;
+
+	for (i = 0; i < x->plan.n; i++)
+		if (io_signal() != 0 || !look(x, i))
+			return 0;
+	return x->plan.n != 0;
+}
+
 /* Which inputs does the base hold, as far as it can be told unread? */
 static void
 look_ahead(struct fetch *x)
 {
-	struct fetch_answer	a;
-	struct fetch_job	j;
-	struct fetched		*d;
+	uint64_t	i;
 
-	memset(&j, 0, sizeof(j));
-	for (; x->work.base != NULL && j.line < x->plan.n; j.line++) {
-		if (fetch_before(&x->work, &j, &a) != 0 || a.e.code != 0 ||
-		    a.what != FETCH_UNCHANGED)
-			continue;
-		d = &x->done[j.line];
-		d->what = a.what;
-		d->info = a.info;
-		memcpy(d->sha256, a.sha256, sizeof(d->sha256));
-	}
+	for (i = 0; x->work.base != NULL && i < x->plan.n; i++)
+		(void)look(x, i);
 }
 
 void

@@ -206,6 +206,28 @@ confine(const struct merge *m, struct err *e)
 	return rv == -1 ? -1 : 0;
 }
 
+/* The base's records will be wanted: it takes its place before the inputs. */
+static int
+open_base(struct merge *m, struct err *e)
+{
+	char	*path;
+	int	 rv;
+
+	path = merge_path(m->f.stage.path, m->base.path);
+	rv = join_base(m->j, path, m->base.format, m->onto, e);
+	free(path);
+	return rv;
+}
+
+/* Whoever left it unread thought that nothing would come to it. */
+static int
+need_base(struct merge *m, struct err *e)
+{
+	if (!m->unread)
+		return 0;
+	return merge_prove_base(m, e) == -1 ? -1 : open_base(m, e);
+}
+
 static int
 take_base(struct merge *m, const struct rec *r, struct err *e)
 {
@@ -232,8 +254,9 @@ take_base(struct merge *m, const struct rec *r, struct err *e)
 		err_sys(e, errno, "base: %s", path);
 		goto done;
 	}
-	/* the bytes were proved by dcheck; here the manifest pins them, and
-	   join_base and the content digest the rest */
+	/* the bytes were proved by dcheck, or will be by merge_prove_base;
+	   here the manifest pins them, and join_base and the content digest
+	   the rest */
 	if (manifest_read(&m->base_m, fd, d, e) == -1 ||
 	    manifest_verify(&m->base_m, fd, 0, e) == -1)
 		goto done;
@@ -244,11 +267,12 @@ take_base(struct merge *m, const struct rec *r, struct err *e)
 		goto done;
 	}
 	m->has_base = 1;
+	m->unread = strcmp(m->base.verdict, REC_UNREAD) == 0;
 	if (m->format == STORE_NONE)
 		m->format = store_format_parse(m->base.format);
 	m->onto = m->format == STORE_CHROMA && !m->o.rebuild &&
 	    store_format_parse(m->base.format) == STORE_CHROMA;
-	rv = join_base(m->j, path, m->base.format, m->onto, e);
+	rv = m->unread ? 0 : open_base(m, e);
 done:
 	if (fd != -1)
 		(void)close(fd);
@@ -309,6 +333,8 @@ take_delta(struct merge *m, const struct rec *r, struct err *e)
 	if (d.verdict == NULL)
 		return err_set(e, MSG_PROTOCOL, "%s: not checked: put dcheck "
 		    "before dmerge", d.url);
+	if (need_base(m, e) == -1)
+		return -1;
 	/*
 	 * Records that are read anew are digested anew, and join_input holds
 	 * them against the content digest that was proved.  A store of ours
@@ -374,6 +400,7 @@ static int
 conserve(struct merge *m)
 {
 	static const char *const	keys[] = { "fetched", "checked" };
+	struct err			e = { 0, "" };
 	size_t				i;
 
 	for (i = 0; i < 2; i++)
@@ -393,6 +420,9 @@ conserve(struct merge *m)
 		    (unsigned long long)m->skips);
 		return -1;
 	}
+	if (m->o.plan != NULL && m->unread &&
+	    join_holds(m->j, &m->base_m, &e) == -1)
+		filter_fail_err(&m->f, &e);
 	if (m->o.plan != NULL)
 		join_cover(m->j, &m->plan, say_cover, m);
 	if (m->inputs == 0 && !m->has_base)
@@ -448,7 +478,7 @@ run(struct merge *m)
 	if (m->format == STORE_NONE)
 		m->format = STORE_SQLITE;
 	if ((merge_as_it_is(m) ? merge_hand_on(m, &e) :
-	    merge_build(m, &e)) == -1) {
+	    need_base(m, &e) == -1 ? -1 : merge_build(m, &e)) == -1) {
 		if (e.code != 0)
 			goto fail;
 		return;

@@ -51,6 +51,9 @@ void	join_free(struct join *j);
  */
 int	join_base(struct join *j, const char *path, const char *format,
 	    int light, struct err *e);
+/* The base's sources alone: that much of it covers a plan. */
+int	join_holds(struct join *j, const struct manifest *base,
+	    struct err *e);
 /* One checked input at path: -1 with 65 and its name when it disagrees. */
 int	join_input(struct join *j, const struct rec_delta *d,
 	    const char *path, struct err *e);

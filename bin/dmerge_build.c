@@ -81,6 +81,8 @@ merge_hand_on(struct merge *m, struct err *e)
 	for (i = 0; i < m->base_m.n_files; i++)
 		s.bytes += m->base_m.files[i].size;
 	if (m->out != NULL) {
+		if (merge_prove_base(m, e) == -1)
+			return -1;
 		from = merge_path(m->f.stage.path, m->base.path);
 		rv = merge_copy(from, &m->base_m, m->store, 0, e);
 		free(from);

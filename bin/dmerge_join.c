@@ -314,6 +314,25 @@ join_base(struct join *j, const char *path, const char *format, int light,
 	return map(j, st, m, "the base", 1, e);
 }
 
+int
+join_holds(struct join *j, const struct manifest *base, struct err *e)
+{
+	struct item_source	s;
+	size_t			i;
+	int			r;
+
+	for (i = 0; i < base->n_sources; i++) {
+		s = base->sources[i];
+		s.url = mem_dup(s.url);
+		s.etag = s.etag != NULL ? mem_dup(s.etag) : NULL;
+		r = add_source(j, &s, 1, e);
+		item_source_clear(&s);
+		if (r == -1)
+			return -1;
+	}
+	return 0;
+}
+
 /* A signal came, and what is half done will not be wanted. */
 static int
 stopped(struct err *e)

@@ -35,6 +35,20 @@ merge_path(const char *a, const char *b)
 	return rv;
 }
 
+/* The work directory beside -o DIR; what dead runs left there goes. */
+static int
+make_work(struct merge *m, char **name, struct err *e)
+{
+	struct err	f = { 0, "" };
+
+	if (stage_work_collect(m->parentfd, &f) == 0 &&
+	    stage_work_make(&m->f.stage, m->parentfd, name, &f) == 0)
+		return 0;
+	return err_set(e, f.code, "-o %s: no work directory in %s, where it "
+	    "is built: %s; make that one writable or name another DIR",
+	    m->o.out, m->parent, f.text);
+}
+
 /* Where the store is built: beside -o DIR, else in staging. */
 int
 merge_prepare(struct merge *m, struct err *e)
@@ -66,8 +80,7 @@ merge_prepare(struct merge *m, struct err *e)
 	m->parentfd = open(m->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (m->parentfd == -1)
 		return err_sys(e, errno, "-o %s: %s", m->o.out, m->parent);
-	if (stage_work_collect(m->parentfd, e) == -1 ||
-	    stage_work_make(&m->f.stage, m->parentfd, &name, e) == -1)
+	if (make_work(m, &name, e) == -1)
 		return -1;
 	m->work = merge_path(m->parent, name);
 	free(name);

@@ -25,7 +25,7 @@
 
 #define PROOF_TMP "proof.tmp"	/* of staging: what SQLite spills there */
 
-/* What the worker that opens the finished store has to say. */
+/* What the worker that opens a store has to say. */
 struct proof {
 	int		code;		/* 0, or a status */
 	char		text[MSG_ERR_MAX];
@@ -33,18 +33,40 @@ struct proof {
 	unsigned char	content[HASH_LEN];
 };
 
+struct worker {
+	pid_t		 pid;
+	int		 fd;
+	const char	*dir;		/* the store's, not ours */
+};
+
+/* Its own status for a store that is not what it should be: ours, theirs. */
 static void
-prove(const char *dir, enum store_format format, const char *tmp,
+judge(const char *dir, enum store_format format, int flags,
+    struct check_summary *s, struct err *e)
+{
+	struct check_verdict	v;
+
+	memset(&v, 0, sizeof(v));
+	if (check_store(dir, format, CHECK_ALLOW_EMPTY | flags, s, &v, e) !=
+	    1)
+		return;
+	if ((flags & CHECK_OURS) != 0)
+		err_set(e, MSG_SOFTWARE, "the merged store does not pass its "
+		    "own check: %s: %s", check_code_name(v.code), v.reason);
+	else
+		err_set(e, MSG_DATAERR, "%s: %s", check_code_name(v.code),
+		    v.reason);
+}
+
+static void
+prove(const char *dir, enum store_format format, int flags, const char *tmp,
     struct proof *p)
 {
 	struct check_summary	s;
-	struct check_verdict	v;
 	struct err		e = { 0, "" };
 	struct sandbox_path	 box[3];
-	int			 r;
 
 	memset(&s, 0, sizeof(s));
-	memset(&v, 0, sizeof(v));
 	memset(p, 0, sizeof(*p));
 	box[0].path = dir;
 	box[0].write = 0;
@@ -54,20 +76,71 @@ prove(const char *dir, enum store_format format, const char *tmp,
 	box[2].path = tmp;
 	box[2].write = 1;
 	db_set_tmpdir(tmp);
-	if (sandbox_start(SANDBOX_WORKER, box, 3, &e) != -1) {
-		r = check_store(dir, format, CHECK_ALLOW_EMPTY | CHECK_OURS,
-		    &s, &v, &e);
-		if (r == 1)
-			err_set(&e, MSG_SOFTWARE, "the merged store does not "
-			    "pass its own check: %s: %s",
-			    check_code_name(v.code), v.reason);
-	}
+	if (sandbox_start(SANDBOX_WORKER, box, 3, &e) != -1)
+		judge(dir, format, flags, &s, &e);
 	p->code = e.code;
 	(void)snprintf(p->text, sizeof(p->text), "%s", e.text);
 	p->records = s.records;
 	p->tombstones = s.tombstones;
 	memcpy(p->content, s.content, HASH_LEN);
 	check_summary_clear(&s);
+}
+
+static int
+start(const struct merge *m, const char *dir, enum store_format format,
+    int flags, struct worker *w, struct err *e)
+{
+	struct proof	 p;
+	char		*tmp;
+	int		 fd[2];
+
+	if (pipe(fd) == -1)
+		return err_sys(e, errno, "pipe");
+	tmp = merge_path(m->f.stage.path, PROOF_TMP);
+	w->dir = dir;
+	w->fd = fd[0];
+	w->pid = mkdir(tmp, 0700) == -1 && errno != EEXIST ? -1 : fork();
+	if (w->pid == -1) {
+		err_sys(e, errno, "%s, or fork", tmp);
+		(void)close(fd[0]);
+		(void)close(fd[1]);
+		free(tmp);
+		return -1;
+	}
+	if (w->pid == 0) {
+		(void)close(fd[0]);
+		prove(dir, format, flags, tmp, &p);
+		_exit(io_write(fd[1], &p, sizeof(p)) == -1);
+	}
+	(void)close(fd[1]);
+	free(tmp);
+	return 0;
+}
+
+/* Its answer, unless what was done meanwhile failed, and *e has it. */
+static int
+finish(const struct merge *m, struct worker *w, int failed, struct proof *p,
+    struct err *e)
+{
+	struct err	gone = { 0, "" };
+	ssize_t		n;
+	int		st;
+
+	n = failed ? 0 : io_read(w->fd, p, sizeof(*p));
+	(void)close(w->fd);
+	if (n != (ssize_t)sizeof(*p))
+		(void)kill(w->pid, SIGKILL);
+	while (waitpid(w->pid, &st, 0) == -1 && errno == EINTR)
+		;
+	(void)io_rmtree(m->f.stage.dirfd, PROOF_TMP, &gone);
+	if (failed)
+		return -1;
+	if (io_signal() != 0)
+		return err_set(e, MSG_PROTOCOL, "stopped by a signal");
+	if (n != (ssize_t)sizeof(*p))
+		return err_set(e, MSG_SOFTWARE,
+		    "%s: the worker that checks it died", w->dir);
+	return p->code == 0 ? 0 : err_set(e, p->code, "%s", p->text);
 }
 
 /* The store's files, into the manifest; *bytes is their sum. */
@@ -92,56 +165,20 @@ list_files(const struct merge *m, struct manifest *man, uint64_t *bytes,
 	return rv;
 }
 
-/*
- * Open the finished store in a process that knows nothing of how it was
- * made, and compare; its files are digested meanwhile.
- */
 int
-merge_verify(struct merge *m, struct manifest *man, const struct join_counts *c,
-    uint64_t *bytes, struct err *e)
+merge_verify(struct merge *m, struct manifest *man,
+    const struct join_counts *c, uint64_t *bytes, struct err *e)
 {
+	struct worker	w;
 	struct proof	p;
-	struct err	gone = { 0, "" };
-	char		hex[HASH_HEX], *tmp;
-	pid_t		pid;
-	int		fd[2], st, listed;
-	ssize_t		n;
+	char		hex[HASH_HEX];
+	int		r;
 
-	if (pipe(fd) == -1)
-		return err_sys(e, errno, "pipe");
-	tmp = merge_path(m->f.stage.path, PROOF_TMP);
-	pid = mkdir(tmp, 0700) == -1 && errno != EEXIST ? -1 : fork();
-	if (pid == -1) {
-		err_sys(e, errno, "%s, or fork", tmp);
-		(void)close(fd[0]);
-		(void)close(fd[1]);
-		free(tmp);
+	if (start(m, m->store, m->format, CHECK_OURS, &w, e) == -1)
 		return -1;
-	}
-	if (pid == 0) {
-		(void)close(fd[0]);
-		prove(m->store, m->format, tmp, &p);
-		_exit(io_write(fd[1], &p, sizeof(p)) == -1);
-	}
-	(void)close(fd[1]);
-	listed = list_files(m, man, bytes, e);
-	n = listed == 0 ? io_read(fd[0], &p, sizeof(p)) : 0;
-	(void)close(fd[0]);
-	if (n != (ssize_t)sizeof(p))
-		(void)kill(pid, SIGKILL);
-	while (waitpid(pid, &st, 0) == -1 && errno == EINTR)
-		;
-	free(tmp);
-	(void)io_rmtree(m->f.stage.dirfd, PROOF_TMP, &gone);
-	if (listed == -1)
+	r = list_files(m, man, bytes, e);
+	if (finish(m, &w, r == -1, &p, e) == -1)
 		return -1;
-	if (io_signal() != 0)
-		return err_set(e, MSG_PROTOCOL, "stopped by a signal");
-	if (n != (ssize_t)sizeof(p))
-		return err_set(e, MSG_SOFTWARE,
-		    "%s: the worker that checks it died", m->store);
-	if (p.code != 0)
-		return err_set(e, p.code, "%s", p.text);
 	hash_hex(p.content, hex);
 	if (strcmp(hex, man->content_digest) != 0 || p.records != c->live ||
 	    p.tombstones != c->tombstones)
@@ -150,4 +187,54 @@ merge_verify(struct merge *m, struct manifest *man, const struct join_counts *c,
 		    (unsigned long long)c->live, man->content_digest,
 		    (unsigned long long)p.records, hex);
 	return 0;
+}
+
+/* What dcheck would have said of the base, in its place. */
+static int
+prove_base(const struct merge *m, const char *dir, struct err *e)
+{
+	struct err	 f = { 0, "" };
+	struct worker	 w;
+	struct proof	 p;
+	char		 hex[HASH_HEX];
+	int		 fd, r;
+
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		return err_sys(e, errno, "base: %s", dir);
+	r = start(m, dir, store_format_parse(m->base.format), 0, &w, &f);
+	if (r == 0) {
+		r = manifest_verify(&m->base_m, fd, 1, &f);
+		r = finish(m, &w, r == -1, &p, &f);
+	}
+	(void)close(fd);
+	if (r == -1)
+		return err_set(e, f.code, "base %s: version %s: %s",
+		    m->base.target, m->base.version, f.text);
+	hash_hex(p.content, hex);
+	if (strcmp(hex, m->base.content_digest) != 0 ||
+	    p.records != m->base.records)
+		return err_set(e, MSG_DATAERR, "base %s: version %s: want "
+		    "%llu records with digest %s, got %llu with %s",
+		    m->base.target, m->base.version,
+		    (unsigned long long)m->base.records,
+		    m->base.content_digest, (unsigned long long)p.records,
+		    hex);
+	return 0;
+}
+
+int
+merge_prove_base(struct merge *m, struct err *e)
+{
+	char	*dir;
+	int	 rv = 0;
+
+	if (!m->unread)
+		return 0;
+	dir = merge_path(m->f.stage.path, m->base.path);
+	rv = prove_base(m, dir, e);
+	free(dir);
+	if (rv == 0)
+		m->unread = 0;
+	return rv;
 }

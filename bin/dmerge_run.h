@@ -38,6 +38,7 @@ struct merge {
 	struct rec_base	 base;		/* views into base_rec */
 	struct manifest	 base_m;
 	int		 has_base;
+	int		 unread;	/* nobody has proved it yet */
 	enum store_format format;	/* of what is written */
 	int		 onto;		/* the base is changed in place */
 	uint64_t	 inputs, skips;
@@ -76,6 +77,11 @@ int	merge_place(struct merge *m, struct err *e);
  */
 int	merge_verify(struct merge *m, struct manifest *man,
 	    const struct join_counts *c, uint64_t *bytes, struct err *e);
+/*
+ * A base that dcheck left unread, as nothing comes to it, is to be read
+ * after all: prove it first, bytes, structure and records.
+ */
+int	merge_prove_base(struct merge *m, struct err *e);
 
 /* bin/dmerge_build.c: the store, and its record; after END. */
 

@@ -238,6 +238,16 @@ leave(struct dpub *p, const struct rec *pub, const char *claim,
 	return rv;
 }
 
+/* Was the version left alone, as nothing comes to it? */
+static int
+unread(const struct dpub *p)
+{
+	const char	*v;
+
+	return p->base != NULL && rec_get_str(p->base, "verdict", &v) &&
+	    strcmp(v, REC_UNREAD) == 0;
+}
+
 /* Nothing new: the target stays as it is, the pointer is made right. */
 int
 dpub_unchanged(struct dpub *p, struct target *t,
@@ -260,6 +270,8 @@ dpub_unchanged(struct dpub *p, struct target *t,
 	r = dpub_record("published", t, head);
 	add_report(r, p, s, head);
 	rec_set_bool(r, "unchanged", 1);
+	if (unread(p))
+		rec_set_bool(r, "unread", 1);
 	if (ticket_wanted()) {
 		rv = leave(p, r, "", e);
 		goto done;

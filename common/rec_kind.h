@@ -53,8 +53,13 @@ struct rec_base {
 	const char	*format;	/* chroma sqlite */
 	uint64_t	 records;
 	const char	*content_digest;
-	const char	*verdict;	/* set by dcheck: "ok" */
+	int		 unchanged;	/* by dfetch: every input that was
+					   asked for is in it, and nobody has
+					   written to it since its commit */
+	const char	*verdict;	/* set by dcheck: "ok"; REC_UNREAD:
+					   unchanged, and not looked at */
 };
+#define REC_UNREAD	"unread"
 int	rec_base_get(const struct rec *r, struct rec_base *b, struct err *e);
 void	rec_base_put(struct rec *r, const struct rec_base *b);
 

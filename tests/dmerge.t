@@ -2,7 +2,7 @@
 # dmerge.t: the join, what it refuses, and that it is the same bytes
 # whatever the order.
 . "$(dirname "$0")/lib.sh"
-plan 69
+plan 90
 GEN=${GEN:-$SRC/build/gen}
 
 digest() {
@@ -178,4 +178,62 @@ status 74 "a full stdout" sh -c \
 status 64 "a bad option" dmerge --nonsense
 status 64 "an operand" dmerge x
 status 66 "no such place" sh -c 'dfetch d | dcheck | dmerge -o no/such/dir'
+like "$T/err" '^dmerge: -o no/such/dir: .*/no/such: No such file' "is named"
+if mkdir /proc/intact 2>/dev/null || [ ! -d /proc/self ]; then
+	skip 1 "no directory here in which nobody can make one"
+else
+	dfetch d | dcheck | dmerge -o /proc/x >out 2>err
+	like err '^dmerge: -o /proc/x: no work directory in /proc, where.*: [^:]*; make that' \
+	    "a place where nothing can be made: it, why, and what to do"
+fi
+
+# --- nothing new: the base is not read; its bytes are changed behind its
+# back to see that, and who does read it finds out
+run() { drun "dfetch -b t $1 ${4:-} | ${3:-} dcheck ${4:+--json-in} |
+    dmerge ${2:-} | dpublish --json t"; }
+cat >add <<'E'
+#!/bin/sh
+while read -r l; do
+	case $l in
+	*'"t":"end"'*)
+		dfetch x --json | grep '"t":"delta"'
+		l=$(echo "$l" | sed 's/"planned":6,"fetched":0/"planned":7,"fetched":1/') ;;
+	esac
+	printf '%s\n' "$l"
+done
+E
+chmod +x add
+drun 'dfetch -B t d | dcheck | dmerge | dpublish t' >out
+f=$(ls t/timestamped/*/store.sqlite3)
+cp -p "$f" was
+chmod u+w "$f"
+flip() { printf X | dd of="$f" bs=1 seek=5000 conv=notrunc 2>/dev/null; }
+status 0 "nothing new" run d
+like "$T/out" '"unchanged":true,"unread":true' "said to be unchanged and unread"
+dfetch -l d >all.plan
+status 0 "an input of six, and the plan of all" run d/delta-0003 '-p all.plan'
+dfetch -l d x >more.plan
+status 66 "a plan that names more" run d '-p more.plan'
+flip
+status 65 "somebody has written to the base: it is read" run d
+like "$T/err" '/t: digest: store.sqlite3: ' "and refused"
+touch -r was "$f"
+status 0 "written to, and it does not show: it is not read" run d
+status 65 "-o reads it" sh -c 'dfetch -b t d | dcheck | dmerge -o o1'
+like "$T/err" '^dmerge: base /.*/t: version .*: store.sqlite3: sha256: want' \
+    "and refuses it"
+is "$(ls -d o1 2>/dev/null)" "" "nothing is placed"
+status 65 "so does another format" run d '-F chroma'
+status 65 "and an input that is new" run 'd x'
+status 65 "or that a stage in between adds" run d '' './add |' --json
+truncate -s -4096 "$f"
+touch -r was "$f"
+status 65 "not as long as it was: refused, unread" run d
+cat was >"$f"
+touch -r was "$f"
+status 0 "as it was, -o" sh -c 'dfetch -b t d | dcheck | dmerge -o o1'
+is "$(bytes o1)" "$(bytes "${f%/*}")" "a copy, to the byte"
+is "$(ls t/commits)" 1.json "one commit"
+status 0 "what a stage in between adds" run d '' './add |' --json
+like "$T/out" '"generation":2.*"merged":1,"skipped":6' "is merged onto it"
 finish
