@@ -243,11 +243,22 @@ int	dpub_failed(const struct err *e);
 /* 2026-11-21T08:00:00Z */
 void	dpub_when(int64_t ns, char out[32]);
 /*
- * The commit below g that is there: 1, 0 none, -1.  Commits that are missing
- * in between are said, and counted in *gaps (or NULL).
+ * Commits read downwards, some ahead of others (target_ahead_commits), more
+ * of them each time.  Zeroed but for t.
  */
-int	dpub_older(struct target *t, uint64_t g, struct target_commit *c,
-	    uint64_t *gaps, struct err *e);
+#define DPUB_AHEAD	128		/* commits read ahead, at most */
+struct dpub_past {
+	struct target	*t;
+	uint64_t	 low;	/* the lowest generation read ahead */
+	size_t		 n;	/* as many, the last time */
+	uint64_t	 gaps;	/* commits that are missing, so far */
+};
+/*
+ * The commit below g that is there: 1, 0 none, -1.  Commits that are missing
+ * in between are said, and counted.
+ */
+int	dpub_older(struct dpub_past *p, uint64_t g, struct target_commit *c,
+	    struct err *e);
 /* The verbs: each returns an exit status. */
 int	dpub_log(const char *target, const struct dpub_opts *o);
 int	dpub_rollback(const char *target, const char *version,

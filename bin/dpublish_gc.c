@@ -78,6 +78,7 @@ life_find(const struct gc *g, const char *version)
 static int
 read_lives(struct gc *g, struct err *e)
 {
+	struct dpub_past	 past = { g->t, 0, 0, 0 };
 	struct target_commit	 c, next;
 	struct life		*l;
 	int64_t			 until = io_wall_ns();
@@ -93,10 +94,11 @@ read_lives(struct gc *g, struct err *e)
 		}
 		until = c.created;
 		memset(&next, 0, sizeof(next));
-		r = dpub_older(g->t, c.generation, &next, &g->gaps, e);
+		r = dpub_older(&past, c.generation, &next, e);
 		target_commit_clear(&c);
 		c = next;
 	}
+	g->gaps = past.gaps;
 	return r;
 }
 

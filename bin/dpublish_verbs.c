@@ -96,13 +96,27 @@ log_line(struct target *t, const struct target_commit *c, int64_t delta,
 	return rv;
 }
 
-int
-dpub_older(struct target *t, uint64_t g, struct target_commit *c,
-    uint64_t *gaps, struct err *e)
+static void
+look_ahead(struct dpub_past *p, uint64_t g)
 {
-	uint64_t	at = g;
-	int		r = 0;
+	if (g < 2 || (p->low != 0 && g > p->low))
+		return;
+	/* who stops soon has not asked for much */
+	p->n = p->n == 0 ? DPUB_AHEAD / 16 : p->n < DPUB_AHEAD ? 2 * p->n :
+	    DPUB_AHEAD;
+	target_ahead_commits(p->t, g, p->n);
+	p->low = g > p->n ? g - p->n : 1;
+}
 
+int
+dpub_older(struct dpub_past *p, uint64_t g, struct target_commit *c,
+    struct err *e)
+{
+	struct target	*t = p->t;
+	uint64_t	 at = g;
+	int		 r = 0;
+
+	look_ahead(p, g);
 	if (at > 1)
 		r = target_commit_get(t, --at, c, e);
 	if (r == 0 && at > 0) {
@@ -117,51 +131,110 @@ dpub_older(struct target *t, uint64_t g, struct target_commit *c,
 	else if (r == 1 && at + 1 < g)
 		msg_warn("warning: %s/%s: %" PRIu64 " to %" PRIu64 " are "
 		    "missing", target_url(t), TARGET_COMMITS, at + 1, g - 1);
-	if (gaps != NULL && r != -1)
-		*gaps += g > at ? g - 1 - (r == 1 ? at : 0) : 0;
+	if (r != -1)
+		p->gaps += g > at ? g - 1 - (r == 1 ? at : 0) : 0;
 	return r;
+}
+
+/* Commits in order, newest first, as many as are read ahead at once. */
+struct window {
+	struct target_commit	v[DPUB_AHEAD + 1];
+	size_t			n;
+	int			current;	/* v[0] is it */
+};
+
+/*
+ * w begins with a commit; fill it.  1 there are older ones than the last of
+ * it, 0, -1 (what is in it is good).
+ */
+static int
+fill(struct window *w, struct dpub_past *p, struct err *e)
+{
+	int	r;
+
+	do {
+		memset(&w->v[w->n], 0, sizeof(w->v[0]));
+		r = dpub_older(p, w->v[w->n - 1].generation, &w->v[w->n], e);
+		if (r == 1)
+			w->n++;
+	} while (r == 1 && w->n <= DPUB_AHEAD &&
+	    w->v[w->n - 1].generation > p->low);
+	return r;
+}
+
+/* The first n of w, which go; what is behind them moves up. */
+static int
+log_lines(struct target *t, struct window *w, size_t n,
+    const struct dpub_opts *o, struct err *e)
+{
+	const char	*versions[DPUB_AHEAD + 1];
+	uint64_t	 before;
+	size_t		 i;
+	int		 rv = 0;
+
+	for (i = 0; i < n; i++)
+		versions[i] = w->v[i].version;
+	target_ahead_has(t, versions, n);
+	for (i = 0; i < n && rv == 0 && io_signal() == 0; i++) {
+		before = i + 1 < w->n ? w->v[i + 1].records : 0;
+		rv = log_line(t, &w->v[i], (int64_t)w->v[i].records -
+		    (int64_t)before, w->current && i == 0, o, e);
+	}
+	for (i = 0; i < n; i++)
+		target_commit_clear(&w->v[i]);
+	memmove(w->v, w->v + n, (w->n - n) * sizeof(w->v[0]));
+	w->n -= n;
+	w->current = 0;
+	return rv;
+}
+
+static int
+log_from(struct target *t, struct window *w, const struct dpub_opts *o,
+    struct err *e)
+{
+	struct dpub_past	past = { t, 0, 0, 0 };
+	struct err		f = { 0, "" };
+	int			r;
+
+	do {
+		r = fill(w, &past, e);
+		/* how the last one differs, the one before it says */
+		if (log_lines(t, w, r == 0 ? w->n : w->n - 1, o,
+		    r == -1 ? &f : e) == -1)
+			r = -1;
+	} while (r == 1 && io_signal() == 0);
+	return r == -1 ? -1 : dpub_flush(e);
 }
 
 static int
 log_all(struct target *t, const struct dpub_opts *o, struct err *e)
 {
-	struct target_commit	c, next;
-	char			ptr[TARGET_VERSION_MAX];
-	int			current = 1, r;
+	struct window	*w;
+	char		 ptr[TARGET_VERSION_MAX];
+	size_t		 i;
+	int		 r;
 
-	r = target_newest(t, &c, e);
-	if (r == -1)
-		return -1;
-	if (r == 0) {
-		/* nothing at all, or commits that were lost? */
-		if (target_head(t, &c, e) == -1)
-			return -1;
-		return err_set(e, MSG_NOINPUT, "%s: nothing was published "
+	w = mem_zero(1, sizeof(*w));
+	w->n = w->current = 1;
+	r = target_newest(t, &w->v[0], e);
+	if (r == 1)
+		r = target_pointer(t, ptr, e) == -1 ? -1 : 1;
+	/* nothing at all, or commits that were lost? */
+	else if (r == 0 && (r = target_head(t, &w->v[0], e)) != -1)
+		r = err_set(e, MSG_NOINPUT, "%s: nothing was published "
 		    "here yet", target_url(t));
+	if (r == 1) {
+		if (strcmp(ptr, w->v[0].version) != 0)
+			msg_warn("warning: %s/%s: names %s, the newest "
+			    "commit names %s: the next dpublish mends it",
+			    target_url(t), TARGET_POINTER, ptr[0] != '\0' ?
+			    ptr : "nothing", w->v[0].version);
+		r = log_from(t, w, o, e);
 	}
-	if (target_pointer(t, ptr, e) == -1) {
-		target_commit_clear(&c);
-		return -1;
-	}
-	if (strcmp(ptr, c.version) != 0)
-		msg_warn("warning: %s/%s: names %s, the newest commit names "
-		    "%s: the next dpublish mends it", target_url(t),
-		    TARGET_POINTER, ptr[0] != '\0' ? ptr : "nothing",
-		    c.version);
-	while (r == 1) {
-		memset(&next, 0, sizeof(next));
-		r = dpub_older(t, c.generation, &next, NULL, e);
-		if (r == -1 || log_line(t, &c, (int64_t)c.records -
-		    (int64_t)next.records, current, o, e) == -1)
-			r = -1;
-		current = 0;
-		target_commit_clear(&c);
-		c = next;
-		if (io_signal() != 0)
-			break;
-	}
-	target_commit_clear(&c);
-	return r == -1 ? -1 : dpub_flush(e);
+	for (i = 0; i < w->n; i++)
+		target_commit_clear(&w->v[i]);
+	free(w);
+	return r;
 }
 
 int
@@ -187,6 +260,7 @@ static int
 find_old(struct target *t, const struct target_commit *head,
     const char *version, struct target_commit *out, struct err *e)
 {
+	struct dpub_past	past = { t, 0, 0, 0 };
 	struct target_commit	c, next;
 	char			want[TARGET_VERSION_MAX];
 	const char		*look = version != NULL ? version :
@@ -212,7 +286,7 @@ find_old(struct target *t, const struct target_commit *head,
 			(void)snprintf(want, sizeof(want), "%s", c.parent);
 		}
 		memset(&next, 0, sizeof(next));
-		r = dpub_older(t, c.generation, &next, NULL, e);
+		r = dpub_older(&past, c.generation, &next, e);
 		target_commit_clear(&c);
 		c = next;
 	}

@@ -120,6 +120,15 @@ int	target_generation_before(struct target *t, uint64_t g, uint64_t *out,
 /* 1 with *c, 0 there is none, -1 error. */
 int	target_commit_get(struct target *t, uint64_t generation,
 	    struct target_commit *c, struct err *e);
+/*
+ * Hints, where asking for many at once is quicker: commits below g, n of
+ * them, that will be read downwards; versions that will be looked for
+ * (target_has).  What does not come is asked for again by whoever reads it.
+ * A hint ends the one before.
+ */
+void	target_ahead_commits(struct target *t, uint64_t g, size_t n);
+void	target_ahead_has(struct target *t, const char *const *versions,
+	    size_t n);
 /* What the pointer says: 1, 2 it says more than that, 0 none, -1. */
 int	target_pointer(struct target *t, char out[TARGET_VERSION_MAX],
 	    struct err *e);
@@ -420,6 +429,12 @@ struct target_ops {
 		    struct err *e);
 	/* Remote: one object goes; absent is fine.  NULL: remove does it. */
 	int	(*unlink)(void *impl, const char *key, struct err *e);
+	/*
+	 * Remote: n keys that get (or with head: has) will be asked for soon
+	 * and once.  A hint; NULL: there is nothing to be won.
+	 */
+	void	(*ahead)(void *impl, const char *const *keys, size_t n,
+		    int head);
 };
 
 /*

@@ -1034,7 +1034,7 @@ static const struct target_ops dav_ops = {
 	davt_list, davt_get, davt_has, davt_create, davt_replace,
 	davt_remove, NULL, davt_put, davt_fetch, davt_verify, davt_claim,
 	davt_hold, davt_release, davt_lock, davt_unlock, davt_path,
-	davt_close, NULL, davt_age, davt_probe, NULL
+	davt_close, NULL, davt_age, davt_probe, NULL, NULL
 };
 
 int

@@ -656,7 +656,7 @@ static const struct target_ops local_ops = {
 	local_list, local_get, local_has, local_create, local_replace,
 	local_remove, local_rename, local_put, local_fetch, local_verify,
 	local_claim, local_hold, local_release, local_lock, local_unlock,
-	local_path, local_close, local_settle, NULL, NULL, NULL
+	local_path, local_close, local_settle, NULL, NULL, NULL, NULL
 };
 
 int

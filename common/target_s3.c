@@ -28,6 +28,7 @@
 #include "remote.h"
 #include "retry.h"
 #include "s3.h"
+#include "s3_ahead.h"
 #include "s3_send.h"
 #include "xfer.h"
 #include "banned.h"
@@ -44,6 +45,7 @@ struct seen {
 struct s3t {
 	struct remote	*remote;
 	struct s3	*s3;
+	struct s3_ahead	*ahead;		/* NULL until there is a hint */
 	char		*url;
 	char		*bucket;
 	char		*prefix;	/* "" or "a/b/" */
@@ -163,13 +165,19 @@ static int
 s3t_get(void *impl, const char *key, struct buf *b, struct err *e)
 {
 	struct s3t	*t = impl;
+	struct s3_held	 h;
 	struct s3_res	 r;
 	struct err	 f = { 0, "" };
 	char		*k = full(t, key, 0);
 	int		 rv = -1;
 
 	memset(&r, 0, sizeof(r));
-	if (s3_get(t->s3, t->bucket, k, b->max, &r, &f) == 0) {
+	if (s3_ahead_take(t->ahead, k, 0, &h)) {
+		buf_add(b, h.body.p, h.body.len);
+		seen_set(t, key, h.etag);
+		rv = h.there;
+		s3_held_clear(&h);
+	} else if (s3_get(t->s3, t->bucket, k, b->max, &r, &f) == 0) {
 		/* the header's promise is all there is to hold it against */
 		if (r.length >= 0 && (uint64_t)r.length != r.body.len)
 			err_set(e, MSG_TEMPFAIL, "%s/%s: size: want %lld, "
@@ -210,11 +218,42 @@ s3t_head(struct s3t *t, const char *key, struct s3_res *r, struct err *e)
 static int
 s3t_has(void *impl, const char *key, struct err *e)
 {
-	struct s3_res	r;
-	int		rv = s3t_head(impl, key, &r, e);
+	struct s3t	*t = impl;
+	struct s3_held	 h;
+	struct s3_res	 r;
+	char		*k = full(t, key, 0);
+	int		 rv;
 
-	s3_res_clear(&r);
+	if (s3_ahead_take(t->ahead, k, 1, &h)) {
+		rv = h.there;
+		s3_held_clear(&h);
+	} else {
+		rv = s3t_head(t, key, &r, e);
+		s3_res_clear(&r);
+	}
+	free(k);
 	return rv;
+}
+
+static void
+s3t_ahead(void *impl, const char *const *keys, size_t n, int head)
+{
+	struct s3t	 *t = impl;
+	struct err	  f = { 0, "" };
+	struct retry	 *r;
+	char		**v = mem_zero(n + 1, sizeof(*v));
+	size_t		  i;
+
+	for (i = 0; i < n; i++)
+		v[i] = full(t, keys[i], 0);
+	if (t->ahead == NULL && (r = remote_retry(t->remote, &f)) != NULL)
+		t->ahead = s3_ahead_new(t->s3, r);
+	if (t->ahead != NULL)
+		s3_ahead_read(t->ahead, t->bucket, (const char *const *)v, n,
+		    head ? 0 : TARGET_COMMIT_MAX);
+	for (i = 0; i < n; i++)
+		free(v[i]);
+	free(v);
 }
 
 static int
@@ -261,6 +300,7 @@ s3t_create(void *impl, const char *claim, const char *key, const void *p,
 	int		 rv;
 
 	(void)claim;
+	s3_ahead_drop(t->ahead);
 	if (t->lock_path != NULL) {
 		rv = s3t_has(t, key, e);
 		if (rv != 0)
@@ -343,6 +383,7 @@ s3t_remove(void *impl, const char *key, struct err *e)
 	char		*dir = full(t, key, 1), *first;
 	int		 rv;
 
+	s3_ahead_drop(t->ahead);
 	first = cat(dir, MANIFEST_NAME);
 	rv = s3_remove_tree(t->s3, t->bucket, dir, first, e);
 	free(first);
@@ -620,6 +661,7 @@ s3t_close(void *impl)
 		free(t->seen[i].key);
 		free(t->seen[i].etag);
 	}
+	s3_ahead_free(t->ahead);
 	remote_free(t->remote);
 	free(t->url);
 	free(t->bucket);
@@ -689,7 +731,7 @@ static const struct target_ops s3_ops = {
 	s3t_list, s3t_get, s3t_has, s3t_create, s3t_replace, s3t_remove,
 	NULL, s3t_put, s3t_fetch, s3t_verify, s3t_claim, s3t_hold,
 	s3t_release, s3t_lock, s3t_unlock, s3t_path, s3t_close, NULL,
-	s3t_age, s3t_probe, s3t_unlink
+	s3t_age, s3t_probe, s3t_unlink, s3t_ahead
 };
 
 int
