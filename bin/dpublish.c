@@ -254,11 +254,8 @@ dpub_unchanged(struct dpub *p, struct target *t,
     const struct target_commit *head, const struct rec_store *s,
     struct err *e)
 {
-	static const struct target_claim none = { NULL, 0, NULL, NULL };
-	struct target_upload	*u = NULL;
-	struct rec		*r;
-	char			 ptr[TARGET_VERSION_MAX];
-	int			 r1, rv = -1;
+	struct rec	*r;
+	int		 rv = -1;
 
 	if (head->generation == 0)
 		return err_set(e, MSG_DATAERR, "%s: the store is said to be "
@@ -276,25 +273,11 @@ dpub_unchanged(struct dpub *p, struct target *t,
 		rv = leave(p, r, "", e);
 		goto done;
 	}
-	r1 = target_pointer(t, ptr, e);
-	if (r1 == -1)
+	if (dpub_repair(t, &p->f.stage, head, e) == -1)
 		goto done;
-	if (r1 != 1 || strcmp(ptr, head->version) != 0) {
-		u = target_begin(t, &p->f.stage, p->f.stage.run, &none, e);
-		if (u == NULL || target_advance(u, e) == -1)
-			goto done;
-		msg_info("%s: the pointer named %s and was mended",
-		    target_url(t), ptr[0] != '\0' ? ptr : "nothing");
-	} else if (target_settle(t, ".", e) == -1) {
-		/* who moved it may have been killed before it was durable */
-		goto done;
-	}
 	dpub_note_same(p->o->ckpt, t, head, p->f.stage.run);
 	rv = filter_put(&p->f, r);
 done:
-	if (u != NULL && target_finish(u, e) == -1)
-		rv = -1;
-	target_upload_free(u);
 	rec_free(r);
 	return rv;
 }

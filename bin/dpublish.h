@@ -202,6 +202,12 @@ struct target *dpub_open_target(const char *url, int create,
  */
 int	dpub_commit(struct target *t, struct target_upload *u,
 	    const struct target_commit *c, int *done, struct err *e);
+/*
+ * The pointer is made to name head, the newest commit; nothing is written
+ * where it does, so that what is unchanged needs no room and no rights.
+ */
+int	dpub_repair(struct target *t, const struct stage *s,
+	    const struct target_commit *head, struct err *e);
 /* A record for one commit ("published"). */
 struct rec *dpub_record(const char *type, const struct target *t,
 	    const struct target_commit *c);

@@ -99,8 +99,8 @@ dpub_commit(struct target *t, struct target_upload *u,
 	}
 	if (r == 1) {
 		err_set(e, MSG_CANTCREAT, "%s: generation %llu was taken by "
-		    "run %s with version %s: nothing of this run is published"
-		    "; run again from dfetch", target_url(t),
+		    "run %s with version %s: what this run prepared for it is "
+		    "not published; run again from dfetch", target_url(t),
 		    (unsigned long long)won.generation, won.run,
 		    won.version != NULL ? won.version : "unknown");
 		target_commit_clear(&won);
@@ -123,6 +123,34 @@ dpub_commit(struct target *t, struct target_upload *u,
 	    target_collect(t, 0, 0, NULL, NULL, &f) == -1))
 		msg_warn("%s", f.text);
 	return 0;
+}
+
+int
+dpub_repair(struct target *t, const struct stage *s,
+    const struct target_commit *head, struct err *e)
+{
+	static const struct target_claim none = { NULL, 0, NULL, NULL };
+	struct target_upload	*u;
+	struct err		 f = { 0, "" };
+	char			 ptr[TARGET_VERSION_MAX];
+	int			 r, rv = -1;
+
+	r = target_pointer(t, ptr, e);
+	if (r == -1)
+		return -1;
+	/* who moved it may have been killed before it was durable */
+	if (r == 1 && strcmp(ptr, head->version) == 0)
+		return target_settle(t, ".", e);
+	u = target_begin(t, s, s->run, &none, e);
+	if (u != NULL && target_advance(u, e) != -1) {
+		msg_info("%s: the pointer named %s and was mended",
+		    target_url(t), ptr[0] != '\0' ? ptr : "nothing");
+		rv = 0;
+	}
+	if (u != NULL && target_finish(u, rv == 0 ? e : &f) == -1)
+		rv = -1;
+	target_upload_free(u);
+	return rv;
 }
 
 static int

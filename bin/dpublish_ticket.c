@@ -75,7 +75,6 @@ static int
 commit_ticket(const struct rec *ticket, const struct stage *s,
     const struct dpub_opts *o, struct rec **pub, int *done, struct err *e)
 {
-	static const struct target_claim none = { NULL, 0, NULL, NULL };
 	struct target_upload	*u = NULL;
 	struct target_commit	 c, head;
 	struct target		*t = NULL;
@@ -101,9 +100,7 @@ commit_ticket(const struct rec *ticket, const struct stage *s,
 			dpub_moved(t, &head, e);
 			goto done;
 		}
-		u = target_begin(t, s, s->run, &none, e);
-		if (u == NULL || target_advance(u, e) == -1 ||
-		    target_finish(u, e) == -1)
+		if (dpub_repair(t, s, &head, e) == -1)
 			goto done;
 		rv = 0;
 		dpub_note_same(o->ckpt, t, &c, s->run);
@@ -120,6 +117,90 @@ done:
 	target_commit_clear(&c);
 	target_commit_clear(&head);
 	return rv;
+}
+
+/*
+ * Of several tickets, each in turn: may what it was prepared for still be
+ * had?  Asked before any is done, so that what has lost already takes
+ * nothing with it; between here and its commit another may come yet.
+ */
+static int
+prove_one(const struct rec *ticket, const struct dpub_opts *o, struct err *e)
+{
+	struct target_commit	 c, head, at;
+	struct target		*t = NULL;
+	struct rec		*pub = rec_get_map(ticket, "published");
+	const char		*url;
+	int			 same = 0, r = -1;
+
+	memset(&c, 0, sizeof(c));
+	memset(&head, 0, sizeof(head));
+	memset(&at, 0, sizeof(at));
+	if (pub == NULL || !rec_get_str(pub, "target", &url))
+		err_set(e, MSG_SOFTWARE, "ticket: not one of ours");
+	else {
+		(void)rec_get_bool(pub, "unchanged", &same);
+		/* of --in-place: where its journal lies */
+		if (rec_get_str(ticket, "at", &url) && same)
+			r = 0;
+		else if (dpub_commit_of(pub, &c, e) == 0 &&
+		    (t = open_ticket(ticket, url, o, e)) != NULL)
+			r = target_newest(t, &head, e);
+	}
+	if (r == 1 && head.generation >= c.generation && !(same &&
+	    head.generation == c.generation)) {
+		/* it may be this very run, whose commit was cut short */
+		r = same ? 0 : target_commit_get(t, c.generation, &at, e);
+		if (r == 0 || (r == 1 && strcmp(at.version, c.version) != 0))
+			r = dpub_moved(t, &head, e);
+	}
+	rec_free(pub);
+	target_close(t);
+	target_commit_clear(&c);
+	target_commit_clear(&head);
+	target_commit_clear(&at);
+	return r == -1 ? -1 : 0;
+}
+
+/* Is the ticket about a version? */
+static int
+is_publish(const struct rec *ticket)
+{
+	const char	*kind;
+
+	return rec_get_str(ticket, "kind", &kind) &&
+	    (strcmp(kind, "publish") == 0 || strcmp(kind, "in-place") == 0);
+}
+
+static int
+prove_all(struct rec *const *v, size_t n, const struct dpub_opts *o,
+    struct err *e)
+{
+	size_t	i;
+
+	for (i = 0; n > 1 && i < n; i++)
+		if (is_publish(v[i]) && prove_one(v[i], o, e) == -1)
+			return -1;
+	return 0;
+}
+
+/* One that was done before another failed: there is no way back. */
+static void
+say_stays(const struct rec *ticket)
+{
+	struct rec	*pub = rec_get_map(ticket, "published");
+	const char	*at = "";
+	uint64_t	 g = 0;
+
+	if (pub != NULL && rec_get_str(pub, "target", &at) &&
+	    rec_get_u64(pub, "generation", &g))
+		msg_warn("%s: generation %llu is published all the same, and "
+		    "stays: run again for the rest", at,
+		    (unsigned long long)g);
+	else if (rec_get_str(ticket, "to", &at))
+		msg_warn("%s: is there all the same, and stays: run again "
+		    "for the rest", at);
+	rec_free(pub);
 }
 
 static int
@@ -188,13 +269,10 @@ tell(struct stream_out *out, const struct rec *r, struct err *e)
 static int
 any_publish(struct rec *const *v, size_t n)
 {
-	const char	*kind;
-	size_t		 i;
+	size_t	i;
 
 	for (i = 0; i < n; i++)
-		if (rec_get_str(v[i], "kind", &kind) &&
-		    (strcmp(kind, "publish") == 0 ||
-		    strcmp(kind, "in-place") == 0))
+		if (is_publish(v[i]))
 			return 1;
 	return 0;
 }
@@ -246,50 +324,32 @@ do_ticket(const struct rec *ticket, const struct stage *s,
 	return rv;
 }
 
-int
-dpub_commit_tickets(const struct dpub_opts *o)
+/* hello, that somebody will read what becomes of the tickets: 0, -1. */
+static int
+tell_hello(struct stream_out *out, const char *run, struct err *e)
 {
-	struct stage	 s;
-	struct stream_out *out = NULL;
-	struct err	 e = { 0, "" };
-	struct rec	**v = NULL, *r;
-	size_t		 n = 0, i = 0;
-	int		 status = 0;
+	struct rec	*r = rec_new("hello");
+	int		 rv;
 
-	if (join(&s, o, &e) == -1 || ticket_read_all(&s, &v, &n, &e) == -1) {
-		msg_err(&e);
-		status = e.code;
-		goto done;
-	}
-	if (n == 0)
-		goto done;
-	if (any_publish(v, n))
-		out = stream_out_new(STDOUT_FILENO, ticket_mode(v[0]));
-	r = rec_new("hello");
 	rec_set_u64(r, "v", STREAM_VERSION);
 	rec_set_str(r, "prog", msg_prog());
 	rec_set_str(r, "version", MSG_VERSION);
-	rec_set_str(r, "run", s.run);
-	if (tell(out, r, &e) == -1) {
-		/* nobody could be told: better nothing than unsaid */
-		status = e.code;
-		if (e.text[0] != '\0')
-			msg_err(&e);
-		rec_free(r);
-		(void)discard_all(v, 0, n, o);
-		goto done;
-	}
+	rec_set_str(r, "run", run);
+	rv = tell(out, r, e);
 	rec_free(r);
-	while (i < n && do_ticket(v[i], &s, o, out, &status) == 0)
-		i++;
-	/* the one that failed has cleaned up after itself; later ones go */
-	if (i < n)
-		status = msg_worse(status, discard_all(v, i, n, o));
-	memset(&e, 0, sizeof(e));
-	r = rec_new(status == 0 ? "end" : "fail");
-	if (status == 0) {
-		struct rec	*totals = rec_map();
+	return rv;
+}
 
+/* end or fail, after the tickets; returns the exit status. */
+static int
+tell_end(struct stream_out *out, size_t n, int status)
+{
+	struct err	 e = { 0, "" };
+	struct rec	*r = rec_new(status == 0 ? "end" : "fail");
+	struct rec	*totals;
+
+	if (status == 0) {
+		totals = rec_map();
 		rec_set_u64(totals, "committed", n);
 		rec_set_map(r, "totals", totals);
 		rec_free(totals);
@@ -309,7 +369,60 @@ dpub_commit_tickets(const struct dpub_opts *o)
 		msg_warn("%s (everything was committed)", e.text);
 		status = e.code;
 	}
-done:
+	return status;
+}
+
+/* All of them, or none where one has lost before; the exit status. */
+static int
+do_all(struct rec **v, size_t n, const struct stage *s,
+    const struct dpub_opts *o, struct stream_out *out)
+{
+	struct err	e = { 0, "" };
+	size_t		i = 0, k;
+	int		status = 0;
+
+	if (prove_all(v, n, o, &e) == -1) {
+		msg_err(&e);
+		return msg_worse(e.code, discard_all(v, 0, n, o));
+	}
+	while (i < n && do_ticket(v[i], s, o, out, &status) == 0)
+		i++;
+	/* the one that failed has cleaned up after itself; later ones go */
+	if (i < n) {
+		for (k = 0; k < i; k++)
+			say_stays(v[k]);
+		status = msg_worse(status, discard_all(v, i, n, o));
+	}
+	return status;
+}
+
+int
+dpub_commit_tickets(const struct dpub_opts *o)
+{
+	struct stage	 s;
+	struct stream_out *out = NULL;
+	struct err	 e = { 0, "" };
+	struct rec	**v = NULL;
+	size_t		 n = 0;
+	int		 status = 0;
+
+	if (join(&s, o, &e) == -1 || ticket_read_all(&s, &v, &n, &e) == -1) {
+		msg_err(&e);
+		status = e.code;
+	} else if (n != 0) {
+		if (any_publish(v, n))
+			out = stream_out_new(STDOUT_FILENO,
+			    ticket_mode(v[0]));
+		if (tell_hello(out, s.run, &e) == 0)
+			status = tell_end(out, n, do_all(v, n, &s, o, out));
+		else {
+			/* nobody could be told: better nothing than unsaid */
+			status = e.code;
+			if (e.text[0] != '\0')
+				msg_err(&e);
+			(void)discard_all(v, 0, n, o);
+		}
+	}
 	stream_out_free(out);
 	ticket_free_all(v, n);
 	stage_clear(&s);

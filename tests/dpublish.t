@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 237
+plan 249
 
 runs=0
 # gen ARGS...: a staging of its own in $ST and its stream in $ST.json;
@@ -429,6 +429,49 @@ rm A/latest-pointer.txt
 status 0 "commit nothing" env DRUN_ID=x DSTAGE="$ST" dpublish --commit
 like out '"unchanged":true' "is unchanged"
 is "$(tree A)" "$before" "and mends the pointer"
+gen -u A
+env DRUN_ID=x DSTAGE="$ST" sh -c "dpublish --json --json-in A <$ST.json" >out
+# no byte may be written to any file
+status 0 "commit nothing where there is no room" env DRUN_ID=x DSTAGE="$ST" \
+    sh -c 'ulimit -f 0; exec dpublish --commit >/dev/null'
+status 0 "nor is any needed without drun" env ST="$ST" \
+    sh -c 'ulimit -f 0; exec dpublish --json --json-in --stage "$ST" A \
+    <"$ST.json" >/dev/null'
+is "$(tree A)$(left A)" "$before" "nothing is written"
+
+# two targets, and another was faster at the second
+two() {
+	gen A s; STA=$ST
+	env DRUN_ID=x DSTAGE="$ST" sh -c "dpublish --json --json-in A <$ST.json"
+	gen D t
+	env DRUN_ID=x DSTAGE="$ST" sh -c "dpublish --json --json-in D <$ST.json"
+	for t in "$ST"/tickets/*; do
+		cp "$t" "$STA/tickets/z.json"
+	done
+	exec 8<"$STA/lock" 9<"$ST/lock"
+	flock -s 8
+	flock -s 9
+}
+put D s
+two >/dev/null
+put D u
+other=$(pointer D)
+status 73 "the second target is lost before the commit" \
+    env DRUN_ID=x DSTAGE="$STA" dpublish --commit
+like err 'D: generation 2 was taken .*nothing of this run is published' \
+    "and that is said"
+is "$(tree A)" "$before" "then the first is not published either"
+is "$(left A)$(stray A)$(left D)$(stray D)" "" "and nothing is left"
+is "$(pointer D)" "$other" "of either"
+two >/dev/null
+rm -r D/staging/*
+status 66 "the second target fails in the commit" \
+    env DRUN_ID=x DSTAGE="$STA" dpublish --commit
+like err "A: generation [0-9]* is published all the same, and stays" \
+    "what is published then is said"
+is "$(sources A "$(pointer A)" | grep -c ' s ')" 1 "and it is"
+is "$(left A)$(stray A)" "" "nothing is left there"
+exec 8<&- 9<&-
 status 64 "commit without a staging" dpublish --commit
 
 # --- -a
