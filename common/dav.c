@@ -645,12 +645,9 @@ once(void *arg, enum retry_what *what, int64_t *after, struct err *e)
 	}
 	*what = dav_judge(w->r, w->rv == 0 ? NULL : e);
 	*after = w->r->retry_after;
-	if (!is_idempotent(w->q)) {
-		if (*what == RETRY_FAILED)
-			*what = RETRY_LOST;
-		else if (*what == RETRY_BUSY || *what == RETRY_STALE)
-			*what = RETRY_NONE;
-	}
+	if (!is_idempotent(w->q))
+		*what = retry_judge_once(*what,
+		    w->r->outcome == DAV_REFUSED);
 	return w->rv;
 }
 

@@ -7,8 +7,9 @@
  * - A key is a relative path, its bytes as they are: it is encoded here.
  *   "" is the collection of the URL itself.
  * - A request is sent once.  With a struct retry, the calls that wait
- *   repeat what may be repeated: reads, deletions, collections; never a
- *   write to an object.
+ *   repeat what may be repeated: reads, deletions, collections; a write
+ *   to an object only where it was refused for now (429) or never left
+ *   this machine.
  * - outcome says what became of a write.  DAV_TAKEN and DAV_UNKNOWN are
  *   resolved by reading back (DESIGN, law 5), never by sending again.
  * - A list is complete or an error: every name of it lies directly below

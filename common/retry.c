@@ -324,6 +324,26 @@ retry_judge(const struct net_res *r, const struct err *e)
 	    r->retry_after >= 0) ? RETRY_BUSY : RETRY_FAILED;
 }
 
+enum retry_what
+retry_judge_once(enum retry_what what, int refused)
+{
+	if (refused)
+		return what;
+	switch (what) {
+	case RETRY_FAILED:
+		return RETRY_LOST;
+	case RETRY_BUSY:
+	case RETRY_STALE:
+		return RETRY_NONE;
+	case RETRY_GOOD:
+	case RETRY_FINAL:
+	case RETRY_LOST:
+	case RETRY_NONE:
+		break;
+	}
+	return what;
+}
+
 int
 retry_sleep(double s, struct err *e)
 {

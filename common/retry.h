@@ -6,7 +6,8 @@
  * is known above it.
  *
  * Only what may be repeated is for it.  A conditional write whose outcome
- * is unknown is read back, not repeated.
+ * is unknown is read back, not repeated; one that was refused unread (429)
+ * is asked for again like anything else.
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_RETRY_H
@@ -66,6 +67,11 @@ double	retry_tell(struct retry *r, const char *host, struct retry_op *op,
 	    enum retry_what what, int64_t retry_after, const char *why);
 /* From what net_do or net_start's done gave; e NULL: an answer. */
 enum retry_what retry_judge(const struct net_res *r, const struct err *e);
+/*
+ * The same of what must not be done twice, such as a create: only what was
+ * not done (refused) is tried again.
+ */
+enum retry_what retry_judge_once(enum retry_what what, int refused);
 /* Retries left in the budget. */
 unsigned int retry_left(const struct retry *r);
 

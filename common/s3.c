@@ -993,12 +993,9 @@ once(void *arg, enum retry_what *what, int64_t *after, struct err *e)
 	/* what may have been done is not sent again behind one's back */
 	if (!is_read(w->q) && (w->q->flags & S3_IF_NONE ||
 	    w->q->if_match != NULL || (strcmp(w->q->method, "POST") == 0 &&
-	    !(w->q->flags & S3_AGAIN)))) {
-		if (*what == RETRY_FAILED)
-			*what = RETRY_LOST;
-		else if (*what == RETRY_BUSY || *what == RETRY_STALE)
-			*what = RETRY_NONE;
-	}
+	    !(w->q->flags & S3_AGAIN))))
+		*what = retry_judge_once(*what,
+		    w->r->outcome == S3_REFUSED);
 	return w->rv;
 }
 
@@ -1021,11 +1018,8 @@ s3_do(struct s3 *s, const struct s3_req *q, struct s3_res *r, struct err *e)
 		if (retry_ask(s->r, s->label, &op, e) == -1)
 			return -1;
 		rv = once(&w, &what, &after, e);
-		if (what == RETRY_FAILED)
-			what = RETRY_LOST;
-		else if (what == RETRY_BUSY || what == RETRY_STALE)
-			what = RETRY_NONE;
-		(void)retry_tell(s->r, s->label, &op, what, after, e->text);
+		(void)retry_tell(s->r, s->label, &op, retry_judge_once(what,
+		    0), after, e->text);
 		return rv;
 	}
 	return retry_do(s->r, s->label, once, &w, e);

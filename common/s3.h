@@ -10,7 +10,8 @@
  *   it signed and sent anew, once: the clock (its Date is taken), the
  *   region, keys that are over.  With a struct retry, the calls that wait
  *   repeat what may be repeated: reads, deletions, and unconditional
- *   writes; never a conditional one, a create, or a complete.
+ *   writes; a conditional one, a create, or a complete only where it was
+ *   refused for now (429) or never left this machine.
  * - outcome says what became of a write.  S3_TAKEN and S3_UNKNOWN are
  *   resolved by reading back (DESIGN, law 5), never by sending again.
  * - A body that says <Error> is an error, whatever the status: e tells

@@ -26,6 +26,7 @@
 #include "json.h"
 #include "mem.h"
 #include "path.h"
+#include "retry.h"
 #include "banned.h"
 
 #define NOTE_TRIES	4	/* of one whose outcome is not known */
@@ -79,7 +80,8 @@ target_note_add(struct target_upload *u, const char *key, const void *p,
 			return tries > 0 || unsure ? 0 : 1;
 		if (any)
 			return 1;
-		if (tries >= NOTE_TRIES)
+		if (tries >= NOTE_TRIES || retry_sleep(retry_delay(
+		    (unsigned int)tries + 1, -1, 0.5), e) == -1)
 			break;
 	}
 	return err_set(e, f.code != 0 ? f.code : MSG_TEMPFAIL, "%s", f.text);

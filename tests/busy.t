@@ -1,0 +1,68 @@
+#!/bin/sh
+# busy.t: a real S3 server that answers 429 once, to each request in turn of
+# a lease, its renewal and a pin, and to a gc and its plan: it is waited for
+# and asked again, and all is done, once.  Of one that goes on with it: 75,
+# after as many tries as anything has, and nothing is done.
+. "$(dirname "$0")/lib.sh"
+. "$SRC/tests/real/s3lib.sh"
+N=8
+plan $N
+if ! s3_rgw; then
+	skip $N "$why"
+	s3_down
+	finish
+fi
+export AWS_ENDPOINT_URL=$RGW
+s3do make s3://bucket
+A=s3://bucket/rag
+names() { s3do list "$1/" | sed "s, ${1#s3://bucket/}/, ,;s/.* //"; }
+versions() { names $A/timestamped | sed 's,/.*,,' | sort -u; }
+gendelta --out g --count 2 --records 4 --dim 8 --seed 3 >/dev/null
+merge() {
+	drun "dfetch -B $A $1 | dcheck | dmerge | dpublish $A" >/dev/null
+}
+merge g/delta-0000
+merge g/delta-0001
+old=$(versions | head -1)
+fault_up '' "$RGW"
+
+# busy COMMAND...: with 429 at its first request, its second ...; what went
+# wrong, and how many requests there were in $i
+busy() {
+	i=0
+	while :; do
+		i=$((i + 1))
+		fault "* . $i not status 429"
+		AWS_ENDPOINT_URL=$PROXY "$@" >o 2>e || echo "$i: $? $(cat e)"
+		[ "$(asked ' 1 not ')" = 1 ] || break
+		[ -z "$(names $A/staging)" ] || echo "$i: $(names $A/staging)"
+		[ $i -lt 100 ] || break
+	done
+	[ $i -gt 8 ] || echo "only $i requests"
+	fault
+}
+is "$(busy dpublish lease $A "$old" --for 1h --name me)" "" \
+    "a lease, and the same again"
+is "$(names $A/pins)" "$old.me/pin.json" "is made, once"
+dpublish unpin $A "$old.me"
+is "$(busy dpublish pin $A "$old")" "" "a pin, and the same again"
+dpublish unpin $A "$old"
+fault 'PUT gc.json 1 not status 429 after=1' 'PUT . 1 not status 429' \
+    'GET . 1 not status 429' 'HEAD . 1 not status 429' \
+    'DELETE . 1 not status 429' 'POST . 1 not status 429'
+begun=$(date +%s%N)
+status 0 "gc, whose plan is not taken at once" \
+    env AWS_ENDPOINT_URL="$PROXY" dpublish gc --keep-newer-than 0 $A
+is "$(versions | wc -l) $(asked 'gc.json') $(asked ' 1 not ')" "1 2 1" \
+    "removes what it should, once"
+ok "and waits as it was asked to" test \
+    $((($(date +%s%N) - begun) / 1000000)) -ge 1000
+merge g/delta-0000
+merge g/delta-0001
+fault 'PUT pin.json * not status 429'
+status 75 "a server that stays busy" \
+    env AWS_ENDPOINT_URL="$PROXY" dpublish lease $A --for 1h --name me
+is "$(names $A/pins)$(names $A/staging) $(asked 'pin.json')" " 8" \
+    "is asked as often as any, and nothing is left"
+s3_down
+finish
