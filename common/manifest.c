@@ -113,21 +113,39 @@ put_source(struct buf *b, const struct item_source *s)
 	buf_addc(b, '}');
 }
 
+/* Where it is written to. */
+struct out {
+	const struct manifest *m;
+	int		 fd;
+	struct buf	 b;	/* not written yet */
+	struct hash	*h;
+	size_t		 n;	/* bytes written */
+};
+
+/* What nobody could read is not written: all inputs are in it for good. */
 static int
-flush(int fd, struct buf *b, struct hash *h, struct err *e)
+flush(struct out *o, struct err *e)
 {
-	hash_add(h, b->p, b->len);
-	if (io_write(fd, b->p, b->len) == -1)
+	if (o->b.over || o->b.len > MANIFEST_MAX - o->n)
+		return err_set(e, MSG_DATAERR, "%s: larger than %zu bytes: "
+		    "%zu sources and %zu files are more than one target can "
+		    "remember: publish further inputs to another one, fewer "
+		    "and larger", MANIFEST_NAME, MANIFEST_MAX,
+		    o->m->n_sources, o->m->n_files);
+	hash_add(o->h, o->b.p, o->b.len);
+	if (io_write(o->fd, o->b.p, o->b.len) == -1)
 		return err_sys(e, errno, "%s: write", MANIFEST_NAME);
-	buf_reset(b);
+	o->n += o->b.len;
+	buf_reset(&o->b);
 	return 0;
 }
 
 static int
-put_all(const struct manifest *m, int fd, struct buf *b, struct hash *h,
-    struct err *e)
+put_all(struct out *o, struct err *e)
 {
-	size_t	i;
+	const struct manifest	*m = o->m;
+	struct buf		*b = &o->b;
+	size_t			 i;
 
 	buf_addc(b, '{');
 	json_put_kint(b, "intact", MANIFEST_FORM);
@@ -157,46 +175,47 @@ put_all(const struct manifest *m, int fd, struct buf *b, struct hash *h,
 		json_put_kint(b, "size", (int64_t)m->files[i].size);
 		json_put_kstr(b, "sha256", m->files[i].sha256);
 		buf_addc(b, '}');
-		if (b->len > MANIFEST_CHUNK && flush(fd, b, h, e) == -1)
+		if (b->len > MANIFEST_CHUNK && flush(o, e) == -1)
 			return -1;
 	}
 	buf_str(b, "\n],\n\"sources\":[");
 	for (i = 0; i < m->n_sources; i++) {
 		buf_str(b, i == 0 ? "\n" : ",\n");
 		put_source(b, &m->sources[i]);
-		if (b->len > MANIFEST_CHUNK && flush(fd, b, h, e) == -1)
+		if (b->len > MANIFEST_CHUNK && flush(o, e) == -1)
 			return -1;
 	}
 	buf_str(b, "\n]}\n");
-	return flush(fd, b, h, e);
+	return flush(o, e);
 }
 
 int
 manifest_write(struct manifest *m, int dirfd, unsigned char d[HASH_LEN],
     struct err *e)
 {
-	struct hash	*h = hash_new();
-	struct buf	 b;
-	int		 fd, rv = -1;
+	struct out	o;
+	int		rv = -1;
 
 	sort(m);
-	buf_init(&b, 4 * MANIFEST_CHUNK);
-	fd = openat(dirfd, MANIFEST_NAME, O_WRONLY | O_CREAT | O_EXCL |
+	memset(&o, 0, sizeof(o));
+	o.m = m;
+	o.h = hash_new();
+	buf_init(&o.b, 4 * MANIFEST_CHUNK);
+	o.fd = openat(dirfd, MANIFEST_NAME, O_WRONLY | O_CREAT | O_EXCL |
 	    O_CLOEXEC, 0666);
-	if (fd == -1) {
+	if (o.fd == -1) {
 		err_sys(e, errno, "%s", MANIFEST_NAME);
 		goto done;
 	}
-	if (put_all(m, fd, &b, h, e) == -1 ||
-	    io_fsync(fd, MANIFEST_NAME, e) == -1)
+	if (put_all(&o, e) == -1 || io_fsync(o.fd, MANIFEST_NAME, e) == -1)
 		goto done;
-	hash_final(h, d);
+	hash_final(o.h, d);
 	rv = 0;
 done:
-	if (fd != -1 && io_close(&fd, MANIFEST_NAME, e) == -1)
+	if (o.fd != -1 && io_close(&o.fd, MANIFEST_NAME, e) == -1)
 		rv = -1;
-	buf_free(&b);
-	hash_free(h);
+	buf_free(&o.b);
+	hash_free(o.h);
 	return rv;
 }
 

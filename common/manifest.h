@@ -41,7 +41,10 @@ void	manifest_add_file(struct manifest *m, const char *name,
 	    uint64_t size, const unsigned char d[HASH_LEN]);
 /* Takes the strings of s (s is zeroed). */
 void	manifest_add_source(struct manifest *m, struct item_source *s);
-/* Write MANIFEST_NAME into the directory; digest of its bytes into d. */
+/*
+ * Write MANIFEST_NAME into the directory; digest of its bytes into d.  -1:
+ * 65 more than MANIFEST_MAX, so that what cannot be read is never there.
+ */
 int	manifest_write(struct manifest *m, int dirfd,
 	    unsigned char d[HASH_LEN], struct err *e);
 /* Judge the bytes of one: malformed is 65, and *m is cleared. */
