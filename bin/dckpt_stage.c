@@ -180,49 +180,6 @@ is_key(const struct json_val *v, const char *key)
 	    memcmp(v->key, key, v->key_len) == 0;
 }
 
-/* Two digits, or four; -1 when they are none. */
-static int64_t
-digits(const char *s, int n)
-{
-	int64_t	v = 0;
-
-	while (n-- > 0) {
-		if (*s < '0' || *s > '9')
-			return -1;
-		v = v * 10 + (*s++ - '0');
-	}
-	return v;
-}
-
-/* ms since 1970 of 2026-11-21T03:00:07.112Z; 0 when it is no such time. */
-static int64_t
-from_iso(const char *s, size_t len)
-{
-	int64_t	y, m, d, h, mi, sec, ms, days;
-
-	if (len != 24 || s[4] != '-' || s[7] != '-' || s[10] != 'T' ||
-	    s[13] != ':' || s[16] != ':' || s[19] != '.' || s[23] != 'Z')
-		return 0;
-	y = digits(s, 4);
-	m = digits(s + 5, 2);
-	d = digits(s + 8, 2);
-	h = digits(s + 11, 2);
-	mi = digits(s + 14, 2);
-	sec = digits(s + 17, 2);
-	ms = digits(s + 20, 3);
-	if (y < 1970 || m < 1 || m > 12 || d < 1 || d > 31 || h < 0 ||
-	    mi < 0 || sec < 0 || ms < 0)
-		return 0;
-	/* years begin in March, so that a leap day is the last one */
-	if (m <= 2) {
-		y--;
-		m += 12;
-	}
-	days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * (m - 3) + 2) / 5 +
-	    d - 1 - 719468;
-	return (((days * 24 + h) * 60 + mi) * 60 + sec) * 1000 + ms;
-}
-
 static void
 take_value(struct summary *s, const struct json_val *v)
 {
@@ -235,9 +192,9 @@ take_value(struct summary *s, const struct json_val *v)
 		free(s->command);
 		s->command = mem_ndup(v->str, v->len);
 	} else if (v->type == JSON_STR && is_key(v, "start"))
-		s->end.started = from_iso(v->str, v->len);
+		s->end.started = num_iso_ns(v->str, v->len) / 1000000;
 	else if (v->type == JSON_STR && is_key(v, "end"))
-		s->end.ended = from_iso(v->str, v->len);
+		s->end.ended = num_iso_ns(v->str, v->len) / 1000000;
 	else if (v->type != JSON_INT || v->i < 0)
 		return;
 	else if (is_key(v, "status") && v->i < 256) {

@@ -15,6 +15,7 @@
 
 #include "buf.h"
 #include "mem.h"
+#include "num.h"
 #include "net.h"
 #include "remote.h"
 #include "retry.h"
@@ -293,37 +294,24 @@ done:
 	return rv;
 }
 
-static int
-hexval(int c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 void
 fetch_http_name(char out[FETCH_NAME_MAX], const char *url)
 {
 	const char	*end = url + strcspn(url, "?"), *s = end;
 	struct buf	 b;
-	int		 hi, lo;
+	int		 c;
 
 	while (s > url && s[-1] != '/')
 		s--;
 	buf_init(&b, HTTP_URL_MAX);
 	for (; s < end; s++) {
-		hi = *s == '%' ? hexval((unsigned char)s[1]) : -1;
-		lo = hi != -1 ? hexval((unsigned char)s[2]) : -1;
-		if (lo == -1) {
+		c = *s == '%' ? num_hex2(s + 1) : -1;
+		if (c == -1) {
 			buf_addc(&b, *s);
 			continue;
 		}
 		/* no name has a NUL in it: what is no name, either */
-		buf_addc(&b, hi == 0 && lo == 0 ? '/' : hi << 4 | lo);
+		buf_addc(&b, c == 0 ? '/' : c);
 		s += 2;
 	}
 	fetch_name(out, buf_cstr(&b));

@@ -129,3 +129,68 @@ num_duration(const char *s, uint64_t *out, const char **why)
 
 	return scaled(s, "smhdw", f, out, why);
 }
+
+static int
+hex(int c)
+{
+	return c >= '0' && c <= '9' ? c - '0' :
+	    c >= 'a' && c <= 'f' ? c - 'a' + 10 :
+	    c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int
+num_hex2(const char *s)
+{
+	int	hi = hex((unsigned char)s[0]), lo;
+
+	lo = hi == -1 ? -1 : hex((unsigned char)s[1]);
+	return lo == -1 ? -1 : hi << 4 | lo;
+}
+
+int64_t
+num_days(int64_t y, int64_t m, int64_t d)
+{
+	/* years begin in March, so that a leap day is the last one */
+	if (m <= 2) {
+		y--;
+		m += 12;
+	}
+	return 365 * y + y / 4 - y / 100 + y / 400 +
+	    (153 * (m - 3) + 2) / 5 + d - 719469;
+}
+
+/* Two digits at s, or -1. */
+static int
+two(const char *s)
+{
+	if (s[0] < '0' || s[0] > '9' || s[1] < '0' || s[1] > '9')
+		return -1;
+	return (s[0] - '0') * 10 + (s[1] - '0');
+}
+
+int64_t
+num_iso_ns(const char *s, size_t len)
+{
+	int64_t	ns = 0, unit = 1000000000;
+	int	v[7], i;
+	static const int at[7] = { 0, 2, 5, 8, 11, 14, 17 };
+
+	if (len < 20 || s[4] != '-' || s[7] != '-' || s[10] != 'T' ||
+	    s[13] != ':' || s[16] != ':' || s[len - 1] != 'Z')
+		return 0;
+	for (i = 0; i < 7; i++)
+		if ((v[i] = two(s + at[i])) == -1)
+			return 0;
+	/* what nanoseconds around 1970 can say */
+	if (v[0] < 19 || v[0] > 21 || v[2] < 1 || v[2] > 12 || v[3] < 1 ||
+	    v[3] > 31)
+		return 0;
+	if (len > 21 && s[19] == '.')
+		for (s += 20, len -= 21; len > 0 && *s >= '0' && *s <= '9' &&
+		    unit > 1; s++, len--) {
+			unit /= 10;
+			ns += (*s - '0') * unit;
+		}
+	return (((num_days(v[0] * 100 + v[1], v[2], v[3]) * 24 + v[4]) * 60 +
+	    v[5]) * 60 + v[6]) * 1000000000 + ns;
+}

@@ -1,6 +1,7 @@
 /*
- * num: numbers from text, with bounds and a reason; sums that cannot wrap.
- * It accepts decimal digits only: no sign, space or hex slips through.
+ * num: numbers from text, with bounds and a reason; sums that cannot wrap;
+ * days and times as text has them.  Where it is not said otherwise, it
+ * accepts decimal digits only: no sign, space or hex slips through.
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_NUM_H
@@ -25,5 +26,12 @@ int	num_duration(const char *s, uint64_t *out, const char **why);
 /* Checked: 0, or -1 when the result does not fit. */
 int	num_add(uint64_t a, uint64_t b, uint64_t *out);
 int	num_mul(uint64_t a, uint64_t b, uint64_t *out);
+
+/* The two hex digits at s, 0 to 255; -1: they are none. */
+int	num_hex2(const char *s);
+/* Days since 1970 of a day of the Gregorian calendar, month and day from 1. */
+int64_t	num_days(int64_t y, int64_t m, int64_t d);
+/* 2013-05-24T00:00:00[.000]Z, len bytes: ns since 1970; 0: that is none. */
+int64_t	num_iso_ns(const char *s, size_t len);
 
 #endif

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "mem.h"
+#include "num.h"
 #include "banned.h"
 
 #define PATH_ABS_MAX 8192
@@ -118,24 +119,12 @@ path_base(const char *s)
 	return p == NULL ? s : p + 1;
 }
 
-static int
-hexval(int c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* The path part of a file:// URL, %XX undone, into b. */
 static int
 unescape(const char *url, struct buf *b, struct err *e)
 {
 	const char	*s = url + 7;
-	int		 hi, lo;
+	int		 c;
 
 	if (strncmp(s, "localhost/", 10) == 0)
 		s += 9;
@@ -147,12 +136,11 @@ unescape(const char *url, struct buf *b, struct err *e)
 			buf_addc(b, *s);
 			continue;
 		}
-		hi = hexval((unsigned char)s[1]);
-		lo = hi == -1 ? -1 : hexval((unsigned char)s[2]);
-		if (lo == -1 || (hi == 0 && lo == 0))
+		c = num_hex2(s + 1);
+		if (c <= 0)
 			return err_set(e, MSG_USAGE,
 			    "%s: bad %% escape in URL", url);
-		buf_addc(b, hi << 4 | lo);
+		buf_addc(b, c);
 		s += 2;
 	}
 	return 0;

@@ -39,19 +39,6 @@ target_commit_clear(struct target_commit *c)
 	memset(c, 0, sizeof(*c));
 }
 
-/* Days since 1970 of a civil date, and back. */
-static int64_t
-days_from_civil(int64_t y, int64_t m, int64_t d)
-{
-	int64_t	era, yoe, doy;
-
-	y -= m <= 2;
-	era = (y >= 0 ? y : y - 399) / 400;
-	yoe = y - era * 400;
-	doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-	return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
 /* Microseconds since 1970 as 20261120T161248.123456Z, or with dashes. */
 static void
 time_text(int64_t us, int dashes, char *out, size_t sz)
@@ -95,7 +82,7 @@ time_parse(const char *s, int dashes, int64_t *us)
 	if (v[0] < 1970 || v[1] < 1 || v[1] > 12 || v[2] < 1 || v[2] > 31 ||
 	    v[3] > 23 || v[4] > 59 || v[5] > 60)
 		return -1;
-	*us = (((days_from_civil(v[0], v[1], v[2]) * 24 + v[3]) * 60 + v[4]) *
+	*us = (((num_days(v[0], v[1], v[2]) * 24 + v[3]) * 60 + v[4]) *
 	    60 + v[5]) * 1000000 + v[6];
 	return 0;
 }
