@@ -36,8 +36,8 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 # (tests/lint.t checks this order)
 MODS = msg mem num buf io hash path json rec_scan rec rec_kind stream stage \
 	filter sandbox_calls sandbox \
-	db late arc arc_late net net_late item ledger pickle hnsw team vec \
-	hnsw_graph hnsw_build manifest \
+	db late arc arc_late net_answer net_op net net_late \
+	item ledger pickle hnsw team vec hnsw_graph hnsw_build manifest \
 	hide plan cover chroma chroma_walk \
 	chroma_ours chroma_read chroma_judge_check chroma_schema_check \
 	chroma_rows_check chroma_index_check chroma_check chroma_conf \

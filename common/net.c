@@ -2,411 +2,24 @@
  * net: libcurl's multi interface behind net.h.  Redirects, the limit of
  * idle time and every verdict on an answer are our own: the library only
  * moves bytes.
- *
- * libcurl sends a request again by itself when a connection that it had
- * kept dies before the first byte of the answer, a PUT as well.  The
- * callback that it makes before each sending (before_send) forbids the
- * second one, and no body can be rewound.
  * SPDX-License-Identifier: ISC
  */
 #include "net.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
-
-#include <sys/socket.h>
 
 #include <curl/curl.h>
 
 #include "buf.h"
 #include "io.h"
 #include "mem.h"
-#include "num.h"
+#include "net_op.h"
 #include "banned.h"
 
-#define NET_BUFFER	(256L * 1024)	/* bytes libcurl reads at once */
 #define NET_TICK_MS	500		/* between looks at who stands still */
-#define NET_EXPECT_MS	1000L		/* for a 100 Continue */
-#define NET_IDLE	32		/* handles kept for the next ones */
-#define NET_LABEL	300		/* bytes of "host:port" */
-
-/* One request under way, over all its redirects. */
-struct xfer {
-	struct xfer	*prev, *next;
-	struct net	*n;
-	struct net_req	 q;		/* url and headers are not used */
-	char		*url;		/* of this hop; no user in it */
-	char		*origin;	/* "https://host:port" */
-	char		*user, *password; /* of the URL, or NULL */
-	int		 no_socket;	/* errno of socket(2), or 0 */
-	char		 label[NET_LABEL];
-	struct curl_slist *headers;
-	CURL		*easy;
-	char		 errbuf[CURL_ERROR_SIZE];
-	struct net_res	 r;
-	struct err	 e;
-	struct buf	 head;		/* the headers of the answer */
-	size_t		 head_all;	/* bytes, of all answers */
-	uint64_t	 pos;		/* of the body, sent */
-	uint64_t	 seen;		/* bytes either way, at the last look */
-	double		 begun, moved;	/* s: started; last byte */
-	double		 out, in;	/* s: sent; first byte of an answer */
-	unsigned int	 hops;
-	int		 status;	/* once its headers are whole */
-	int		 follow;	/* a redirect that we go after */
-	int		 issued;	/* times this hop was to be sent */
-	int		 plain;		/* no Expect: it was refused */
-	int		 held;		/* the last byte waits for q.hold */
-	int		 well;		/* the handle's last hop ended well */
-	void		(*done)(void *, const struct net_res *,
-			    const struct err *);
-	void		*arg;
-};
-
-struct net {
-	CURLM		*multi;
-	struct net_opts	 o;
-	char		*ca_file, *agent;
-	struct xfer	*list;
-	unsigned int	 running;
-	CURL		*idle[NET_IDLE];
-	unsigned int	 n_idle;
-	double		 looked;	/* s: at who stands still */
-	int		 direct;	/* past all proxies */
-};
-
-/*
- * Answers.
- */
-
-void
-net_res_clear(struct net_res *r)
-{
-	free(r->etag);
-	free(r->headers);
-	r->etag = NULL;
-	r->headers = NULL;
-}
-
-const char *
-net_header(const struct net_res *r, const char *name, size_t *len)
-{
-	size_t		 n = strlen(name), k;
-	const char	*p, *end;
-
-	for (p = r->headers; p != NULL && *p != '\0'; p = end + 1) {
-		end = strchr(p, '\n');
-		if (end == NULL)
-			break;
-		if (strncasecmp(p, name, n) != 0 || p[n] != ':')
-			continue;
-		for (p += n + 1; *p == ' ' || *p == '\t'; p++)
-			continue;
-		for (k = (size_t)(end - p); k > 0 && (p[k - 1] == '\r' ||
-		    p[k - 1] == ' ' || p[k - 1] == '\t'); k--)
-			continue;
-		*len = k;
-		return p;
-	}
-	return NULL;
-}
-
-char *
-net_header_dup(const struct net_res *r, const char *name)
-{
-	size_t		 len;
-	const char	*p = net_header(r, name, &len);
-
-	return p != NULL ? mem_ndup(p, len) : NULL;
-}
-
-/* Days since 1970 of a day of the Gregorian calendar. */
-static int64_t
-days(int64_t y, int64_t m, int64_t d)
-{
-	if (m <= 2) {
-		y--;
-		m += 12;
-	}
-	return 365 * y + y / 4 - y / 100 + y / 400 +
-	    (153 * (m - 3) + 2) / 5 + d - 719469;
-}
-
-/* Two digits at s, or -1. */
-static int
-two(const char *s)
-{
-	if (s[0] < '0' || s[0] > '9' || s[1] < '0' || s[1] > '9')
-		return -1;
-	return (s[0] - '0') * 10 + (s[1] - '0');
-}
-
-/* 2013-05-24T00:00:00[.000]Z */
-static int64_t
-iso_date(const char *s, size_t len)
-{
-	int64_t	ns = 0, unit = 1000000000;
-	int	v[7], i;
-	static const int at[7] = { 0, 2, 5, 8, 11, 14, 17 };
-
-	if (len < 20 || s[4] != '-' || s[7] != '-' || s[10] != 'T' ||
-	    s[13] != ':' || s[16] != ':' || s[len - 1] != 'Z')
-		return 0;
-	for (i = 0; i < 7; i++)
-		if ((v[i] = two(s + at[i])) == -1)
-			return 0;
-	/* what nanoseconds around 1970 can say */
-	if (v[0] < 19 || v[0] > 21 || v[2] < 1 || v[2] > 12 || v[3] < 1 ||
-	    v[3] > 31)
-		return 0;
-	if (len > 21 && s[19] == '.')
-		for (s += 20, len -= 21; len > 0 && *s >= '0' && *s <= '9' &&
-		    unit > 1; s++, len--) {
-			unit /= 10;
-			ns += (*s - '0') * unit;
-		}
-	return (((days(v[0] * 100 + v[1], v[2], v[3]) * 24 + v[4]) * 60 +
-	    v[5]) * 60 + v[6]) * 1000000000 + ns;
-}
-
-int64_t
-net_date(const char *s, size_t len)
-{
-	struct err	e = { 0, "" };
-	char		b[64];
-	time_t		t;
-
-	if (len == 0 || len >= sizeof(b))
-		return 0;
-	memcpy(b, s, len);
-	b[len] = '\0';
-	if (b[0] >= '0' && b[0] <= '9')
-		return iso_date(b, len);
-	if (net_load(&e) == -1)
-		return 0;
-	t = curl_getdate(b, NULL);
-	if (t <= 0 || (int64_t)t > INT64_MAX / 1000000000)
-		return 0;
-	return (int64_t)t * 1000000000;
-}
-
-enum net_class
-net_class(const struct net_res *r)
-{
-	switch (r->status) {
-	case 0:
-	case 408:
-	case 429:
-	case 500:
-	case 502:
-	case 503:
-	case 504:
-		return NET_TRANSIENT;
-	default:
-		return r->status >= 400 ? NET_PERMANENT : NET_FINE;
-	}
-}
-
-int
-net_status(const struct net_res *r)
-{
-	if (net_class(r) == NET_TRANSIENT)
-		return MSG_TEMPFAIL;
-	switch (r->status) {
-	case 401:
-	case 403:
-	case 407:
-		return MSG_NOPERM;
-	case 404:
-	case 410:
-		return MSG_NOINPUT;
-	case 409:
-	case 412:
-		return MSG_CANTCREAT;
-	case 507:
-		return MSG_IOERR;
-	default:
-		return r->status >= 400 ? MSG_DATAERR : MSG_OK;
-	}
-}
-
-/* What the headers say, into r. */
-static void
-read_headers(struct net_res *r)
-{
-	const char	*p, *why;
-	char		*s;
-	size_t		 len;
-	uint64_t	 v;
-	int64_t		 t;
-
-	r->length = r->retry_after = -1;
-	free(r->etag);
-	r->etag = net_header_dup(r, "etag");
-	if ((p = net_header(r, "date", &len)) != NULL)
-		r->date = net_date(p, len);
-	if ((p = net_header(r, "last-modified", &len)) != NULL)
-		r->modified = net_date(p, len);
-	if ((s = net_header_dup(r, "content-length")) != NULL &&
-	    num_u64(s, 0, INT64_MAX, &v, &why) == 0)
-		r->length = (int64_t)v;
-	free(s);
-	if ((s = net_header_dup(r, "retry-after")) == NULL)
-		return;
-	if (num_u64(s, 0, INT32_MAX, &v, &why) == 0)
-		r->retry_after = (int64_t)v;
-	else if ((t = net_date(s, strlen(s))) != 0) {
-		/* by the server's clock, where it tells it */
-		t -= r->date != 0 ? r->date : io_wall_ns();
-		r->retry_after = t <= 0 ? 0 : (t + 999999999) / 1000000000;
-	}
-	free(s);
-}
-
-/*
- * What libcurl calls.
- */
-
-/* Just before a request is sent.  Only once for what we asked for. */
-static int
-before_send(void *arg, char *ip, char *local_ip, int port, int local_port)
-{
-	struct xfer	*x = arg;
-
-	(void)ip;
-	(void)local_ip;
-	(void)port;
-	(void)local_port;
-	x->moved = x->out = io_now();
-	return x->issued++ == 0 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
-}
-
-static int
-is_get(const struct xfer *x)
-{
-	return strcmp(x->q.method, "GET") == 0 ||
-	    strcmp(x->q.method, "HEAD") == 0;
-}
-
-/* The headers of an answer are whole. */
-static int
-headers_end(struct xfer *x)
-{
-	const char	*p;
-	size_t		 len;
-	int		 status = 0, i;
-
-	free(x->r.headers);
-	x->r.headers = mem_dup(buf_cstr(&x->head));
-	/* "HTTP/1.1 200 OK" */
-	p = strchr(x->r.headers, ' ');
-	for (i = 1; p != NULL && i <= 3 && p[i] >= '0' && p[i] <= '9'; i++)
-		status = status * 10 + (p[i] - '0');
-	if (status < 200)
-		return 0; /* 100 Continue: the answer is still to come */
-	x->status = status;
-	x->follow = !(x->q.flags & NET_NOREDIR) && is_get(x) &&
-	    (status == 301 || status == 302 || status == 303 ||
-	    status == 307 || status == 308) &&
-	    net_header(&x->r, "location", &len) != NULL;
-	read_headers(&x->r);
-	if (x->follow || x->q.head == NULL)
-		return 0;
-	x->r.status = status;
-	if (x->q.head(x->q.arg, &x->r, &x->e) == 0)
-		return 0;
-	return err_set(&x->e, MSG_IOERR, "%s: the answer could not be taken",
-	    x->label);
-}
-
-static size_t
-on_header(char *p, size_t one, size_t n, void *arg)
-{
-	struct xfer	*x = arg;
-
-	n *= one;
-	x->head_all += n;
-	if (x->in == 0)
-		x->in = io_now();
-	if (n >= 5 && memcmp(p, "HTTP/", 5) == 0) {
-		buf_reset(&x->head);
-		x->status = 0;
-	}
-	buf_add(&x->head, p, n);
-	if (x->head.over || x->head_all > 4 * NET_HEADER_MAX) {
-		err_set(&x->e, MSG_DATAERR, "%s: the headers of the answer "
-		    "are larger than %zu bytes", x->label, NET_HEADER_MAX);
-		return 0;
-	}
-	if ((n == 2 && p[0] == '\r' && p[1] == '\n') ||
-	    (n == 1 && p[0] == '\n'))
-		if (x->status == 0 && headers_end(x) == -1)
-			return 0;
-	return n;
-}
-
-static size_t
-on_body(char *p, size_t one, size_t n, void *arg)
-{
-	struct xfer	*x = arg;
-	uint64_t	 max = x->follow || x->q.max == 0 ? NET_BODY_MAX :
-			     x->q.max;
-
-	n *= one;
-	if (n > max || x->r.bytes > max - n) {
-		err_set(&x->e, MSG_DATAERR, "%s: the answer is larger than "
-		    "%llu bytes", x->label, (unsigned long long)max);
-		return 0;
-	}
-	x->r.bytes += n;
-	if (x->follow || x->q.sink == NULL || n == 0)
-		return n;
-	if (x->q.sink(x->q.arg, x->status, p, n, &x->e) == 0)
-		return n;
-	err_set(&x->e, MSG_IOERR, "%s: the answer could not be taken",
-	    x->label);
-	return 0;
-}
-
-/* A piece of the request's body. */
-static size_t
-on_read(char *p, size_t one, size_t n, void *arg)
-{
-	struct xfer	*x = arg;
-	uint64_t	 left = x->q.n - x->pos;
-	ssize_t		 got;
-
-	n *= one;
-	if (n > left)
-		n = (size_t)left;
-	if (n == 0)
-		return 0;
-	if (x->q.hold != NULL && *x->q.hold != 0 && n == left && --n == 0) {
-		x->held = 1;
-		return CURL_READFUNC_PAUSE;
-	}
-	if (x->q.body != NULL) {
-		memcpy(p, (const unsigned char *)x->q.body + x->pos, n);
-		x->pos += n;
-		return n;
-	}
-	got = io_pread(x->q.fd, p, n, x->q.off + x->pos);
-	if (got == -1)
-		err_sys(&x->e, errno, "%s: what is to be sent", x->label);
-	else if ((size_t)got < n)
-		err_set(&x->e, MSG_DATAERR, "%s: what is to be sent: want "
-		    "%llu bytes, got %llu", x->label,
-		    (unsigned long long)x->q.n,
-		    (unsigned long long)(x->pos + (size_t)got));
-	if (got == -1 || (size_t)got < n)
-		return CURL_READFUNC_ABORT;
-	x->pos += n;
-	return n;
-}
 
 /*
  * Requests.
@@ -446,79 +59,16 @@ net_go_direct(struct net *n)
 	n->direct = 1;
 }
 
-static void
-wipe(char *s)
-{
-	volatile char	*p;
-
-	if (s != NULL)
-		for (p = s; *p != '\0'; p++)
-			*p = '\0';
-	free(s);
-}
-
-/* Requests may carry secrets: nothing of them is left behind. */
-static void
-free_headers(struct curl_slist *l)
-{
-	struct curl_slist	*i;
-	volatile char		*p;
-
-	for (i = l; i != NULL; i = i->next)
-		for (p = i->data; *p != '\0'; p++)
-			*p = '\0';
-	curl_slist_free_all(l);
-}
-
-static void
-xfer_free(struct xfer *x)
-{
-	struct net	*n = x->n;
-
-	if (x->easy != NULL) {
-		(void)curl_multi_remove_handle(n->multi, x->easy);
-		curl_easy_reset(x->easy);
-		/* one that failed before it was connected keeps buffers, and
-		   would not let us set their size again */
-		if (x->well && n->n_idle < NET_IDLE)
-			n->idle[n->n_idle++] = x->easy;
-		else
-			curl_easy_cleanup(x->easy);
-	}
-	free_headers(x->headers);
-	buf_free(&x->head);
-	net_res_clear(&x->r);
-	free(x->url);
-	free(x->origin);
-	wipe(x->user);
-	wipe(x->password);
-	free(x);
-}
-
-static void
-unlink_xfer(struct xfer *x)
-{
-	struct net	*n = x->n;
-
-	if (x->prev != NULL)
-		x->prev->next = x->next;
-	else
-		n->list = x->next;
-	if (x->next != NULL)
-		x->next->prev = x->prev;
-	n->running--;
-}
-
 void
 net_free(struct net *n)
 {
-	struct xfer	*x;
+	struct net_op	*x;
 
 	if (n == NULL)
 		return;
 	while ((x = n->list) != NULL) {
-		unlink_xfer(x);
-		xfer_free(x);
+		net_op_unlink(x);
+		net_op_free(x);
 	}
 	while (n->n_idle > 0)
 		curl_easy_cleanup(n->idle[--n->n_idle]);
@@ -529,251 +79,12 @@ net_free(struct net *n)
 	curl_global_cleanup();
 }
 
-/*
- * The URL's parts, into x.  A user in it is taken out, and used only for
- * the origin that the caller named.
- */
-static int
-set_url(struct xfer *x, const char *url, struct err *e)
-{
-	CURLU	*u = curl_url();
-	char	*scheme = NULL, *host = NULL, *port = NULL, *s = NULL;
-	char	*user = NULL, *password = NULL;
-	size_t	 sz;
-	int	 rv = -1;
-
-	if (u == NULL)
-		return err_set(e, MSG_IOERR, "libcurl: no memory");
-	if (curl_url_set(u, CURLUPART_URL, url, CURLU_PATH_AS_IS) !=
-	    CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) !=
-	    CURLUE_OK || (strcmp(scheme, "http") != 0 &&
-	    strcmp(scheme, "https") != 0)) {
-		err_set(e, MSG_USAGE, "%s: no http or https URL",
-		    x->url != NULL ? x->label : "request");
-		goto done;
-	}
-	if (curl_url_get(u, CURLUPART_USER, &user, CURLU_URLDECODE) ==
-	    CURLUE_OK) {
-		x->user = mem_dup(user);
-		(void)curl_url_get(u, CURLUPART_PASSWORD, &password,
-		    CURLU_URLDECODE);
-		x->password = mem_dup(password != NULL ? password : "");
-	}
-	if (curl_url_set(u, CURLUPART_USER, NULL, 0) != CURLUE_OK ||
-	    curl_url_set(u, CURLUPART_PASSWORD, NULL, 0) != CURLUE_OK ||
-	    curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_URL, &s, 0) != CURLUE_OK) {
-		err_set(e, MSG_USAGE, "%s: no http or https URL", host);
-		goto done;
-	}
-	free(x->url);
-	x->url = mem_dup(s);
-	sz = strlen(scheme) + strlen(host) + strlen(port) + 5;
-	free(x->origin);
-	x->origin = mem_alloc(sz);
-	(void)snprintf(x->origin, sz, "%s://%s:%s", scheme, host, port);
-	(void)snprintf(x->label, sizeof(x->label), "%s:%s", host, port);
-	rv = 0;
-done:
-	curl_free(scheme);
-	curl_free(host);
-	curl_free(port);
-	curl_free(s);
-	curl_free(user);
-	if (password != NULL)
-		memset(password, 0, strlen(password));
-	curl_free(password);
-	curl_url_cleanup(u);
-	return rv;
-}
-
-static int
-add_header(struct xfer *x, const char *line, struct err *e)
-{
-	struct curl_slist	*l;
-	const char		*colon = strchr(line, ':');
-	const char		*v;
-	char			*s = NULL;
-
-	if (colon == NULL || colon == line || strpbrk(line, "\r\n") != NULL)
-		return err_set(e, MSG_USAGE, "%s: a header must be one "
-		    "line, \"Name: value\"", x->label);
-	for (v = colon + 1; *v == ' '; v++)
-		continue;
-	if (*v == '\0') {
-		/* an empty value is written so, or libcurl drops it */
-		s = mem_ndup(line, (size_t)(colon - line) + 1);
-		s[colon - line] = ';';
-	}
-	l = curl_slist_append(x->headers, s != NULL ? s : line);
-	free(s);
-	if (l == NULL)
-		return err_set(e, MSG_IOERR, "libcurl: no memory");
-	x->headers = l;
-	return 0;
-}
-
-/* May go to a host that the caller did not name. */
-static int
-is_harmless(const char *line)
-{
-	static const char *const names[] = { "Accept:", "Accept-Encoding:",
-		"Range:", "If-Range:", "If-Match:", "If-None-Match:",
-		"If-Modified-Since:", "If-Unmodified-Since:" };
-	size_t	i;
-
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strncasecmp(line, names[i], strlen(names[i])) == 0)
-			return 1;
-	return 0;
-}
-
-/* Another origin now: drop what may be secret. */
-static int
-strip_headers(struct xfer *x, struct err *e)
-{
-	struct curl_slist	*old = x->headers, *i;
-	int			 rv = 0;
-
-	x->headers = NULL;
-	for (i = old; i != NULL && rv == 0; i = i->next)
-		if (is_harmless(i->data))
-			rv = add_header(x, i->data, e);
-	free_headers(old);
-	wipe(x->user);
-	wipe(x->password);
-	x->user = x->password = NULL;
-	return rv;
-}
-
-#define SET(opt, v) (curl_easy_setopt(x->easy, (opt), (v)) == CURLE_OK)
-
-/* As libcurl would; but why there is none it would not tell. */
-static curl_socket_t
-on_socket(void *arg, curlsocktype what, struct curl_sockaddr *a)
-{
-	struct xfer	*x = arg;
-	int		 fd;
-
-	(void)what;
-	fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
-	if (fd == -1 && (errno == EMFILE || errno == ENFILE ||
-	    errno == ENOBUFS || errno == ENOMEM))
-		x->no_socket = errno;
-	return fd == -1 ? CURL_SOCKET_BAD : fd;
-}
-
-static int
-set_method(struct xfer *x)
-{
-	const char	*m = x->q.method;
-	int		 put = strcmp(m, "PUT") == 0 ||
-			     strcmp(m, "POST") == 0;
-
-	if (strcmp(m, "HEAD") == 0)
-		return SET(CURLOPT_NOBODY, 1L);
-	if (!put && x->q.n == 0)
-		return SET(CURLOPT_HTTPGET, 1L) &&
-		    (strcmp(m, "GET") == 0 || SET(CURLOPT_CUSTOMREQUEST, m));
-	return SET(CURLOPT_UPLOAD, 1L) && SET(CURLOPT_CUSTOMREQUEST, m) &&
-	    SET(CURLOPT_READFUNCTION, on_read) && SET(CURLOPT_READDATA, x) &&
-	    SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)x->q.n) &&
-	    SET(CURLOPT_UPLOAD_BUFFERSIZE, NET_BUFFER) &&
-	    SET(CURLOPT_EXPECT_100_TIMEOUT_MS, NET_EXPECT_MS);
-}
-
-static int
-set_tls(struct xfer *x)
-{
-	return SET(CURLOPT_SSL_VERIFYPEER, 1L) &&
-	    SET(CURLOPT_SSL_VERIFYHOST, 2L) &&
-	    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
-	    (x->n->ca_file == NULL || SET(CURLOPT_CAINFO, x->n->ca_file)) &&
-	    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) &&
-	    SET(CURLOPT_PIPEWAIT, strncmp(x->url, "https:", 6) == 0 ?
-	    1L : 0L);
-}
-
-static int
-set_all(struct xfer *x)
-{
-	long	ms = 0;
-
-	if (x->q.timeout > 0) {
-		ms = (long)((x->begun + x->q.timeout - io_now()) * 1000);
-		if (ms < 1)
-			ms = 1;
-	}
-	return SET(CURLOPT_ERRORBUFFER, x->errbuf) &&
-	    SET(CURLOPT_PRIVATE, x) && SET(CURLOPT_NOSIGNAL, 1L) &&
-	    SET(CURLOPT_PROTOCOLS_STR, "http,https") &&
-	    SET(CURLOPT_URL, x->url) && SET(CURLOPT_PATH_AS_IS, 1L) &&
-	    SET(CURLOPT_FOLLOWLOCATION, 0L) &&
-	    SET(CURLOPT_HTTPHEADER, x->headers) &&
-	    SET(CURLOPT_CONNECTTIMEOUT, (long)NET_CONNECT_S) &&
-	    SET(CURLOPT_TIMEOUT_MS, ms) &&
-	    SET(CURLOPT_TCP_KEEPALIVE, 1L) &&
-	    SET(CURLOPT_OPENSOCKETFUNCTION, on_socket) &&
-	    SET(CURLOPT_OPENSOCKETDATA, x) &&
-	    SET(CURLOPT_BUFFERSIZE, NET_BUFFER) &&
-	    SET(CURLOPT_HEADERFUNCTION, on_header) &&
-	    SET(CURLOPT_HEADERDATA, x) &&
-	    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) &&
-	    SET(CURLOPT_WRITEFUNCTION, on_body) &&
-	    SET(CURLOPT_WRITEDATA, x) &&
-	    SET(CURLOPT_PREREQFUNCTION, before_send) &&
-	    SET(CURLOPT_PREREQDATA, x) &&
-	    (x->n->agent == NULL || SET(CURLOPT_USERAGENT, x->n->agent)) &&
-	    (x->user == NULL || (SET(CURLOPT_USERNAME, x->user) &&
-	    SET(CURLOPT_PASSWORD, x->password))) &&
-	    (!(x->q.flags & NET_NOPROXY || x->n->direct) ||
-	    SET(CURLOPT_NOPROXY, "*")) &&
-	    (!(x->q.flags & NET_FRESH) || SET(CURLOPT_FRESH_CONNECT, 1L)) &&
-	    set_tls(x) && set_method(x);
-}
-
-#undef SET
-
-/* One hop: what is known of an earlier one is forgotten. */
-static int
-hop(struct xfer *x, struct err *e)
-{
-	struct net	*n = x->n;
-	CURLMcode	 rc;
-
-	net_res_clear(&x->r);
-	memset(&x->r, 0, sizeof(x->r));
-	x->r.length = x->r.retry_after = -1;
-	buf_reset(&x->head);
-	x->status = x->follow = x->issued = x->held = 0;
-	x->pos = x->seen = 0;
-	x->in = 0;
-	x->errbuf[0] = '\0';
-	if (x->easy != NULL) {
-		(void)curl_multi_remove_handle(n->multi, x->easy);
-		curl_easy_reset(x->easy);
-	} else
-		x->easy = n->n_idle > 0 ? n->idle[--n->n_idle] :
-		    curl_easy_init();
-	if (x->easy == NULL || !set_all(x))
-		return err_set(e, MSG_IOERR, "%s: libcurl: no memory",
-		    x->label);
-	rc = curl_multi_add_handle(n->multi, x->easy);
-	if (rc != CURLM_OK)
-		return err_set(e, MSG_SOFTWARE, "%s: libcurl: %s", x->label,
-		    curl_multi_strerror(rc));
-	return 0;
-}
-
 int
 net_start(struct net *n, const struct net_req *q,
     void (*done)(void *arg, const struct net_res *r, const struct err *e),
     void *arg, struct err *e)
 {
-	struct xfer	*x = mem_zero(1, sizeof(*x));
+	struct net_op	*x = mem_zero(1, sizeof(*x));
 	size_t		 i;
 	int		 rv = -1;
 
@@ -785,7 +96,7 @@ net_start(struct net *n, const struct net_req *q,
 	buf_init(&x->head, NET_HEADER_MAX);
 	if (x->q.stall == 0)
 		x->q.stall = NET_STALL_S;
-	if (set_url(x, q->url, e) == -1)
+	if (net_op_url(x, q->url, e) == -1)
 		goto fail;
 	for (i = 0; q->headers != NULL && q->headers[i] != NULL; i++) {
 		if (i == NET_HEADERS) {
@@ -793,7 +104,7 @@ net_start(struct net *n, const struct net_req *q,
 			    x->label, NET_HEADERS);
 			goto fail;
 		}
-		if (add_header(x, q->headers[i], e) == -1)
+		if (net_op_header(x, q->headers[i], e) == -1)
 			goto fail;
 	}
 	/* libcurl would ask before every body */
@@ -802,7 +113,7 @@ net_start(struct net *n, const struct net_req *q,
 		err_set(e, MSG_IOERR, "libcurl: no memory");
 		goto fail;
 	}
-	if (hop(x, e) == -1)
+	if (net_op_hop(x, e) == -1)
 		goto fail;
 	x->next = n->list;
 	if (n->list != NULL)
@@ -812,7 +123,7 @@ net_start(struct net *n, const struct net_req *q,
 	rv = 0;
 fail:
 	if (rv == -1)
-		xfer_free(x);
+		net_op_free(x);
 	return rv;
 }
 
@@ -822,7 +133,7 @@ fail:
 
 /* libcurl's verdict as ours. */
 static int
-err_curl(struct xfer *x, CURLcode rc)
+err_curl(struct net_op *x, CURLcode rc)
 {
 	const char	*why = x->errbuf[0] != '\0' ? x->errbuf :
 			    curl_easy_strerror(rc);
@@ -869,7 +180,7 @@ err_curl(struct xfer *x, CURLcode rc)
 
 /* The next hop of a redirect: 0, or -1 and x->e. */
 static int
-redirect(struct xfer *x)
+redirect(struct net_op *x)
 {
 	char	*to = NULL, *old, *user, *password;
 	int	 rv = -1;
@@ -890,19 +201,19 @@ redirect(struct xfer *x)
 	user = x->user;
 	password = x->password;
 	x->user = x->password = NULL;
-	if (set_url(x, to, &x->e) == -1) {
+	if (net_op_url(x, to, &x->e) == -1) {
 		/* what the server said is not the caller's mistake */
 		x->e.code = MSG_DATAERR;
-		wipe(user);
-		wipe(password);
+		net_wipe(user);
+		net_wipe(password);
 		goto done;
 	}
 	/* what a redirect says of users is not listened to */
-	wipe(x->user);
-	wipe(x->password);
+	net_wipe(x->user);
+	net_wipe(x->password);
 	x->user = user;
 	x->password = password;
-	if (strcmp(old, x->origin) != 0 && strip_headers(x, &x->e) == -1)
+	if (strcmp(old, x->origin) != 0 && net_op_strip(x, &x->e) == -1)
 		goto done;
 	/* strip_headers drops it with the rest */
 	if (strcmp(old, x->origin) != 0 &&
@@ -910,7 +221,7 @@ redirect(struct xfer *x)
 		err_set(&x->e, MSG_IOERR, "libcurl: no memory");
 		goto done;
 	}
-	rv = hop(x, &x->e);
+	rv = net_op_hop(x, &x->e);
 done:
 	free(to);
 	free(old);
@@ -919,7 +230,7 @@ done:
 
 /* Is the answer whole?  0, or -1 and x->e. */
 static int
-judge(struct xfer *x, CURLcode rc)
+judge(struct net_op *x, CURLcode rc)
 {
 	int	no_body = strcmp(x->q.method, "HEAD") == 0 ||
 		    x->status == 204 || x->status == 304;
@@ -947,7 +258,7 @@ judge(struct xfer *x, CURLcode rc)
 
 /* The body was refused before it was sent: once more, without asking. */
 static int
-unexpected(struct xfer *x)
+unexpected(struct net_op *x)
 {
 	struct curl_slist	*l;
 
@@ -959,11 +270,11 @@ unexpected(struct xfer *x)
 		return 0;
 	x->headers = l;
 	x->e.code = 0;
-	return hop(x, &x->e) == 0;
+	return net_op_hop(x, &x->e) == 0;
 }
 
 static void
-finish(struct xfer *x, CURLcode rc)
+finish(struct net_op *x, CURLcode rc)
 {
 	long		connects = 1;
 	int		good;
@@ -983,18 +294,18 @@ finish(struct xfer *x, CURLcode rc)
 	good = good && x->e.code == 0;
 	x->well = good;
 	x->r.status = good ? x->status : 0;
-	unlink_xfer(x);
+	net_op_unlink(x);
 	/* off the multi first: done may start the next one */
 	(void)curl_multi_remove_handle(x->n->multi, x->easy);
 	x->done(x->arg, &x->r, good ? NULL : &x->e);
-	xfer_free(x);
+	net_op_free(x);
 }
 
 /* Ends those of whom nothing was heard for too long; how many. */
 static unsigned int
 end_stalled(struct net *n)
 {
-	struct xfer	*x, *next;
+	struct net_op	*x, *next;
 	curl_off_t	 up, down;
 	uint64_t	 seen;
 	double		 now = io_now();
@@ -1031,7 +342,7 @@ end_stalled(struct net *n)
 static unsigned int
 collect(struct net *n)
 {
-	struct xfer	*x;
+	struct net_op	*x;
 	CURLMsg		*m;
 	CURLcode	 rc;
 	char		*p;
@@ -1045,7 +356,7 @@ collect(struct net *n)
 		if (curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &p) !=
 		    CURLE_OK)
 			continue;
-		x = (struct xfer *)(void *)p;
+		x = (struct net_op *)(void *)p;
 		finish(x, rc);
 		ended++;
 	}
@@ -1056,7 +367,7 @@ collect(struct net *n)
 static void
 release(struct net *n)
 {
-	struct xfer	*x;
+	struct net_op	*x;
 
 	for (x = n->list; x != NULL; x = x->next)
 		if (x->held && *x->q.hold == 0) {
@@ -1099,30 +410,30 @@ net_wait(struct net *n, unsigned int ms, struct err *e)
 void
 net_cancel(struct net *n, const void *arg)
 {
-	struct xfer	*x, *next;
+	struct net_op	*x, *next;
 
 	for (x = n->list; x != NULL; x = next) {
 		next = x->next;
 		if (x->arg != arg)
 			continue;
-		unlink_xfer(x);
-		xfer_free(x);
+		net_op_unlink(x);
+		net_op_free(x);
 	}
 }
 
 char *
 net_host(const char *url, struct err *e)
 {
-	struct xfer	x;
+	struct net_op	x;
 	char		*s = NULL;
 
 	memset(&x, 0, sizeof(x));
-	if (net_load(e) == 0 && set_url(&x, url, e) == 0)
+	if (net_load(e) == 0 && net_op_url(&x, url, e) == 0)
 		s = mem_dup(x.label);
 	free(x.url);
 	free(x.origin);
-	wipe(x.user);
-	wipe(x.password);
+	net_wipe(x.user);
+	net_wipe(x.password);
 	return s;
 }
 
@@ -1157,7 +468,7 @@ net_do(struct net *n, const struct net_req *q, struct net_res *r,
     struct err *e)
 {
 	struct wait	 w = { r, e, 1 };
-	struct xfer	*x;
+	struct net_op	*x;
 
 	memset(r, 0, sizeof(*r));
 	r->length = r->retry_after = -1;
