@@ -15,6 +15,7 @@
 #include "cred.h"
 #include "io.h"
 #include "mem.h"
+#include "s3_endpoint.h"
 #include "xml.h"
 #include "banned.h"
 
@@ -23,34 +24,16 @@
 #define S3_PIECE	((size_t)256 << 10)	/* bytes digested at once */
 #define S3_ERROR_MAX	((uint64_t)256 << 10)	/* bytes of an <Error> */
 #define S3_TEXT_MAX	200		/* bytes of a server's words */
-#define S3_REGION_MAX	64
-
-/* Where a bucket turned out to be. */
-struct place {
-	char	*bucket;
-	char	 region[S3_REGION_MAX];
-	char	*host;			/* a 307's, or NULL */
-};
+#define S3_MOVES	2	/* signings for another place */
 
 struct s3 {
 	struct net	*n;
 	struct retry	*r;
 	struct cred	*cred;		/* NULL: nothing is signed */
-	char		*scheme;	/* "https" */
-	char		*host;		/* "host" or "host:port" */
-	char		*base;		/* "" or "/prefix", encoded */
-	char		*label;		/* "host:port" */
-	char		 region[S3_REGION_MAX];
-	int		 aws;		/* the endpoint follows the region */
-	int		 style;		/* 'p' 'v' 'a' */
-	int		 named;		/* the host can have names below it */
+	struct s3_endpoint at;
 	int64_t		 skew;		/* ns to add to our clock */
-	struct place	*v;
-	size_t		 n_v, cap;
 	struct op	*list;		/* under way, the last one first */
 };
-
-#define S3_MOVES	2	/* signings for another place */
 
 /* One request under way, over its signings. */
 struct op {
@@ -89,109 +72,54 @@ s3_header(const struct s3_res *r, const char *name)
 	return net_header_dup(&n, name);
 }
 
-/*
- * Endpoints.
- */
-
-/*
- * Is the host an address, or a name that nothing can stand before?  A name
- * without a dot is one, unless the configuration says otherwise (asked).
- */
-static int
-is_nameless(const char *host, int asked)
-{
-	size_t	n = strcspn(host, ":");
-
-	return host[0] == '[' || strspn(host, "0123456789.") == n ||
-	    (!asked && memchr(host, '.', n) == NULL);
-}
-
-static void
-aws_host(struct s3 *s, const char *region, char *out, size_t sz)
-{
-	(void)s;
-	(void)snprintf(out, sz, "s3.%s.amazonaws.com%s", region,
-	    strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
-}
-
-static int
-is_region(const char *r)
-{
-	return *r != '\0' && strlen(r) < S3_REGION_MAX &&
-	    r[strspn(r, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	    "0123456789-_")] == '\0';
-}
-
-/* "http://host:port/base" */
-static int
-set_endpoint(struct s3 *s, const char *url, struct err *e)
-{
-	size_t		 skip, n, i;
-	const char	*dflt;
-	char		*h;
-
-	if (strncasecmp(url, "https://", 8) == 0) {
-		skip = 8;
-		dflt = ":443";
-	} else if (strncasecmp(url, "http://", 7) == 0) {
-		skip = 7;
-		dflt = ":80";
-	} else
-		goto bad;
-	s->scheme = mem_dup(skip == 8 ? "https" : "http");
-	n = strcspn(url + skip, "/?#");
-	if (n == 0 || memchr(url + skip, '@', n) != NULL ||
-	    strpbrk(url, "?# \r\n\t") != NULL)
-		goto bad;
-	h = s->host = mem_ndup(url + skip, n);
-	for (i = 0; i < n; i++)
-		if (h[i] >= 'A' && h[i] <= 'Z')
-			h[i] += 'a' - 'A';
-	s->label = mem_alloc(n + 5);
-	(void)snprintf(s->label, n + 5, "%s%s", h,
-	    h[n - 1] != ']' && strrchr(h, ':') != NULL ? "" : dflt);
-	/* as it is sent: without the default port */
-	i = strlen(dflt);
-	if (n > i && strcmp(h + n - i, dflt) == 0)
-		h[n - i] = '\0';
-	url += skip + n;
-	for (n = strlen(url); n > 0 && url[n - 1] == '/'; n--)
-		continue;
-	s->base = mem_ndup(url, n);
-	s->named = !is_nameless(h, s->style == 'v');
-	return 0;
-bad:
-	return err_set(e, MSG_USAGE, "the endpoint of S3: want "
-	    "http[s]://host[:port], without user or query");
-}
-
 struct s3 *
 s3_new(struct net *n, const struct cred_conf *conf, int keys,
     struct retry *r, struct err *e)
 {
 	struct s3	*s = mem_zero(1, sizeof(*s));
-	char		 b[S3_REGION_MAX + 64];
 
 	s->n = n;
 	s->r = r;
-	s->style = conf->style == NULL ? 'a' : conf->style[0];
-	if (!is_region(conf->region)) {
-		err_set(e, MSG_USAGE, "the region of S3: want letters, "
-		    "digits and hyphens");
-		goto fail;
+	if (s3_endpoint_init(&s->at, conf, e) == -1) {
+		s3_free(s);
+		return NULL;
 	}
-	(void)snprintf(s->region, sizeof(s->region), "%s", conf->region);
-	s->aws = conf->endpoint == NULL;
-	(void)snprintf(b, sizeof(b), "https://");
-	aws_host(s, s->region, b + 8, sizeof(b) - 8);
-	if (set_endpoint(s, s->aws ? b : conf->endpoint, e) == -1)
-		goto fail;
 	if (keys)
 		s->cred = cred_new(conf);
 	return s;
-fail:
-	s3_free(s);
-	return NULL;
+}
+
+static int
+check_bucket(const char *b, struct err *e)
+{
+	size_t	n = strlen(b);
+
+	if (n == 0 || n > S3_BUCKET_MAX || b[strspn(b,
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	    "._-")] != '\0' || strcmp(b, ".") == 0 || strcmp(b, "..") == 0)
+		return err_set(e, MSG_USAGE, "bucket: want 1 to %d letters, "
+		    "digits, dots, hyphens", S3_BUCKET_MAX);
+	return 0;
+}
+
+int
+s3_url(const char *url, char **bucket, char **key, struct err *e)
+{
+	size_t	n;
+
+	*bucket = *key = NULL;
+	if (strncmp(url, "s3://", 5) != 0)
+		return err_set(e, MSG_USAGE, "%s: want s3://bucket/key", url);
+	n = strcspn(url + 5, "/");
+	*bucket = mem_ndup(url + 5, n);
+	*key = mem_dup(url[5 + n] == '/' ? url + 5 + n + 1 : "");
+	if (check_bucket(*bucket, e) == 0 && strlen(*key) <= S3_KEY_MAX)
+		return 0;
+	free(*bucket);
+	free(*key);
+	*bucket = *key = NULL;
+	return err_set(e, MSG_USAGE, "%s: a key of more than %d bytes", url,
+	    S3_KEY_MAX);
 }
 
 static void
@@ -228,17 +156,8 @@ s3_free(struct s3 *s)
 		return;
 	while (s->list != NULL)
 		op_drop(s->list);
-	while (s->n_v > 0) {
-		s->n_v--;
-		free(s->v[s->n_v].bucket);
-		free(s->v[s->n_v].host);
-	}
-	free(s->v);
 	cred_free(s->cred);
-	free(s->scheme);
-	free(s->host);
-	free(s->base);
-	free(s->label);
+	s3_endpoint_clear(&s->at);
 	free(s);
 }
 
@@ -248,82 +167,22 @@ s3_net(const struct s3 *s)
 	return s->n;
 }
 
+struct retry *
+s3_retry(const struct s3 *s)
+{
+	return s->r;
+}
+
 const char *
 s3_host(const struct s3 *s)
 {
-	return s->label;
+	return s->at.label;
 }
 
 int
 s3_is_tls(const struct s3 *s)
 {
-	return strcmp(s->scheme, "https") == 0;
-}
-
-static int
-check_bucket(const char *b, struct err *e)
-{
-	size_t	n = strlen(b);
-
-	if (n == 0 || n > S3_BUCKET_MAX || b[strspn(b,
-	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-	    "._-")] != '\0' || strcmp(b, ".") == 0 || strcmp(b, "..") == 0)
-		return err_set(e, MSG_USAGE, "bucket: want 1 to %d letters, "
-		    "digits, dots, hyphens", S3_BUCKET_MAX);
-	return 0;
-}
-
-int
-s3_url(const char *url, char **bucket, char **key, struct err *e)
-{
-	size_t	n;
-
-	*bucket = *key = NULL;
-	if (strncmp(url, "s3://", 5) != 0)
-		return err_set(e, MSG_USAGE, "%s: want s3://bucket/key", url);
-	n = strcspn(url + 5, "/");
-	*bucket = mem_ndup(url + 5, n);
-	*key = mem_dup(url[5 + n] == '/' ? url + 5 + n + 1 : "");
-	if (check_bucket(*bucket, e) == 0 && strlen(*key) <= S3_KEY_MAX)
-		return 0;
-	free(*bucket);
-	free(*key);
-	*bucket = *key = NULL;
-	return err_set(e, MSG_USAGE, "%s: a key of more than %d bytes", url,
-	    S3_KEY_MAX);
-}
-
-static struct place *
-place_of(struct s3 *s, const char *bucket, int make)
-{
-	size_t	i;
-
-	for (i = 0; i < s->n_v; i++)
-		if (strcmp(s->v[i].bucket, bucket) == 0)
-			return &s->v[i];
-	if (!make)
-		return NULL;
-	s->v = mem_grow(s->v, &s->cap, s->n_v + 1, sizeof(*s->v));
-	memset(&s->v[s->n_v], 0, sizeof(*s->v));
-	s->v[s->n_v].bucket = mem_dup(bucket);
-	return &s->v[s->n_v++];
-}
-
-/* Can the bucket stand before the host's name? */
-static int
-is_virtual(const struct s3 *s, const char *b)
-{
-	size_t	n = strlen(b);
-
-	if (s->style == 'p' || !s->named)
-		return 0;
-	if (n < 3 || n > 63 || b[strspn(b,
-	    "abcdefghijklmnopqrstuvwxyz0123456789.-")] != '\0' ||
-	    b[0] == '-' || b[0] == '.' || b[n - 1] == '-' ||
-	    b[n - 1] == '.' || strstr(b, "..") != NULL)
-		return 0;
-	/* certificates hold for one name below the host's */
-	return strcmp(s->scheme, "https") != 0 || strchr(b, '.') == NULL;
+	return strcmp(s->at.scheme, "https") == 0;
 }
 
 /*
@@ -388,8 +247,8 @@ unquoted(const char *etag)
 	    mem_ndup(etag + 1, n - 2) : mem_dup(etag);
 }
 
-static int
-is_read(const struct s3_req *q)
+int
+s3_is_read(const struct s3_req *q)
 {
 	return strcmp(q->method, "GET") == 0 ||
 	    strcmp(q->method, "HEAD") == 0;
@@ -406,7 +265,7 @@ is_conditional(const struct s3_req *q)
 static int
 is_told(const struct s3_req *q)
 {
-	return !is_read(q) || (q->sink == NULL && (q->key == NULL ||
+	return !s3_is_read(q) || (q->sink == NULL && (q->key == NULL ||
 	    q->n_query > 0));
 }
 
@@ -427,14 +286,14 @@ put_lines(struct op *o, const char *host, const char *date,
 	if (q->flags & S3_IF_NONE)
 		line(o, "If-None-Match", "*");
 	if (q->if_match != NULL) {
-		tag = is_read(q) ? mem_dup(q->if_match) :
+		tag = s3_is_read(q) ? mem_dup(q->if_match) :
 		    unquoted(q->if_match);
 		line(o, "If-Match", tag);
 		free(tag);
 	}
 	if (q->range != NULL)
 		line(o, "Range", q->range);
-	if (q->flags & S3_CHECKSUM && is_read(q))
+	if (q->flags & S3_CHECKSUM && s3_is_read(q))
 		line(o, "x-amz-checksum-mode", "ENABLED");
 	else if (q->flags & S3_CHECKSUM) {
 		if (sign_b64_sha(o->sha, b64) == -1)
@@ -453,36 +312,6 @@ put_lines(struct op *o, const char *host, const char *date,
 		buf_addc(&o->lines, '\0');
 	}
 	return 0;
-}
-
-/* Where it goes: Host, and the path as sent and signed. */
-static void
-put_place(struct op *o, char *host, size_t sz, struct buf *path)
-{
-	struct s3	*s = o->s;
-	struct place	*p = place_of(s, o->q.bucket, 0);
-	int		 virtual = is_virtual(s, o->q.bucket);
-	char		 aws[S3_REGION_MAX + 64];
-	const char	*base = s->host;
-
-	if (s->aws && p != NULL && p->region[0] != '\0') {
-		aws_host(s, p->region, aws, sizeof(aws));
-		base = aws;
-	}
-	if (p != NULL && p->host != NULL)
-		(void)snprintf(host, sz, "%s", p->host);
-	else
-		(void)snprintf(host, sz, "%s%s%s", virtual ? o->q.bucket : "",
-		    virtual ? "." : "", base);
-	buf_str(path, s->base);
-	if (!virtual) {
-		buf_addc(path, '/');
-		sign_encode(path, o->q.bucket, 0);
-	}
-	if (o->q.key != NULL || virtual)
-		buf_addc(path, '/');
-	if (o->q.key != NULL)
-		sign_encode(path, o->q.key, 1);
 }
 
 static void on_net(void *, const struct net_res *, const struct err *);
@@ -524,13 +353,12 @@ static int
 send_op(struct op *o, struct err *e)
 {
 	struct s3		*s = o->s;
-	struct place		*p = place_of(s, o->q.bucket, 0);
 	const char		*headers[SIGN_HEADERS + 2], *at, *end;
 	struct sign_keys	 k = { NULL, NULL, NULL };
 	struct sign_req		 sq;
 	struct net_req		 nq;
 	struct buf		 path, query;
-	char			 host[S3_BUCKET_MAX + 512], date[SIGN_DATE];
+	char			 host[S3_HOST_MAX], date[SIGN_DATE];
 	size_t			 n = 0;
 	int			 rv = -1;
 
@@ -539,7 +367,7 @@ send_op(struct op *o, struct err *e)
 	if (s->cred != NULL && cred_get(s->cred, &k, e) == -1)
 		goto done;
 	sign_date(io_wall_ns() + s->skew, date);
-	put_place(o, host, sizeof(host), &path);
+	s3_endpoint_put(&s->at, o->q.bucket, o->q.key, host, &path);
 	sign_query(&query, o->q.query, o->q.n_query);
 	if (put_lines(o, host, date, k.token, e) == -1)
 		goto done;
@@ -560,8 +388,7 @@ send_op(struct op *o, struct err *e)
 		sq.query = buf_cstr(&query);
 		sq.headers = headers;
 		sq.payload = o->sha;
-		sq.region = p != NULL && p->region[0] != '\0' ? p->region :
-		    s->region;
+		sq.region = s3_endpoint_region(&s->at, o->q.bucket);
 		sq.service = "s3";
 		sq.date = date;
 		buf_reset(&o->auth);
@@ -572,7 +399,7 @@ send_op(struct op *o, struct err *e)
 		headers[n] = NULL;
 	}
 	buf_reset(&o->url);
-	buf_printf(&o->url, "%s://%s", s->scheme, host);
+	buf_printf(&o->url, "%s://%s", s->at.scheme, host);
 	buf_str(&o->url, buf_cstr(&path));
 	if (query.len > 0) {
 		buf_addc(&o->url, '?');
@@ -598,7 +425,7 @@ send_op(struct op *o, struct err *e)
 	nq.flags = NET_NOREDIR | (o->q.flags & S3_EXPECT ? NET_EXPECT : 0);
 	/* an unknown outcome costs more than a connection */
 	if (o->q.flags & S3_IF_NONE || (o->q.if_match != NULL &&
-	    !is_read(&o->q)))
+	    !s3_is_read(&o->q)))
 		nq.flags |= NET_FRESH;
 	nq.sink = on_body;
 	nq.head = on_head;
@@ -694,69 +521,12 @@ read_error(const struct buf *b, struct said *said)
 				(void)snprintf(said->text, sizeof(said->text),
 				    "%s", x.str);
 			else if (strcmp(x.name, "Region") == 0 &&
-			    is_region(x.str))
+			    s3_is_region(x.str))
 				(void)snprintf(said->region,
 				    sizeof(said->region), "%s", x.str);
 		}
 	}
 	xml_clear(&x);
-	return rv;
-}
-
-/* Is host ours, or a name below the endpoint's domain? */
-static int
-is_ours(const struct s3 *s, const char *host)
-{
-	const char	*domain = s->aws ? strstr(s->host, ".amazonaws.") :
-			     s->host;
-	size_t		 n = strlen(host), m;
-
-	if (strcmp(host, s->host) == 0)
-		return 1;
-	if (domain == NULL || !s->named)
-		return 0;
-	m = strlen(domain);
-	return n > m && strcmp(host + n - m, domain) == 0 &&
-	    (domain[0] == '.' || host[n - m - 1] == '.');
-}
-
-/* 301, 307, 400: the bucket is elsewhere. 1: sign anew for there. */
-static int
-learn_place(struct op *o, const struct net_res *r, const struct said *said)
-{
-	struct place	*p;
-	char		*region = NULL, *to = NULL;
-	const char	*h;
-	int		 rv = 0;
-
-	if (o->moved++ == S3_MOVES)
-		return 0;
-	region = net_header_dup(r, "x-amz-bucket-region");
-	if (region == NULL && said->region[0] != '\0')
-		region = mem_dup(said->region);
-	if ((r->status == 301 || r->status == 400 || r->status == 403) &&
-	    region != NULL && is_region(region)) {
-		p = place_of(o->s, o->q.bucket, 1);
-		rv = strcmp(p->region[0] != '\0' ? p->region : o->s->region,
-		    region) != 0;
-		(void)snprintf(p->region, sizeof(p->region), "%s", region);
-	} else if (r->status == 307 &&
-	    (to = net_header_dup(r, "location")) != NULL) {
-		h = strstr(to, "://");
-		if (h != NULL && (size_t)(h - to) == strlen(o->s->scheme) &&
-		    strncmp(to, o->s->scheme, (size_t)(h - to)) == 0) {
-			h += 3;
-			to[strcspn(h, "/?#") + (size_t)(h - to)] = '\0';
-			if (is_ours(o->s, h)) {
-				p = place_of(o->s, o->q.bucket, 1);
-				free(p->host);
-				p->host = mem_dup(h);
-				rv = 1;
-			}
-		}
-	}
-	free(region);
-	free(to);
 	return rv;
 }
 
@@ -785,7 +555,8 @@ mend(struct op *o, const struct net_res *r, const struct said *said)
 	}
 	if (r->status == 301 || r->status == 307 || r->status == 400 ||
 	    r->status == 403)
-		return learn_place(o, r, said);
+		return o->moved++ < S3_MOVES && s3_endpoint_learn(&s->at,
+		    o->q.bucket, r, said->region);
 	return 0;
 }
 
@@ -812,7 +583,7 @@ is_transient(const char *code)
 static enum s3_outcome
 outcome(const struct op *o, const struct net_res *r, const char *code)
 {
-	if (is_read(&o->q))
+	if (s3_is_read(&o->q))
 		return S3_REFUSED;
 	switch (r->status) {
 	case 0:
@@ -850,7 +621,7 @@ set_error(struct op *o, const struct net_res *r, const struct said *said,
 	if (code == MSG_CANTCREAT && !is_conditional(&o->q))
 		code = r->status == 409 ? MSG_TEMPFAIL : MSG_DATAERR;
 	if (said->code[0] == '\0')
-		err_set(e, code, "%s: %s: status %d", o->name, o->s->label,
+		err_set(e, code, "%s: %s: status %d", o->name, o->s->at.label,
 		    r->status);
 	else
 		err_set(e, code, "%s: %d %s%s%s", o->name, r->status,
@@ -933,94 +704,4 @@ s3_judge(const struct s3_res *r, const struct err *e)
 	if (strcmp(r->code, "RequestTimeout") == 0)
 		return RETRY_BUSY;
 	return retry_judge(&n, NULL);
-}
-
-/*
- * Waiting for one.
- */
-
-struct wait {
-	struct s3		*s;
-	const struct s3_req	*q;
-	struct s3_res		*r;
-	struct err		*e;
-	int			 rv;	/* 1: under way */
-};
-
-static void
-on_done(void *arg, const struct s3_res *r, const struct err *e)
-{
-	struct wait	*w = arg;
-
-	*w->r = *r;
-	w->r->etag = r->etag != NULL ? mem_dup(r->etag) : NULL;
-	w->r->sha256 = r->sha256 != NULL ? mem_dup(r->sha256) : NULL;
-	w->r->headers = r->headers != NULL ? mem_dup(r->headers) : NULL;
-	buf_init(&w->r->body, (size_t)S3_XML_MAX);
-	buf_add(&w->r->body, r->body.p, r->body.len);
-	w->rv = e == NULL ? 0 : -1;
-	if (e != NULL)
-		*w->e = *e;
-}
-
-static int
-once(void *arg, enum retry_what *what, int64_t *after, struct err *e)
-{
-	struct wait	*w = arg;
-	struct err	 other = { 0, "" };
-	struct op	*o;
-
-	s3_res_clear(w->r);
-	memset(w->r, 0, sizeof(*w->r));
-	w->r->outcome = S3_REFUSED;
-	w->r->length = w->r->retry_after = -1;
-	w->rv = 1;
-	w->e = e;
-	if (s3_start(w->s, w->q, on_done, w, e) == -1)
-		return -1;
-	o = w->s->list;
-	while (w->rv == 1 && net_wait(w->s->n, 1000, &other) != -1)
-		continue;
-	if (w->rv == 1) {
-		/* a signal, most likely: it may have been applied */
-		op_drop(o);
-		w->r->outcome = is_read(w->q) ? S3_REFUSED : S3_UNKNOWN;
-		*e = other;
-		return -1;
-	}
-	*what = s3_judge(w->r, w->rv == 0 ? NULL : e);
-	*after = w->r->retry_after;
-	/* what may have been done is not sent again behind one's back */
-	if (!is_read(w->q) && (w->q->flags & S3_IF_NONE ||
-	    w->q->if_match != NULL || (strcmp(w->q->method, "POST") == 0 &&
-	    !(w->q->flags & S3_AGAIN))))
-		*what = retry_judge_once(*what,
-		    w->r->outcome == S3_REFUSED);
-	return w->rv;
-}
-
-int
-s3_do(struct s3 *s, const struct s3_req *q, struct s3_res *r, struct err *e)
-{
-	struct wait		 w = { s, q, r, e, 1 };
-	struct retry_op		 op = { 0, 0, 0 };
-	enum retry_what		 what = RETRY_NONE;
-	int64_t			 after = -1;
-	int			 rv;
-
-	memset(r, 0, sizeof(*r));
-	r->outcome = S3_REFUSED;
-	r->length = r->retry_after = -1;
-	if (s->r == NULL)
-		return once(&w, &what, &after, e);
-	if (q->sink != NULL) {
-		/* it cannot take back what it was given: once */
-		if (retry_ask(s->r, s->label, &op, e) == -1)
-			return -1;
-		rv = once(&w, &what, &after, e);
-		(void)retry_tell(s->r, s->label, &op, retry_judge_once(what,
-		    0), after, e->text);
-		return rv;
-	}
-	return retry_do(s->r, s->label, once, &w, e);
 }

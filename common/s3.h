@@ -61,6 +61,7 @@ struct s3 *s3_new(struct net *n, const struct cred_conf *conf, int keys,
 /* Before net_free.  Ends what is under way, without done.  NULL is fine. */
 void	s3_free(struct s3 *s);
 struct net *s3_net(const struct s3 *s);
+struct retry *s3_retry(const struct s3 *s);	/* or NULL */
 /* "host:port" of the endpoint: what breakers go by. */
 const char *s3_host(const struct s3 *s);
 /* Is the endpoint's scheme https? */
@@ -256,5 +257,18 @@ enum s3_excludes {
 };
 int	s3_probe(struct s3 *s, const char *bucket, const char *prefix,
 	    enum s3_excludes *x, struct err *e);
+
+/*
+ * What the files of s3 share, and nobody else uses: s3.c has one request,
+ * s3_endpoint.c where it goes, s3_calls.c those that are waited for,
+ * s3_list.c lists, s3_probe.c the probe.
+ */
+struct xml;
+void	s3_req_init(struct s3_req *q, const char *method,
+	    const char *bucket, const char *key);
+/* Does it change nothing? */
+int	s3_is_read(const struct s3_req *q);
+/* The text of an element, in place of *to. */
+void	s3_keep(char **to, const struct xml *x);
 
 #endif

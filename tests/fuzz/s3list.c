@@ -1,11 +1,13 @@
 /*
  * fuzz: what an S3 server answers to lists and batches of deletions.  The
- * readers are private to s3_calls.c, which is therefore part of this file.
+ * readers are private to s3_list.c and s3_calls.c, which are therefore part
+ * of this file.
  * SPDX-License-Identifier: ISC
  */
 #include "fuzz.h"
 
 #include "../../common/s3_calls.c"
+#include "../../common/s3_list.c"
 
 static int
 one_object(void *arg, const struct s3_object *o, struct err *e)
