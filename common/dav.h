@@ -154,4 +154,56 @@ int	dav_list(struct dav *d, const char *key,
 	    int (*f)(void *arg, const char *name), void *arg,
 	    struct err *e);
 
+/*
+ * What the files of dav share, and nobody else uses: dav.c has one request,
+ * dav_calls.c those that are waited for, dav_list.c lists.
+ */
+#define DAV_WHERE_MAX	200		/* bytes of a URL in an error */
+
+struct dav_op;
+
+struct dav {
+	struct net	*n;
+	struct retry	*r;
+	char		*base;		/* "https://host/path", no '/' after */
+	char		*authority;	/* "host[:port]" in small letters */
+	char		*path;		/* of base, decoded: "/path" or "" */
+	size_t		 root;		/* bytes of base before its path */
+	char		*label;		/* "host:port" */
+	char		*auth;		/* the header, or NULL */
+	const char	*headers[2];	/* for others */
+	int		 direct;	/* past all proxies */
+	int		 bare;		/* it takes PROPFIND without a body */
+	struct dav_op	*list;		/* under way, the last one first */
+};
+/* Does it change nothing? */
+int	dav_is_read(const struct dav_req *q);
+void	dav_req_init(struct dav_req *q, const char *method, const char *key);
+
+/* Bytes of "http://" or "https://" at s, or 0. */
+size_t	dav_scheme(const char *s);
+/*
+ * The n bytes of authority at s in small letters, without the default port
+ * of its scheme; the caller frees it.
+ */
+char	*dav_authority(const char *s, size_t n, int https);
+/*
+ * %XX into bytes, in place: NULL, or what is wrong.  A slash that is
+ * written so, or a NUL, is part of no name.
+ */
+const char *dav_decode(char *s);
+
+/* One <response> of a multistatus. */
+struct dav_response {
+	char	*href;
+	int	 status;	/* of all of it; 0 not said */
+	int	 many;		/* more than one href */
+};
+/* Who reads them: -1 ends it, with *e or without. */
+typedef int dav_each(void *arg, const struct dav_response *p,
+	    struct err *e);
+/* Each of one: 0, or -1 and, where it is bad, *e. */
+int	dav_multistatus(struct dav *d, const char *key, const struct buf *b,
+	    dav_each *f, void *arg, struct err *e);
+
 #endif

@@ -1,11 +1,13 @@
 /*
  * fuzz: what a WebDAV server answers to PROPFIND and DELETE.  The readers
- * are private to dav.c, which is therefore part of this file.
+ * are private to dav_list.c and dav_calls.c, which are therefore part of this
+ * file.
  * SPDX-License-Identifier: ISC
  */
 #include "fuzz.h"
 
-#include "../../common/dav.c"
+#include "../../common/dav_calls.c"
+#include "../../common/dav_list.c"
 
 static int
 one_name(void *arg, const char *name)
@@ -38,14 +40,14 @@ fuzz_davlist(const unsigned char *p, size_t n)
 	l.f = one_name;
 	buf_init(&b, DAV_LIST_MAX);
 	buf_add(&b, n > 0 ? (const char *)p : "", n);
-	FUZZ_MUST(multistatus(&d, "key", &b, list_response, &l, &e) == 0 ||
+	FUZZ_MUST(dav_multistatus(&d, "key", &b, list_response, &l, &e) == 0 ||
 	    e.code != 0);
 	memset(&s, 0, sizeof(s));
 	s.d = &d;
 	s.key = "key";
 	e.code = 0;
-	FUZZ_MUST(multistatus(&d, "key", &b, delete_response, &s, &e) == 0 ||
-	    e.code != 0);
+	FUZZ_MUST(dav_multistatus(&d, "key", &b, delete_response, &s,
+	    &e) == 0 || e.code != 0);
 	buf_free(&b);
 	free(d.base);
 	free(d.authority);
