@@ -15,45 +15,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <sys/stat.h>
 
 #include "buf.h"
-#include "io.h"
 #include "manifest.h"
 #include "mem.h"
 #include "net.h"
-#include "path.h"
 #include "remote.h"
 #include "retry.h"
 #include "s3.h"
 #include "s3_ahead.h"
 #include "s3_send.h"
+#include "target_object.h"
 #include "xfer.h"
 #include "banned.h"
 
-#define CLAIM_TRIES	7	/* of a claim, while that may pass */
-#define SEEN_MAX	4	/* keys whose last ETag is remembered */
-
-/* What the last get of a key saw. */
-struct seen {
-	char	*key;
-	char	*etag;		/* NULL: it was not there */
-};
-
 struct s3t {
-	struct remote	*remote;
+	struct target_object o;
 	struct s3	*s3;
 	struct s3_ahead	*ahead;		/* NULL until there is a hint */
-	char		*url;
 	char		*bucket;
 	char		*prefix;	/* "" or "a/b/" */
-	char		*lock_path;	/* or NULL */
-	int		 lockfd;
 	int		 blind;		/* If-Match is not to be had here */
 	unsigned int	 parallel;
-	struct seen	 seen[SEEN_MAX];	/* the latest last */
 };
 
 static char *
@@ -77,36 +62,6 @@ full(const struct s3t *t, const char *key, int dir)
 	d = cat(k, "/");
 	free(k);
 	return d;
-}
-
-static struct seen *
-seen_find(struct s3t *t, const char *key)
-{
-	size_t	i;
-
-	for (i = 0; i < SEEN_MAX; i++)
-		if (t->seen[i].key != NULL &&
-		    strcmp(t->seen[i].key, key) == 0)
-			return &t->seen[i];
-	return NULL;
-}
-
-/* What was looked at last is forgotten last. */
-static void
-seen_set(struct s3t *t, const char *key, const char *etag)
-{
-	struct seen	*s = seen_find(t, key), keep;
-
-	if (s == NULL) {
-		s = &t->seen[0];
-		free(s->key);
-		s->key = mem_dup(key);
-	}
-	free(s->etag);
-	s->etag = etag != NULL ? mem_dup(etag) : NULL;
-	keep = *s;
-	memmove(s, s + 1, (size_t)(&t->seen[SEEN_MAX - 1] - s) * sizeof(*s));
-	t->seen[SEEN_MAX - 1] = keep;
 }
 
 /* "Not there": 0, but for a bucket that is not there. */
@@ -174,22 +129,22 @@ s3t_get(void *impl, const char *key, struct buf *b, struct err *e)
 	memset(&r, 0, sizeof(r));
 	if (s3_ahead_take(t->ahead, k, 0, &h)) {
 		buf_add(b, h.body.p, h.body.len);
-		seen_set(t, key, h.etag);
+		(void)object_see(&t->o, key, h.there, h.etag);
 		rv = h.there;
 		s3_held_clear(&h);
 	} else if (s3_get(t->s3, t->bucket, k, b->max, &r, &f) == 0) {
 		/* the header's promise is all there is to hold it against */
 		if (r.length >= 0 && (uint64_t)r.length != r.body.len)
 			err_set(e, MSG_TEMPFAIL, "%s/%s: size: want %lld, "
-			    "got %zu", t->url, key, (long long)r.length,
+			    "got %zu", t->o.url, key, (long long)r.length,
 			    r.body.len);
 		else {
 			buf_add(b, r.body.p, r.body.len);
-			seen_set(t, key, r.etag);
+			(void)object_see(&t->o, key, 1, r.etag);
 			rv = 1;
 		}
 	} else if (absent(&r, &f)) {
-		seen_set(t, key, NULL);
+		(void)object_see(&t->o, key, 0, NULL);
 		rv = 0;
 	} else
 		*e = f;
@@ -246,7 +201,7 @@ s3t_ahead(void *impl, const char *const *keys, size_t n, int head)
 
 	for (i = 0; i < n; i++)
 		v[i] = full(t, keys[i], 0);
-	if (t->ahead == NULL && (r = remote_retry(t->remote, &f)) != NULL)
+	if (t->ahead == NULL && (r = remote_retry(t->o.remote, &f)) != NULL)
 		t->ahead = s3_ahead_new(t->s3, r);
 	if (t->ahead != NULL)
 		s3_ahead_read(t->ahead, t->bucket, (const char *const *)v, n,
@@ -271,23 +226,13 @@ s3t_age(void *impl, const char *key, int64_t *age, struct err *e)
 		now = date != NULL ? net_date(date, strlen(date)) : 0;
 		if (now == 0 || r.modified == 0)
 			rv = err_set(e, MSG_DATAERR, "%s/%s: the server "
-			    "says no Date or no Last-Modified", t->url, key);
+			    "says no Date or no Last-Modified", t->o.url, key);
 		else
 			*age = (now - r.modified) / 1000000000;
 	}
 	free(date);
 	s3_res_clear(&r);
 	return rv;
-}
-
-/* "It cannot exclude", in one sentence for whoever asks. */
-static int
-no_exclusion(const struct s3t *t, const char *why, struct err *e)
-{
-	e->code = 0;
-	return err_set(e, MSG_USAGE, "%s: this store does not exclude: %s; "
-	    "two publishers could overwrite each other: use another store, "
-	    "or --lock FILE that all of them share", t->url, why);
 }
 
 static int
@@ -301,14 +246,14 @@ s3t_create(void *impl, const char *claim, const char *key, const void *p,
 
 	(void)claim;
 	s3_ahead_drop(t->ahead);
-	if (t->lock_path != NULL) {
+	if (t->o.lock_path != NULL) {
 		rv = s3t_has(t, key, e);
 		if (rv != 0)
 			return rv;
 	}
 	k = full(t, key, 0);
 	memset(&r, 0, sizeof(r));
-	rv = s3_put(t->s3, t->bucket, k, p, n, t->lock_path == NULL ?
+	rv = s3_put(t->s3, t->bucket, k, p, n, t->o.lock_path == NULL ?
 	    S3_IF_NONE : 0, NULL, NULL, &r, e);
 	if (rv == -1 && r.outcome == S3_TAKEN) {
 		e->code = 0;
@@ -316,7 +261,8 @@ s3t_create(void *impl, const char *claim, const char *key, const void *p,
 	} else if (rv == -1 && r.outcome == S3_UNKNOWN)
 		*unsure = 1;
 	else if (rv == -1 && r.status == 501)
-		rv = no_exclusion(t, "it has no conditional writes (501)", e);
+		rv = object_no_exclusion(&t->o, "it has no conditional "
+		    "writes (501)", e);
 	s3_res_clear(&r);
 	free(k);
 	return rv;
@@ -324,7 +270,7 @@ s3t_create(void *impl, const char *claim, const char *key, const void *p,
 
 /* With what was seen as the condition: 0, 1 it has changed, -1. */
 static int
-put_if(struct s3t *t, const char *k, const struct seen *s, const void *p,
+put_if(struct s3t *t, const char *k, const struct object_seen *s, const void *p,
     size_t n, int *lacks, struct err *e)
 {
 	struct s3_res	r;
@@ -351,13 +297,13 @@ s3t_replace(void *impl, const char *claim, const char *key, const void *p,
     size_t n, struct err *e)
 {
 	struct s3t		*t = impl;
-	const struct seen	*s = seen_find(t, key);
+	const struct object_seen	*s = object_find(&t->o, key);
 	char			*k = full(t, key, 0);
 	struct s3_res		 r;
 	int			 lacks, rv, same;
 
 	(void)claim;
-	if (t->lock_path != NULL || t->blind)
+	if (t->o.lock_path != NULL || t->blind)
 		s = NULL;
 	rv = put_if(t, k, s, p, n, &lacks, e);
 	if (rv == 1 && s != NULL && s->etag != NULL) {
@@ -435,7 +381,7 @@ s3t_put(void *impl, const char *key, int dirfd, const struct manifest *m,
 	struct s3t		*t = impl;
 	struct s3_send_opts	 o;
 	struct s3_sent		 sent;
-	struct retry		*retry = remote_retry(t->remote, e);
+	struct retry		*retry = remote_retry(t->o.remote, e);
 	struct s3_file		*v;
 	struct stat		 st;
 	char			*dir;
@@ -462,7 +408,7 @@ s3t_verify(void *impl, const char *key, const struct manifest *m,
     struct err *e)
 {
 	struct s3t	*t = impl;
-	struct retry	*retry = remote_retry(t->remote, e);
+	struct retry	*retry = remote_retry(t->o.remote, e);
 	struct s3_file	*v;
 	size_t		 n;
 	int		 rv;
@@ -497,8 +443,8 @@ s3t_fetch(void *impl, const char *key, int dirfd, const struct manifest *m,
     struct err *e)
 {
 	struct s3t		*t = impl;
-	struct net		*net = remote_net(t->remote, e);
-	struct retry		*retry = remote_retry(t->remote, e);
+	struct net		*net = remote_net(t->o.remote, e);
+	struct retry		*retry = remote_retry(t->o.remote, e);
 	struct xfer_opts	 o = { t->parallel, NULL, 0 };
 	struct fetching		 f = { { 0, "" }, 0 };
 	struct xfer_get		 g;
@@ -521,7 +467,7 @@ s3t_fetch(void *impl, const char *key, int dirfd, const struct manifest *m,
 	g.done = fetched;
 	g.arg = &f;
 	for (i = 0; i < n && r == 0; i++) {
-		name = cat(t->url, v[i].key + strlen(t->prefix) - 1);
+		name = cat(t->o.url, v[i].key + strlen(t->prefix) - 1);
 		if (t->prefix[0] == '\0') {
 			free(name);
 			name = cat("s3://", v[i].key);
@@ -554,119 +500,15 @@ s3t_fetch(void *impl, const char *key, int dirfd, const struct manifest *m,
 	return r;
 }
 
-/* After a create that found something: 0 it is these bytes, 1, -1. */
-static int
-is_same(void *impl, const char *key, const void *p, size_t n, struct err *e)
-{
-	struct buf	b;
-	int		r;
-
-	buf_init(&b, TARGET_COMMIT_MAX);
-	r = s3t_get(impl, key, &b, e);
-	if (r != -1)
-		r = r != 1 || b.len != n || memcmp(b.p, p, n) != 0;
-	buf_free(&b);
-	return r;
-}
-
-static int
-s3t_claim(void *impl, const char *key, const void *p, size_t n, int *held,
-    struct err *e)
-{
-	char		 owner[TARGET_KEY_MAX];
-	struct err	 f;
-	unsigned int	 tries;
-	int		 unsure = 0, r;
-
-	*held = -1;
-	(void)snprintf(owner, sizeof(owner), "%s/" TARGET_OWNER, key);
-	for (tries = 1;; tries++) {
-		memset(&f, 0, sizeof(f));
-		r = s3t_create(impl, key, owner, p, n, &unsure, &f);
-		/* no other claim has these bytes: who, where, when */
-		if (r == 1 && unsure)
-			r = is_same(impl, owner, p, n, &f);
-		if (r != -1 || f.code != MSG_TEMPFAIL || tries == CLAIM_TRIES)
-			break;
-		if (retry_sleep(retry_delay(tries, -1, 0.5), e) == -1)
-			return -1;
-	}
-	/* one that may be there is left for age to remove */
-	return r == -1 ? err_set(e, f.code, "%s", f.text) : r;
-}
-
-static int
-s3t_hold(void *impl, const char *key, int *held, struct err *e)
-{
-	(void)impl;
-	(void)key;
-	(void)e;
-	*held = -1;
-	return 0;
-}
-
-static void
-s3t_release(void *impl, int held)
-{
-	(void)impl;
-	(void)held;
-}
-
-static int
-s3t_lock(void *impl, struct err *e)
-{
-	struct s3t	*t = impl;
-	struct err	 f = { 0, "" };
-	int		 fd;
-
-	if (t->lock_path == NULL)
-		return 0;
-	fd = open(t->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	if (fd == -1)
-		return err_sys(e, errno, "%s", t->lock_path);
-	if (io_flock(fd, TARGET_LOCK_WAIT, &f) == -1) {
-		(void)close(fd);
-		return err_set(e, f.code, "%s: %s", t->lock_path, f.text);
-	}
-	t->lockfd = fd;
-	return 0;
-}
-
-static void
-s3t_unlock(void *impl)
-{
-	struct s3t	*t = impl;
-
-	if (t->lockfd != -1)
-		(void)close(t->lockfd);
-	t->lockfd = -1;
-}
-
-static char *
-s3t_path(void *impl, const char *key)
-{
-	(void)impl;
-	(void)key;
-	return NULL;
-}
-
 static void
 s3t_close(void *impl)
 {
 	struct s3t	*t = impl;
-	size_t		 i;
 
-	s3t_unlock(t);
-	for (i = 0; i < SEEN_MAX; i++) {
-		free(t->seen[i].key);
-		free(t->seen[i].etag);
-	}
 	s3_ahead_free(t->ahead);
-	remote_free(t->remote);
-	free(t->url);
+	object_close(&t->o);
 	free(t->bucket);
 	free(t->prefix);
-	free(t->lock_path);
 	free(t);
 }
 
@@ -679,16 +521,9 @@ s3t_probe(void *impl, const char *claim,
 	char		*dir;
 	int		 rv;
 
-	if (t->lock_path != NULL) {
-		/* proves that it can be had */
-		if (s3t_lock(t, e) == -1)
-			return -1;
-		s3t_unlock(t);
-		if (say != NULL)
-			say("the lock can be taken; whether all publishers "
-			    "name it only they know", arg);
-		return 0;
-	}
+	rv = object_probe_lock(&t->o, say, arg, e);
+	if (rv != 0)
+		return rv == 1 ? 0 : -1;
 	dir = full(t, claim, 1);
 	rv = s3_probe(t->s3, t->bucket, dir, &x, e);
 	free(dir);
@@ -696,14 +531,14 @@ s3t_probe(void *impl, const char *claim,
 		return -1;
 	switch (x) {
 	case S3_LACKS:
-		return no_exclusion(t, "it has no conditional writes (501)",
-		    e);
+		return object_no_exclusion(&t->o, "it has no conditional "
+		    "writes (501)", e);
 	case S3_IGNORES:
-		return no_exclusion(t, "a second create of one name wrote "
-		    "over the first", e);
+		return object_no_exclusion(&t->o, "a second create of one "
+		    "name wrote over the first", e);
 	case S3_RACES:
-		return no_exclusion(t, "of several creates at once more than "
-		    "one succeeded", e);
+		return object_no_exclusion(&t->o, "of several creates at "
+		    "once more than one succeeded", e);
 	case S3_EXCLUDES:
 		break;
 	}
@@ -729,9 +564,9 @@ s3t_unlink(void *impl, const char *key, struct err *e)
 
 static const struct target_ops s3_ops = {
 	s3t_list, s3t_get, s3t_has, s3t_create, s3t_replace, s3t_remove,
-	NULL, s3t_put, s3t_fetch, s3t_verify, s3t_claim, s3t_hold,
-	s3t_release, s3t_lock, s3t_unlock, s3t_path, s3t_close, NULL,
-	s3t_age, s3t_probe, s3t_unlink, s3t_ahead
+	NULL, s3t_put, s3t_fetch, s3t_verify, object_claim, object_hold,
+	object_release, object_lock, object_unlock, object_path, s3t_close,
+	NULL, s3t_age, s3t_probe, s3t_unlink, s3t_ahead
 };
 
 int
@@ -741,21 +576,17 @@ target_s3_open(const char *url, const struct target_opts *o,
 	struct s3t	*t = mem_zero(1, sizeof(*t));
 	char		*key = NULL;
 
-	t->lockfd = -1;
+	object_open(&t->o, &s3_ops, url, o);
 	t->parallel = o->parallel;
 	if (s3_url(url, &t->bucket, &key, e) == -1)
 		goto fail;
-	t->url = mem_dup(url);
 	t->prefix = key[0] == '\0' ? mem_dup("") : cat(key, "/");
 	if (strlen(t->prefix) > S3_KEY_MAX / 2) {
 		err_set(e, MSG_USAGE, "%.100s...: prefix too long: want at "
 		    "most %d bytes", url, S3_KEY_MAX / 2);
 		goto fail;
 	}
-	if (o->lock != NULL)
-		t->lock_path = mem_dup(o->lock);
-	t->remote = remote_new(o->ckpt);
-	t->s3 = remote_s3(t->remote, e);
+	t->s3 = remote_s3(t->o.remote, e);
 	if (t->s3 == NULL)
 		goto fail;
 	free(key);
