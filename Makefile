@@ -50,8 +50,9 @@ MODS = msg mem num buf io hash path json rec_scan rec rec_kind stream stage \
 	part xfer_job xfer_take xfer_ask xfer \
 	s3_pool s3_ahead s3_send_job s3_send_big s3_send s3_prove \
 	dav dav_calls dav_list dav_send \
-	target target_ahead target_claim target_upload target_keep \
-	target_local target_object target_s3 target_dav_probe target_dav \
+	target target_commits target_ahead target_claim target_upload \
+	target_keep target_local target_object target_s3 target_dav_probe \
+	target_dav \
 	journal plain plain_local plain_s3
 
 OBJS = $(MODS:%=$(B)/common/%.o)

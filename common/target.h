@@ -439,8 +439,8 @@ struct target_ops {
 
 /*
  * What the files of target share, and nobody else uses: target.c reads,
- * target_claim.c claims and collects, target_upload.c writes, target_keep.c
- * has notes and pins.
+ * target_commits.c knows commits and ids, target_claim.c claims and
+ * collects, target_upload.c writes, target_keep.c has notes and pins.
  */
 #define TARGET_KEY_MAX	(1024 + 64)	/* PATH_REL_MAX and what is before */
 #define TARGET_TRIES	5	/* looks at what moves meanwhile */
