@@ -92,21 +92,31 @@ target_note_set(struct target_upload *u, const char *key, const void *p,
     size_t n, struct err *e)
 {
 	struct target	*t = u->t;
+	struct err	 f;
 	char		 claim[TARGET_KEY_MAX];
-	int		 any, r;
+	int		 any, r, tries;
 
 	r = target_note_add(u, key, p, n, e);
 	if (r != 1)
 		return r;
 	(void)claim_key(u, claim);
-	/* what is replaced must be known */
-	if (is_there(t, key, p, n, &any, e) == -1)
-		return -1;
-	r = t->ops->replace(t->impl, claim, key, p, n, e);
-	if (r == 1)
-		return err_set(e, MSG_TEMPFAIL, "%s/%s: somebody else wrote "
-		    "to it: run again", t->url, key);
-	return r;
+	for (tries = 0;; tries++) {
+		/* what is replaced must be known; or it is ours by now */
+		r = is_there(t, key, p, n, &any, e);
+		if (r != 0)
+			return r == 1 ? 0 : -1;
+		memset(&f, 0, sizeof(f));
+		r = t->ops->replace(t->impl, claim, key, p, n, &f);
+		if (r == 0)
+			return 0;
+		if (r == 1)
+			err_set(&f, MSG_TEMPFAIL, "%s/%s: somebody else wrote "
+			    "to it: run again", t->url, key);
+		if (f.code != MSG_TEMPFAIL || tries >= NOTE_TRIES ||
+		    retry_sleep(retry_delay((unsigned int)tries + 1, -1,
+		    0.5), e) == -1)
+			return err_set(e, f.code, "%s", f.text);
+	}
 }
 
 int

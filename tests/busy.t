@@ -5,7 +5,7 @@
 # after as many tries as anything has, and nothing is done.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-N=8
+N=9
 plan $N
 if ! s3_rgw; then
 	skip $N "$why"
@@ -44,6 +44,15 @@ busy() {
 is "$(busy dpublish lease $A "$old" --for 1h --name me)" "" \
     "a lease, and the same again"
 is "$(names $A/pins)" "$old.me/pin.json" "is made, once"
+# the second one of a renewal replaces: nobody knows whether it did
+odd=
+for f in 'not status 503' 'done status 503' 'done reset'; do
+	fault "PUT pin.json 2 $f"
+	AWS_ENDPOINT_URL=$PROXY dpublish lease $A "$old" --for 2h --name me \
+	    >o 2>e || odd="$odd $f: $? $(cat e)"
+	[ "$(asked ' 1 (not|done) ')" = 1 ] || odd="$odd $f: not asked"
+done
+is "$odd" "" "a renewal of which nobody knows is looked at and made again"
 dpublish unpin $A "$old.me"
 is "$(busy dpublish pin $A "$old")" "" "a pin, and the same again"
 dpublish unpin $A "$old"
