@@ -53,10 +53,6 @@ dav_is_strong(const char *etag)
  * URLs.
  */
 
-/*
- * %XX into bytes, in place: NULL, or what is wrong.  A slash that is
- * written so, or a NUL, is part of no name.
- */
 const char *
 dav_decode(char *s)
 {
@@ -79,7 +75,6 @@ dav_decode(char *s)
 	return NULL;
 }
 
-/* The authority in small letters, without the default port of scheme. */
 char *
 dav_authority(const char *s, size_t n, int https)
 {
@@ -95,7 +90,6 @@ dav_authority(const char *s, size_t n, int https)
 	return a;
 }
 
-/* Bytes of "http://" or "https://" at s, or 0. */
 size_t
 dav_scheme(const char *s)
 {

@@ -72,7 +72,6 @@ close_element(struct xml *x, struct dav_response *p)
 	}
 }
 
-/* Each response of a multistatus: 0, or -1 and, where it is bad, *e. */
 int
 dav_multistatus(struct dav *d, const char *key, const struct buf *b,
     dav_each *f, void *arg, struct err *e)

@@ -119,7 +119,6 @@ net_status(const struct net_res *r)
 	}
 }
 
-/* What the headers say, into r. */
 void
 net_answer_read(struct net_res *r)
 {

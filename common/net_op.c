@@ -237,10 +237,6 @@ net_op_unlink(struct net_op *x)
 	n->running--;
 }
 
-/*
- * The URL's parts, into x.  A user in it is taken out, and used only for
- * the origin that the caller named.
- */
 int
 net_op_url(struct net_op *x, const char *url, struct err *e)
 {
@@ -339,7 +335,6 @@ is_harmless(const char *line)
 	return 0;
 }
 
-/* Another origin now: drop what may be secret. */
 int
 net_op_strip(struct net_op *x, struct err *e)
 {
@@ -445,7 +440,6 @@ set_all(struct net_op *x)
 
 #undef SET
 
-/* One hop: what is known of an earlier one is forgotten. */
 int
 net_op_hop(struct net_op *x, struct err *e)
 {

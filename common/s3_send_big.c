@@ -122,7 +122,6 @@ fits(struct send *s, struct big *b, const char *id, struct err *e)
 	return n > 0 && !b->lost;
 }
 
-/* Is one that was found, and is not ours, to be removed? */
 int
 big_is_litter(const struct send *s, const struct left *l)
 {
@@ -224,7 +223,6 @@ big_begin(struct send *s, size_t i, struct err *e)
 	return b->id != NULL ? 0 : create_upload(s, b, e);
 }
 
-/* The next part: 1 a job, 0 it is there already, -1. */
 int
 big_next_part(struct send *s, struct big *b, struct job **out, struct err *e)
 {
@@ -399,11 +397,10 @@ after_doubt(struct send *s, struct big *b, struct s3_res *r, int refused,
 }
 
 /*
- * All parts are there: make them one object.  A complete is never asked
- * for again before a look.  With create, what is there is looked at
- * before, too: there are servers that complete over another object and do
- * not heed If-None-Match; for them that look is all there is, and two who
- * complete at the same moment both win.
+ * A complete is never asked for again before a look.  With create, what is
+ * there is looked at before, too: there are servers that complete over
+ * another object and do not heed If-None-Match; for them that look is all
+ * there is, and two who complete at the same moment both win.
  */
 int
 big_finish(struct send *s, struct big *b, struct err *e)

@@ -50,7 +50,6 @@ send_is_big(const struct send *s, size_t i)
 	return s->v[i].size > S3_SEND_BIG;
 }
 
-/* Does an answer to HEAD speak of the object that v[i] becomes? */
 int
 send_is_same(const struct send *s, size_t i, const struct s3_res *r)
 {
@@ -63,7 +62,6 @@ send_is_same(const struct send *s, size_t i, const struct s3_res *r)
 	return rv;
 }
 
-/* Was it put by this very call? */
 int
 send_is_ours(const struct send *s, const struct s3_res *r)
 {
@@ -105,7 +103,6 @@ send_mark_kept(struct send *s, size_t i)
 	s->sent.kept_bytes += s->v[i].size;
 }
 
-/* 0 not there, 1 the same, 2 something else; -1 *e. */
 int
 send_look(struct send *s, size_t i, struct s3_res *r, struct err *e)
 {
@@ -148,7 +145,6 @@ send_open(const struct send *s, size_t i, struct err *e)
 	return -1;
 }
 
-/* n bytes from off through those of a and b that are not NULL. */
 int
 send_digest(const struct send *s, size_t i, int fd, uint64_t off, uint64_t n,
     struct hash *a, struct hash *b, struct err *e)
@@ -178,7 +174,6 @@ send_digest(const struct send *s, size_t i, int fd, uint64_t off, uint64_t n,
 	return rv;
 }
 
-/* -1 (65): the digest in h is not that of v[i]. */
 int
 send_check_whole(const struct send *s, size_t i, struct hash *h, struct err *e)
 {
@@ -325,7 +320,6 @@ turn(struct job *j, int to, double after)
 	return S3_ASK;
 }
 
-/* How long to wait before the next look: as long as for any try. */
 double
 send_delay(unsigned int looks)
 {

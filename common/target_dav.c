@@ -184,7 +184,6 @@ davt_age(void *impl, const char *key, int64_t *age, struct err *e)
 	return rv;
 }
 
-/* As dav_put, with what it lies in made first. */
 int
 davt_put_in(struct davt *t, const char *key, const void *p, size_t n,
     unsigned int flags, const char *if_match, struct dav_res *r,

@@ -261,7 +261,6 @@ on_net(void *arg, const struct net_res *r, const struct err *e)
  * Beginnings.
  */
 
-/* Without a word; what is in the cache stays for another time. */
 void
 ask_drop(struct job *j)
 {
@@ -373,7 +372,6 @@ ready(struct job *j, struct err *e)
 	return 0;
 }
 
-/* Send it.  The job may have ended when this returns. */
 void
 ask_job(struct job *j)
 {

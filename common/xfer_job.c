@@ -55,7 +55,6 @@ job_move(struct job *j, struct list *l)
 	job_put(l, NULL, j);
 }
 
-/* Wait until due, behind those that wait as long. */
 void
 job_delay(struct job *j, double due)
 {
@@ -89,7 +88,6 @@ job_free_match(struct work *w)
 	w->headers = NULL;
 }
 
-/* Out of its list, and gone; the part has been dropped. */
 void
 job_free(struct job *j)
 {
@@ -115,7 +113,6 @@ may_go_on(const struct err *e)
 	    e->code == MSG_IOERR;
 }
 
-/* It came (d: its digest, e NULL), or did not (e, d NULL). */
 void
 job_end(struct job *j, const unsigned char *d, const struct err *e)
 {
@@ -144,7 +141,6 @@ job_end(struct job *j, const unsigned char *d, const struct err *e)
 	job_free(j);
 }
 
-/* The same for what is said in w->e, which goes with the job. */
 void
 job_end_bad(struct job *j, const struct err *e)
 {

@@ -45,7 +45,6 @@ give_up(struct job *j, enum verdict v, int code, const char *fmt, ...)
 	return -1;
 }
 
-/* By bytes; that of nothing is like nothing else. */
 int
 take_same_tag(const char *a, const char *b)
 {
@@ -149,7 +148,6 @@ take_replaced(struct job *j, const char *tag)
 	    tag != NULL ? tag : "none");
 }
 
-/* From zero, because it is another object: once. */
 int
 take_anew(struct job *j, const char *tag)
 {
@@ -188,7 +186,6 @@ check_size(struct job *j, int64_t n)
 	return 0;
 }
 
-/* Large enough, and of a version that is known: into the cache with it. */
 int
 take_may_cache(const struct job *j, const char *tag, int64_t size)
 {
@@ -196,7 +193,6 @@ take_may_cache(const struct job *j, const char *tag, int64_t size)
 	    take_is_strong(tag) && size >= (int64_t)XFER_CACHE_MIN;
 }
 
-/* Bytes of an earlier process are there: they are read first. */
 void
 take_begin_reading(struct job *j)
 {
@@ -305,7 +301,6 @@ head_rest(struct job *j, const struct net_res *r)
 	return 0;
 }
 
-/* The headers are there: is its body worth taking? */
 int
 take_head(void *arg, const struct net_res *r, struct err *e)
 {
@@ -330,7 +325,6 @@ take_head(void *arg, const struct net_res *r, struct err *e)
 	return rv;
 }
 
-/* Bytes of the object, at most; UINT64_MAX: nobody knows. */
 uint64_t
 take_promised(const struct job *j)
 {
@@ -378,7 +372,6 @@ take_body(void *arg, int status, const void *p, size_t n, struct err *e)
 	return rv;
 }
 
-/* All bytes are there: are they the right ones?  0, or w->e. */
 int
 take_check_digest(struct job *j, unsigned char d[HASH_LEN])
 {
