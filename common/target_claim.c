@@ -332,11 +332,6 @@ claim_committed(struct target *t, const char *version, uint64_t generation,
 	if (r == -1 || same)
 		return r;
 	r = target_pointer(t, ptr, e);
-	if (r == -1 && e->code == MSG_DATAERR) {
-		/* no version's name is that long */
-		e->code = 0;
-		r = 0;
-	}
 	return r > 0 ? strcmp(ptr, version) == 0 : r;
 }
 
@@ -438,18 +433,23 @@ is_dead_local(struct target *t, const char *name, const struct owner *o,
 	struct err	f = { 0, "" };
 	char		key[TARGET_KEY_MAX], host[256], place[STAGE_PLACE_MAX];
 	int64_t		old;
-	int		held = -1;
+	int		held = -1, r, unknown;
 
 	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
-	if (t->ops->hold(t->impl, key, &held, &f) == 1)
+	r = t->ops->hold(t->impl, key, &held, &f);
+	if (r == 1)
 		return 0;
 	t->ops->release(t->impl, held);
+	/* out of descriptors, say: whether it is held was not asked */
+	unknown = r == -1 && f.code != MSG_NOINPUT;
 	if (o->host == NULL)	/* died before it could say who it is */
-		return 1;
+		return !unknown;
 	host_here(host);
 	old = (io_wall_ns() - o->created) / 1000000000;
 	if (strcmp(host, o->host) != 0)
 		return age != 0 && old > (int64_t)age;
+	if (unknown)
+		return 0;
 	/* a container of this host's name, whose staging is not seen here */
 	stage_place(place);
 	if (o->staging != NULL && place[0] != '\0' &&
