@@ -20,7 +20,7 @@ struct script_rule {
 	unsigned long	 filler;		/* bytes before the body */
 	unsigned long long size;		/* what HEAD says; 0: nothing */
 	int		 once, used;		/* it fits once; it did */
-	int		 echo;			/* what the last PUT said, too */
+	int		 echo;			/* what the last PUT said */
 };
 
 struct script {
