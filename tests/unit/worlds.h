@@ -306,10 +306,12 @@ mem_probe(void *impl, const char *claim,
 }
 
 static const struct target_ops	mem_ops = {
-	mem_list, mem_get, mem_has, mem_create, mem_replace, mem_remove,
-	NULL, mem_put, mem_fetch, mem_verify, mem_claim, mem_hold,
-	mem_release, mem_lock, mem_unlock, mem_path, mem_unlock, NULL,
-	mem_age, mem_probe, NULL
+	.list = mem_list, .get = mem_get, .has = mem_has,
+	.create = mem_create, .replace = mem_replace, .remove = mem_remove,
+	.put = mem_put, .fetch = mem_fetch, .verify = mem_verify,
+	.claim = mem_claim, .hold = mem_hold, .release = mem_release,
+	.lock = mem_lock, .unlock = mem_unlock, .path = mem_path,
+	.close = mem_unlock, .age = mem_age, .probe = mem_probe
 };
 
 /*
@@ -668,11 +670,15 @@ world(int remote)
 	if (!remote && target_local_open(place, 1, &under, &impl_under,
 	    &e) == -1)
 		_exit(96);
-	ops = (struct target_ops){ w_list, w_get, w_has, w_create, w_replace,
-		w_remove, remote ? NULL : w_rename, w_put, w_fetch, w_verify,
-		w_claim, w_hold, w_release, w_lock, w_unlock, w_path,
-		w_unlock, remote ? NULL : w_settle, remote ? w_age : NULL,
-		remote ? w_probe : NULL, NULL };
+	ops = (struct target_ops){ .list = w_list, .get = w_get,
+		.has = w_has, .create = w_create, .replace = w_replace,
+		.remove = w_remove, .rename = remote ? NULL : w_rename,
+		.put = w_put, .fetch = w_fetch, .verify = w_verify,
+		.claim = w_claim, .hold = w_hold, .release = w_release,
+		.lock = w_lock, .unlock = w_unlock, .path = w_path,
+		.close = w_unlock, .settle = remote ? NULL : w_settle,
+		.age = remote ? w_age : NULL,
+		.probe = remote ? w_probe : NULL };
 	target.ops = &ops;
 	target.impl = impl_under;
 	target.url = mem_dup(remote ? "mem://t" : "t");
