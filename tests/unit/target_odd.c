@@ -452,6 +452,7 @@ keepers(void)
 	claim(1, NULL);
 	(void)target_note_set(up, "quarantine/n/v", "1", 1, &err);
 	fail_with("replace", OTHERS, 1);
+	forever = 1;
 	refused(target_note_set(up, "quarantine/n/v", "2", 1, &err),
 	    MSG_TEMPFAIL, "somebody else wrote to it", "a note of two");
 	fail_with("create", DROPPED, 1);
