@@ -65,23 +65,21 @@ scan_head(struct scan *s, enum kind *k, size_t *head, uint64_t *len)
 		return REC_SCAN_OK;
 	}
 	switch (c) {
-	case 0xcc:
-	case 0xd0:
-		*len = 1;
-		return REC_SCAN_OK;
-	case 0xcd:
-	case 0xd1:
-		*len = 2;
-		return REC_SCAN_OK;
-	case 0xca:
-	case 0xce:
-	case 0xd2:
-		*len = 4;
-		return REC_SCAN_OK;
+	case 0xca: /* float */
 	case 0xcb:
+		*len = (uint64_t)4 << (c - 0xca);
+		return REC_SCAN_OK;
+	case 0xcc: /* unsigned */
+	case 0xcd:
+	case 0xce:
 	case 0xcf:
+		*len = (uint64_t)1 << (c - 0xcc);
+		return REC_SCAN_OK;
+	case 0xd0: /* signed */
+	case 0xd1:
+	case 0xd2:
 	case 0xd3:
-		*len = 8;
+		*len = (uint64_t)1 << (c - 0xd0);
 		return REC_SCAN_OK;
 	case 0xd4: /* fixext: a type byte, then 1 << n bytes */
 	case 0xd5:
