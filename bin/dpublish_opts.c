@@ -6,6 +6,7 @@
 #include "dpublish_opts.h"
 
 #include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,10 +233,15 @@ dpub_usage(void)
 	return MSG_USAGE;
 }
 
+/* optarg is none of that option's. */
 static int
-bad_number(const char *opt, const char *arg, const char *why)
+bad_value(int ch, const char *why)
 {
-	msg_warn("%s: %s: %s", opt, arg, why);
+	const struct option	*l = longopts;
+
+	while (l->val != ch)
+		l++;
+	msg_warn("--%s: %s: %s", l->name, optarg, why);
 	return dpub_usage();
 }
 
@@ -292,112 +298,92 @@ is_verb(const char *s, enum dpub_what *w)
 	return 0;
 }
 
-/* What quarantine, gc, pins and leases take. */
-static int
-keep_option(int ch, struct dpub_opts *o, enum dpub_what *w, unsigned int *seen)
-{
-	const char	*why;
+/* Options that set a member and mean nothing else. */
+enum type { SET, TEXT, COUNT, AGE };
+static const struct plain {
+	int		 ch;
+	unsigned int	 bit;
+	enum type	 type;
+	size_t		 at;	/* of the member */
+	size_t		 has;	/* of its "it was given"; 0 none */
+	uint64_t	 least;	/* of a count */
+} plain[] = {
+#define AT(m)	offsetof(struct dpub_opts, m)
+	{ 'c', B_C, TEXT, AT(ckpt), 0, 0 },
+	{ 'n', B_N, SET, AT(dry_run), 0, 0 },
+	{ 'p', B_P, TEXT, AT(plan), 0, 0 },
+	{ O_AGE_NEWER, B_AGE, AGE, AT(age_newer), AT(has_age_newer), 0 },
+	{ O_AGE_OLDER, B_AGE, AGE, AT(age_older), AT(has_age_older), 0 },
+	{ O_ALLOW_EMPTY, B_EMPTY, SET, AT(allow_empty), 0, 0 },
+	{ O_ALLOW_SHRINK, B_SHRINK, COUNT, AT(shrink), AT(has_shrink), 0 },
+	{ O_DELETE, B_DELETE, SET, AT(del), 0, 0 },
+	{ O_FOR, B_FOR, AGE, AT(lease), 0, 0 },
+	{ O_JSON, B_JSON, SET, AT(filter.json), 0, 0 },
+	{ O_JSON_IN, B_JSON_IN, SET, AT(filter.json_in), 0, 0 },
+	{ O_KEEP, B_KEEP, COUNT, AT(keep), 0, 1 },
+	{ O_LIST, B_LIST, SET, AT(list), 0, 0 },
+	{ O_LOCK, B_LOCK, TEXT, AT(lock), 0, 0 },
+	{ O_NAME, B_NAME, TEXT, AT(name), 0, 0 },
+	{ O_NEWER, B_NEWER, AGE, AT(newer), AT(has_newer), 0 },
+	{ O_REASON, B_REASON, TEXT, AT(reason), 0, 0 },
+	{ O_REQUEUE, B_REQUEUE, TEXT, AT(requeue), 0, 0 },
+	{ O_ROLLBACK, B_ROLLBACK, SET, AT(rollback), 0, 0 },
+	{ O_STAGE, B_STAGE, TEXT, AT(filter.stage), 0, 0 },
+	{ O_VERDICTS, B_VERDICTS, TEXT, AT(verdicts), 0, 0 }
+#undef AT
+};
 
-	(void)w;
-	switch (ch) {
-	case O_KEEP:
-		if (num_u64(optarg, 1, INT64_MAX, &o->keep,
-		    &why) == -1)
-			return bad_number("--keep", optarg, why);
-		*seen |= B_KEEP;
+static int
+plain_option(const struct plain *p, struct dpub_opts *o)
+{
+	void		*at = (char *)o + p->at, *has = (char *)o + p->has;
+	const char	*why;
+	int		 r = 0;
+
+	switch (p->type) {
+	case SET:
+		*(int *)at = 1;
 		break;
-	case O_NEWER:
-		if (num_duration(optarg, &o->newer, &why) == -1)
-			return bad_number("--keep-newer-than", optarg,
-			    why);
-		o->has_newer = 1;
-		*seen |= B_NEWER;
+	case TEXT:
+		*(const char **)at = optarg;
 		break;
-	case O_FOR:
-		if (num_duration(optarg, &o->lease, &why) == -1)
-			return bad_number("--for", optarg, why);
-		if (o->lease == 0 || o->lease > LEASE_MAX)
-			return bad_number("--for", optarg,
-			    "want 1s to 365d");
-		*seen |= B_FOR;
+	case COUNT:
+		r = num_u64(optarg, p->least, INT64_MAX, at, &why);
 		break;
-	case O_LIST:
-		o->list = 1;
-		*seen |= B_LIST;
+	case AGE:
+		r = num_duration(optarg, at, &why);
 		break;
-	case O_NAME:
-		o->name = optarg;
-		*seen |= B_NAME;
-		break;
-	case O_AGE_NEWER:
-		if (num_duration(optarg, &o->age_newer, &why) == -1)
-			return bad_number("--newer-than", optarg,
-			    why);
-		o->has_age_newer = 1;
-		*seen |= B_AGE;
-		break;
-	case O_AGE_OLDER:
-		if (num_duration(optarg, &o->age_older, &why) == -1)
-			return bad_number("--older-than", optarg,
-			    why);
-		o->has_age_older = 1;
-		*seen |= B_AGE;
-		break;
-	case O_REASON:
-		o->reason = optarg;
-		*seen |= B_REASON;
-		break;
-	case O_REQUEUE:
-		o->requeue = optarg;
-		*seen |= B_REQUEUE;
-		break;
-	case O_VERDICT:
-		if (check_code_parse(optarg) == CHECK_N &&
-		    strcmp(optarg, "operator") != 0)
-			return bad_number("--verdict", optarg,
-			    "want one of dcheck(1), or operator");
-		if (o->n_codes == CHECK_N)
-			return dpub_usage();
-		o->codes[o->n_codes++] = optarg;
-		*seen |= B_VERDICT;
-		break;
-	case O_VERDICTS:
-		o->verdicts = optarg;
-		*seen |= B_VERDICTS;
-		break;
-	default:
-		return dpub_usage();
 	}
+	if (r == -1)
+		return bad_value(p->ch, why);
+	if (p->has != 0)
+		*(int *)has = 1;
 	return -1;
 }
 
-/* What publishing takes. */
+/* Those that say what is done, or are judged here. */
 static int
-publish_option(int ch, struct dpub_opts *o, enum dpub_what *w,
+other_option(int ch, struct dpub_opts *o, enum dpub_what *w,
     unsigned int *seen)
 {
 	const char	*why;
 
 	switch (ch) {
-	case O_ALLOW_EMPTY:
-		o->allow_empty = 1;
-		*seen |= B_EMPTY;
+	case 'a':
+		o->artifact = optarg;
+		*seen |= B_A;
+		*w = DO_ARTIFACT;
 		break;
-	case O_ALLOW_SHRINK:
-		if (num_u64(optarg, 0, INT64_MAX, &o->shrink,
-		    &why) == -1)
-			return bad_number("--allow-shrink", optarg,
-			    why);
-		o->has_shrink = 1;
-		*seen |= B_SHRINK;
+	case 'h':
+		return show_help();
+	case 'v':
+		msg_set_verbose(1);
 		break;
+	case 'V':
+		return show("dpublish " MSG_VERSION "\n");
 	case O_COMMIT:
 		*w = DO_COMMIT;
 		*seen |= B_COMMIT;
-		break;
-	case O_DELETE:
-		o->del = 1;
-		*seen |= B_DELETE;
 		break;
 	case O_DISCARD:
 		*w = DO_DISCARD;
@@ -407,29 +393,31 @@ publish_option(int ch, struct dpub_opts *o, enum dpub_what *w,
 		*w = DO_IN_PLACE;
 		*seen |= B_IN_PLACE;
 		break;
-	case O_LOCK:
-		o->lock = optarg;
-		*seen |= B_LOCK;
-		break;
+	case O_LOG:
+		return msg_log_option(optarg) == -1 ? dpub_usage() : -1;
 	case O_MAX_DELETE:
 		if (max_delete(o, optarg, &why) == -1)
-			return bad_number("--max-delete", optarg, why);
+			return bad_value(ch, why);
 		*seen |= B_MAX_DELETE;
 		break;
-	case O_ROLLBACK:
-		o->rollback = 1;
-		*seen |= B_ROLLBACK;
+	case O_VERDICT:
+		if (check_code_parse(optarg) == CHECK_N &&
+		    strcmp(optarg, "operator") != 0)
+			return bad_value(ch,
+			    "want one of dcheck(1), or operator");
+		if (o->n_codes == CHECK_N)
+			return dpub_usage();
+		o->codes[o->n_codes++] = optarg;
+		*seen |= B_VERDICT;
 		break;
 	case O_VERIFY:
-		if (strcmp(optarg, "full") != 0 &&
-		    strcmp(optarg, "bytes") != 0)
-			return bad_number("--verify", optarg,
-			    "want bytes or full");
 		o->full = strcmp(optarg, "full") == 0;
+		if (!o->full && strcmp(optarg, "bytes") != 0)
+			return bad_value(ch, "want bytes or full");
 		*seen |= B_VERIFY;
 		break;
 	default:
-		return keep_option(ch, o, w, seen);
+		return dpub_usage();
 	}
 	return -1;
 }
@@ -438,51 +426,20 @@ publish_option(int ch, struct dpub_opts *o, enum dpub_what *w,
 static int
 option(int ch, struct dpub_opts *o, enum dpub_what *w, unsigned int *seen)
 {
-	switch (ch) {
-	case 'a':
-		o->artifact = optarg;
-		*seen |= B_A;
-		*w = DO_ARTIFACT;
-		break;
-	case 'c':
-		o->ckpt = optarg;
-		*seen |= B_C;
-		break;
-	case 'h':
-		return show_help();
-	case 'n':
-		o->dry_run = 1;
-		*seen |= B_N;
-		break;
-	case 'p':
-		o->plan = optarg;
-		*seen |= B_P;
-		break;
-	case 'v':
-		msg_set_verbose(1);
-		break;
-	case 'V':
-		return show("dpublish " MSG_VERSION "\n");
-	case O_JSON:
-		o->filter.json = 1;
-		*seen |= B_JSON;
-		break;
-	case O_JSON_IN:
-		o->filter.json_in = 1;
-		*seen |= B_JSON_IN;
-		break;
-	case O_LOG:
-		if (msg_log_option(optarg) == -1)
-			return dpub_usage();
-		break;
-	case O_STAGE:
-		o->filter.stage = optarg;
-		*seen |= B_STAGE;
-		break;
-	default:
-		return publish_option(ch, o, w, seen);
-	}
-	return -1;
+	size_t	i;
+	int	status;
+
+	for (i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		if (plain[i].ch == ch)
+			break;
+	if (i == sizeof(plain) / sizeof(plain[0]))
+		return other_option(ch, o, w, seen);
+	*seen |= plain[i].bit;
+	status = plain_option(&plain[i], o);
+	if (status == -1 && ch == O_FOR && (o->lease == 0 ||
+	    o->lease > LEASE_MAX))
+		status = bad_value(ch, "want 1s to 365d");
+	return status;
 }
 
 int
