@@ -216,18 +216,17 @@ dpub_out_mode(const struct filter_opts *o)
 	    isatty(STDOUT_FILENO) ? STREAM_TEXT : STREAM_MSGPACK;
 }
 
-/* Under drun: the ticket, and "prepared" instead of "published". */
-static int
-leave(struct dpub *p, const struct rec *pub, const char *claim,
-    struct err *e)
+int
+dpub_leave(struct dpub *p, const char *kind, const char *at,
+    const struct rec *pub, const char *claim, struct err *e)
 {
 	struct rec	*t = rec_map(), *prep = rec_copy(pub);
 	int		 rv;
 
-	rec_set_str(t, "kind", "publish");
+	rec_set_str(t, "kind", kind);
 	rec_set_str(t, "claim", claim);
-	if (p->o->lock != NULL)
-		rec_set_str(t, "lock", p->o->lock);
+	rec_set_str(t, "at", at);
+	rec_set_str(t, "lock", p->o->lock);
 	rec_set_map(t, "published", pub);
 	rv = ticket_leave(&p->f.stage, t, dpub_out_mode(&p->o->filter), e);
 	rec_set_str(prep, "t", "prepared");
@@ -270,7 +269,7 @@ dpub_unchanged(struct dpub *p, struct target *t,
 	if (unread(p))
 		rec_set_bool(r, "unread", 1);
 	if (ticket_wanted()) {
-		rv = leave(p, r, "", e);
+		rv = dpub_leave(p, "publish", NULL, r, "", e);
 		goto done;
 	}
 	if (dpub_repair(t, &p->f.stage, head, e) == -1)
@@ -321,6 +320,38 @@ open_there(struct dpub *p, struct target *t, const char *version,
 	return rv;
 }
 
+struct target_upload *
+dpub_claim(struct dpub *p, struct target *t, const struct target_commit *head,
+    const unsigned char d[HASH_LEN], struct err *e)
+{
+	struct target_claim	  claim = { NULL, 0, NULL, NULL };
+	struct target_upload	 *u = NULL;
+	char			**have, id[TARGET_VERSION_MAX];
+	char			  hex[HASH_HEX];
+	const char		 *last;
+	size_t			  n;
+
+	if (target_versions(t, &have, &n, e) == -1)
+		return NULL;
+	/* it sorts after the parent, and after everything that lies there */
+	last = n > 0 ? have[n - 1] : NULL;
+	if (head->version != NULL && (last == NULL ||
+	    strcmp(head->version, last) > 0))
+		last = head->version;
+	if (target_version_id(id, last, e) == 0) {
+		hash_hex(d, hex);
+		claim.version = id;
+		claim.generation = head->generation + 1;
+		claim.manifest = hex;
+		u = target_begin(t, &p->f.stage, p->f.stage.run, &claim, e);
+	}
+	if (u != NULL && strcmp(target_upload_version(u), id) != 0)
+		msg_info("%s: going on with version %s, which a run that "
+		    "died began", target_url(t), target_upload_version(u));
+	target_names_free(have);
+	return u;
+}
+
 /* Everything up to the commit; then the commit, or a ticket for it. */
 int
 dpub_upload(struct dpub *p, struct target *t,
@@ -328,39 +359,17 @@ dpub_upload(struct dpub *p, struct target *t,
     const unsigned char d[HASH_LEN], int fd, const struct rec_store *s,
     struct err *e)
 {
-	struct target_upload	 *u = NULL;
-	struct target_commit	  c;
-	struct target_claim	  claim = { NULL, 0, NULL, NULL };
-	struct err		  f = { 0, "" };
-	struct rec		 *r = NULL;
-	char			**have = NULL, id[TARGET_VERSION_MAX];
-	char			  hex[HASH_HEX];
-	const char		 *last;
-	size_t			  n;
-	int			  done = 0, rv = -1;
+	struct target_upload	*u;
+	struct target_commit	 c;
+	struct err		 f = { 0, "" };
+	struct rec		*r = NULL;
+	int			 done = 0, rv = -1;
 
-	memset(&c, 0, sizeof(c));
-	if (target_versions(t, &have, &n, e) == -1)
-		return -1;
-	/* it sorts after the parent, and after everything that lies there */
-	last = n > 0 ? have[n - 1] : NULL;
-	if (head->version != NULL && (last == NULL ||
-	    strcmp(head->version, last) > 0))
-		last = head->version;
-	if (target_version_id(id, last, e) == -1)
-		goto done;
-	hash_hex(d, hex);
-	claim.version = id;
-	claim.generation = head->generation + 1;
-	claim.manifest = hex;
-	u = target_begin(t, &p->f.stage, p->f.stage.run, &claim, e);
+	u = dpub_claim(p, t, head, d, e);
 	if (u == NULL)
-		goto done;
+		return -1;
 	dpub_fill_commit(&c, head, m, d, target_upload_version(u),
 	    p->f.stage.run);
-	if (strcmp(c.version, id) != 0)
-		msg_info("%s: going on with version %s, which a run that "
-		    "died began", target_url(t), c.version);
 	if (target_put(u, fd, m, d, 1, e) == -1 ||
 	    open_there(p, t, c.version, m, s, e) == -1)
 		goto fail;
@@ -371,7 +380,8 @@ dpub_upload(struct dpub *p, struct target *t,
 	r = dpub_record("published", t, &c);
 	add_report(r, p, s, head);
 	if (ticket_wanted()) {
-		if (leave(p, r, target_upload_name(u), e) == -1)
+		if (dpub_leave(p, "publish", NULL, r,
+		    target_upload_name(u), e) == -1)
 			goto fail;
 		rv = 0;
 		goto done;
@@ -397,7 +407,6 @@ done:
 	rec_free(r);
 	target_upload_free(u);
 	target_commit_clear(&c);
-	target_names_free(have);
 	return rv;
 }
 

@@ -108,11 +108,24 @@ void	dpub_srcs_clear(struct dpub_srcs *s);
 int	dpub_unchanged(struct dpub *p, struct target *t,
 	    const struct target_commit *head, const struct rec_store *s,
 	    struct err *e);
+/*
+ * Claim a version that comes after head, of the manifest with digest d; or
+ * take up what a dead run began of it.
+ */
+struct target_upload *dpub_claim(struct dpub *p, struct target *t,
+	    const struct target_commit *head,
+	    const unsigned char d[HASH_LEN], struct err *e);
 /* Upload, prove, and the commit, or a ticket for it. */
 int	dpub_upload(struct dpub *p, struct target *t,
 	    const struct target_commit *head, const struct manifest *m,
 	    const unsigned char d[HASH_LEN], int fd,
 	    const struct rec_store *s, struct err *e);
+/*
+ * Under drun: the ticket, and "prepared" instead of pub ("published").  at:
+ * the target that holds the claim, where pub names another; or NULL.
+ */
+int	dpub_leave(struct dpub *p, const char *kind, const char *at,
+	    const struct rec *pub, const char *claim, struct err *e);
 /* The whole stream into p: 0 END was read, and nothing was wrong. */
 int	dpub_read(struct dpub *p);
 /* The end of the run; all of p is gone.  The exit status. */

@@ -214,27 +214,6 @@ report(const struct replay *x, const struct target_commit *c,
 	return r;
 }
 
-static int
-leave(struct dpub *p, const struct replay *x, const struct rec *pub,
-    const char *claim, struct err *e)
-{
-	struct rec	*t = rec_map(), *prep = rec_copy(pub);
-	int		 rv;
-
-	rec_set_str(t, "kind", "in-place");
-	rec_set_str(t, "claim", claim);
-	rec_set_str(t, "at", target_url(x->t));
-	rec_set_str(t, "lock", p->o->lock);
-	rec_set_map(t, "published", pub);
-	rv = ticket_leave(&p->f.stage, t, dpub_out_mode(&p->o->filter), e);
-	rec_set_str(prep, "t", "prepared");
-	if (rv == 0)
-		rv = filter_put(&p->f, prep);
-	rec_free(prep);
-	rec_free(t);
-	return rv;
-}
-
 /* The commit makes the journal binding; then the keys are moved. */
 static int
 commit(struct replay *x, struct target_upload *u,
@@ -306,35 +285,6 @@ build(struct dpub *p, struct replay *x, const struct change *c,
 	return manifest_write(m, *fd, d, e);
 }
 
-static struct target_upload *
-begin(struct dpub *p, struct replay *x, const unsigned char d[HASH_LEN],
-    struct err *e)
-{
-	struct target_claim	 claim = { NULL, 0, NULL, NULL };
-	struct target_upload	*u = NULL;
-	char			**have, id[TARGET_VERSION_MAX];
-	char			  hex[HASH_HEX];
-	const char		 *last;
-	size_t			  n;
-
-	if (target_versions(x->t, &have, &n, e) == -1)
-		return NULL;
-	last = n > 0 ? have[n - 1] : NULL;
-	if (x->head.version != NULL && (last == NULL ||
-	    strcmp(x->head.version, last) > 0))
-		last = x->head.version;
-	if (target_version_id(id, last, e) == 0) {
-		hash_hex(d, hex);
-		claim.version = id;
-		claim.generation = x->head.generation + 1;
-		claim.manifest = hex;
-		u = target_begin(x->t, &p->f.stage, p->f.stage.run, &claim,
-		    e);
-	}
-	target_names_free(have);
-	return u;
-}
-
 /* Stage and prove all; then the commit, or a ticket for it. */
 static int
 upload(struct dpub *p, struct replay *x, const struct change *ch,
@@ -351,7 +301,7 @@ upload(struct dpub *p, struct replay *x, const struct change *ch,
 	memset(&m, 0, sizeof(m));
 	memset(&c, 0, sizeof(c));
 	if (build(p, x, ch, &m, d, &fd, e) == -1 ||
-	    (u = begin(p, x, d, e)) == NULL)
+	    (u = dpub_claim(p, x->t, &x->head, d, e)) == NULL)
 		goto done;
 	dpub_fill_commit(&c, &x->head, &m, d, target_upload_version(u),
 	    p->f.stage.run);
@@ -363,7 +313,8 @@ upload(struct dpub *p, struct replay *x, const struct change *ch,
 	}
 	r = report(x, &c, ch);
 	if (ticket_wanted()) {
-		if (leave(p, x, r, target_upload_name(u), e) == -1)
+		if (dpub_leave(p, "in-place", target_url(x->t), r,
+		    target_upload_name(u), e) == -1)
 			goto fail;
 		rv = 0;
 		goto done;
@@ -404,7 +355,7 @@ unchanged(struct dpub *p, struct replay *x, const struct change *ch,
 	rec_set_u64(r, "records", p->files.n);
 	rec_set_bool(r, "unchanged", 1);
 	if (ticket_wanted())
-		rv = leave(p, x, r, "", e);
+		rv = dpub_leave(p, "in-place", target_url(x->t), r, "", e);
 	else {
 		if (x->head.generation != 0)
 			dpub_note_same(p->o->ckpt, x->t, &x->head,

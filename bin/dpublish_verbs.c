@@ -343,6 +343,44 @@ prove_old(struct target *t, const struct target_commit *c, struct err *e)
 	return target_verify(t, c->version, e);
 }
 
+/* The newest commit, from which there is a way back: 0 *head, -1. */
+static int
+roll_from(struct target *t, struct target_commit *head, struct err *e)
+{
+	char	ptr[TARGET_VERSION_MAX];
+	int	r;
+
+	/* commits alone: a current version that is gone is to be mended */
+	if (target_pointer(t, ptr, e) == -1)
+		return -1;
+	r = target_newest(t, head, e);
+	if (r == 1)
+		r = target_explains(t, head, ptr, e) == -1 ? -1 : 1;
+	else if (r == 0 && target_head(t, head, e) != -1)
+		err_set(e, MSG_NOINPUT, "%s: nothing was published here yet",
+		    target_url(t));
+	if (r != 1)
+		return -1;
+	if (strcmp(head->format, DPUB_INPLACE) == 0)
+		return err_set(e, MSG_USAGE, "%s: a journal of --in-place: "
+		    "publish the older set again, or dpublish --in-place "
+		    "--rollback what is not finished", target_url(t));
+	return 0;
+}
+
+/* c, which was published once, becomes a commit after head. */
+static void
+roll_commit(struct target_commit *c, const struct target_commit *head,
+    const char *run)
+{
+	c->generation = head->generation + 1;
+	free(c->parent);
+	c->parent = mem_dup(head->version);
+	free(c->kind);
+	c->kind = mem_dup("rollback");
+	(void)snprintf(c->run, sizeof(c->run), "%s", run);
+}
+
 static int
 roll(struct target *t, const char *version, const struct dpub_opts *o,
     struct err *e)
@@ -350,39 +388,18 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 	struct target_upload	*u = NULL;
 	struct target_commit	 head, c;
 	struct target_claim	 claim = { NULL, 0, NULL, NULL };
+	struct err		 f = { 0, "" };
 	char			 run[STAGE_RUN_MAX];
-	char			 ptr[TARGET_VERSION_MAX];
-	int			 done = 0, r, same, rv = -1;
+	int			 done = 0, same, rv = -1;
 
+	memset(&head, 0, sizeof(head));
 	memset(&c, 0, sizeof(c));
 	if (version != NULL && !target_version_ok(version))
 		return err_set(e, MSG_USAGE, "%s: not a version id (see "
 		    "dpublish log)", version);
-	if (target_collect(t, 0, 0, NULL, NULL, e) == -1)
-		return -1;
-	/* commits alone: a current version that is gone is to be mended */
-	if (target_pointer(t, ptr, e) == -1)
-		return -1;
-	r = target_newest(t, &head, e);
-	if (r == -1)
-		return -1;
-	if (r == 1 && target_explains(t, &head, ptr, e) == -1) {
-		target_commit_clear(&head);
-		return -1;
-	}
-	if (r == 0) {
-		if (target_head(t, &head, e) != -1)
-			err_set(e, MSG_NOINPUT, "%s: nothing was published "
-			    "here yet", target_url(t));
-		return -1;
-	}
-	if (strcmp(head.format, DPUB_INPLACE) == 0) {
-		err_set(e, MSG_USAGE, "%s: a journal of --in-place: publish "
-		    "the older set again, or dpublish --in-place --rollback "
-		    "what is not finished", target_url(t));
-		goto done;
-	}
-	if (find_old(t, &head, version, &c, e) == -1 ||
+	if (target_collect(t, 0, 0, NULL, NULL, e) == -1 ||
+	    roll_from(t, &head, e) == -1 ||
+	    find_old(t, &head, version, &c, e) == -1 ||
 	    prove_old(t, &c, e) == -1 || stage_run_id(run, e) == -1)
 		goto done;
 	claim.keeps = c.version;
@@ -395,15 +412,9 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 		if (target_advance(u, e) == -1)
 			goto done;
 	} else {
-		c.generation = head.generation + 1;
-		free(c.parent);
-		c.parent = mem_dup(head.version);
-		free(c.kind);
-		c.kind = mem_dup("rollback");
-		(void)snprintf(c.run, sizeof(c.run), "%s", run);
-		rv = dpub_commit(t, u, &c, &done, e);
+		roll_commit(&c, &head, run);
 		/* committed, perhaps, and the pointer not moved: *e says */
-		if (rv == -1)
+		if (dpub_commit(t, u, &c, &done, e) == -1)
 			goto done;
 	}
 	rv = say_rollback(t, &c, same, o, e);
@@ -411,13 +422,9 @@ roll(struct target *t, const char *version, const struct dpub_opts *o,
 		msg_warn("%s: version %s is current all the same",
 		    target_url(t), c.version);
 done:
-	if (u != NULL) {
-		struct err	f = { 0, "" };
-
-		if (target_finish(u, &f) == -1)
-			msg_warn("%s", f.text);
-		target_upload_free(u);
-	}
+	if (u != NULL && target_finish(u, &f) == -1)
+		msg_warn("%s", f.text);
+	target_upload_free(u);
 	target_commit_clear(&head);
 	target_commit_clear(&c);
 	return rv;
