@@ -16,6 +16,7 @@
 #include "store.h"
 
 #define JOIN_DIRECT 8	/* sorted stores read in place; more are spilled */
+#define JOIN_LARGE 1000	/* records of an input that is; ours always are */
 
 /* All in records, tombstones included where not said otherwise. */
 struct join_counts {

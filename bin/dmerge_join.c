@@ -43,6 +43,13 @@ struct stream {
 	struct item	 it;		/* current; join's numbers */
 	int		 have;
 	int		 is_base;
+	/* of an input: */
+	char		*url;
+	int		 self;		/* its source, or -1: it has its own */
+	int64_t		 seq;		/* then that of all its records */
+	uint64_t	 n, want;	/* records: read, checked */
+	struct hash	*h;		/* of its content, or NULL */
+	char		 content[HASH_HEX];	/* as it was checked; "" */
 };
 
 struct join {
@@ -101,6 +108,17 @@ join_new(const char *tmp)
 	return j;
 }
 
+static void
+unmap(struct stream *m)
+{
+	store_close(m->st);
+	free(m->coll);
+	free(m->src);
+	free(m->url);
+	hash_free(m->h);
+	memset(m, 0, sizeof(*m));
+}
+
 void
 join_free(struct join *j)
 {
@@ -123,11 +141,8 @@ join_free(struct join *j)
 		free(j->srcs[i]);
 	}
 	free(j->srcs);
-	for (i = 0; i < j->n_streams; i++) {
-		store_close(j->streams[i].st);
-		free(j->streams[i].coll);
-		free(j->streams[i].src);
-	}
+	for (i = 0; i < j->n_streams; i++)
+		unmap(&j->streams[i]);
 	spill_free(j->spill);
 	plan_clear(&j->skipped);
 	free(j->tmp);
@@ -283,15 +298,6 @@ map(struct join *j, struct store *st, struct stream *m, const char *url,
 	return 0;
 }
 
-static void
-unmap(struct stream *m)
-{
-	store_close(m->st);
-	free(m->coll);
-	free(m->src);
-	memset(m, 0, sizeof(*m));
-}
-
 int
 join_base(struct join *j, const char *path, const char *format, int light,
     struct err *e)
@@ -311,6 +317,7 @@ join_base(struct join *j, const char *path, const char *format, int light,
 	}
 	j->n_streams++;
 	m->is_base = 1;
+	m->self = -1;
 	return map(j, st, m, "the base", 1, e);
 }
 
@@ -341,49 +348,60 @@ stopped(struct err *e)
 	    "stopped by a signal");
 }
 
+/* The next item of m's store, in the join's numbers: 1, 0 no more, -1. */
+static int
+next(struct join *j, struct stream *m, struct item *it, struct err *e)
+{
+	int	r = store_next(m->st, it, e);
+
+	if (r != 1)
+		return r;
+	if (m->self != -1) {
+		it->seq = m->seq;
+		it->src = m->self;
+	} else
+		it->src = m->src[it->src];
+	it->coll = m->coll[it->coll];
+	if (m->h != NULL && !it->dead)
+		item_content_add(m->h, j->colls[it->coll].c.name, it);
+	m->n++;
+	return 1;
+}
+
+/* An input was read to its end: is it what was checked? */
+static int
+as_checked(struct stream *m, struct err *e)
+{
+	unsigned char	got[HASH_LEN];
+	char		hex[HASH_HEX];
+
+	if (m->h != NULL && m->content[0] != '\0' && m->st->sorted) {
+		hash_final(m->h, got);
+		hash_hex(got, hex);
+		if (strcmp(hex, m->content) != 0)
+			return err_set(e, MSG_DATAERR, "%s: changed in "
+			    "staging since it was checked: want content %s, "
+			    "got %s", m->url, m->content, hex);
+	}
+	if (m->n != m->want)
+		return err_set(e, MSG_SOFTWARE, "%s: %llu records were "
+		    "checked, %llu read", m->url,
+		    (unsigned long long)m->want, (unsigned long long)m->n);
+	return 0;
+}
+
 /* Items of an input that is not read in place go to the spill. */
 static int
-pour(struct join *j, struct stream *m, const struct rec_delta *d, int self,
-    uint64_t *n, struct err *e)
+pour(struct join *j, struct stream *m, struct err *e)
 {
-	struct hash	*h = hash_new();
-	struct item	 it;
-	unsigned char	 got[HASH_LEN];
-	char		 hex[HASH_HEX];
-	int		 k, rv = -1;
+	struct item	it;
+	int		k;
 
-	item_content_start(h);
-	while ((k = store_next(m->st, &it, e)) == 1) {
-		if (stopped(e))
-			goto done;
-		if (self != -1) {
-			it.seq = d->seq;
-			it.src = self;
-		} else
-			it.src = m->src[it.src];
-		it.coll = m->coll[it.coll];
-		if (!it.dead)
-			item_content_add(h, j->colls[it.coll].c.name, &it);
-		if (spill_add(j->spill, &it, j->colls[it.coll].c.dim, e) ==
-		    -1)
-			goto done;
-		(*n)++;
-	}
-	if (k == -1)
-		goto done;
-	hash_final(h, got);
-	hash_hex(got, hex);
-	if (d->content_digest != NULL && m->st->sorted &&
-	    strcmp(hex, d->content_digest) != 0) {
-		err_set(e, MSG_DATAERR, "%s: changed in staging since it was "
-		    "checked: want content %s, got %s", d->url,
-		    d->content_digest, hex);
-		goto done;
-	}
-	rv = 0;
-done:
-	hash_free(h);
-	return rv;
+	while ((k = next(j, m, &it, e)) == 1)
+		if (stopped(e) || spill_add(j->spill, &it,
+		    j->colls[it.coll].c.dim, e) == -1)
+			return -1;
+	return k == -1 ? -1 : as_checked(m, e);
 }
 
 static int
@@ -406,49 +424,61 @@ self_source(struct join *j, const struct rec_delta *d, struct err *e)
 	return n;
 }
 
+/*
+ * Is a sorted input worth a stream of its own?  What is small mostly stays
+ * in the spill's memory, and there may be hundreds.
+ */
+static int
+direct(const struct join *j, const struct stream *m)
+{
+	return m->st->sorted && j->n_streams < JOIN_DIRECT &&
+	    (m->st->has_ledger || m->want >= JOIN_LARGE);
+}
+
 int
 join_input(struct join *j, const struct rec_delta *d, const char *path,
     struct err *e)
 {
-	struct stream	*direct, m;
+	struct stream	 m;
 	struct store	*st;
-	uint64_t	 n = 0, want = d->records + d->tombstones;
 	size_t		 i;
-	int		 self = -1, rv = -1;
+	int		 rv = -1;
 
 	memset(&m, 0, sizeof(m));
+	m.self = -1;
+	m.want = d->records + d->tombstones;
 	st = store_open(path, store_format_parse(d->format), 0, e);
 	if (st == NULL)
 		return -1;
 	if (!st->has_ledger) {
-		self = self_source(j, d, e);
-		if (self == -1) {
+		m.self = self_source(j, d, e);
+		if (m.self == -1) {
 			store_close(st);
 			return -1;
 		}
+		m.seq = d->seq;
 		for (i = 0; i < st->n_colls; i++) {
 			st->colls[i].config_seq = d->seq;
 			memcpy(st->colls[i].config_src, d->sha256, HASH_HEX);
 		}
 	}
+	m.url = mem_dup(d->url);
 	if (map(j, st, &m, d->url, 0, e) == -1)
 		goto done;
-	j->c.in += want;
-	j->c.from_inputs += want;
-	if (st->has_ledger && st->sorted && j->n_streams < JOIN_DIRECT) {
-		direct = &j->streams[j->n_streams++];
-		*direct = m;
+	j->c.in += m.want;
+	j->c.from_inputs += m.want;
+	/* of a ledger the bytes were compared, if they are read in place */
+	if (!direct(j, &m) || !st->has_ledger)
+		m.h = hash_new();
+	if (m.h != NULL)
+		item_content_start(m.h);
+	if (d->content_digest != NULL)
+		memcpy(m.content, d->content_digest, HASH_HEX);
+	if (direct(j, &m)) {
+		j->streams[j->n_streams++] = m;
 		return 0;
 	}
-	if (pour(j, &m, d, self, &n, e) == -1)
-		goto done;
-	if (n != want) {
-		err_set(e, MSG_SOFTWARE, "%s: %llu records were checked, "
-		    "%llu read", d->url, (unsigned long long)want,
-		    (unsigned long long)n);
-		goto done;
-	}
-	rv = 0;
+	rv = pour(j, &m, e);
 done:
 	unmap(&m);
 	return rv;
@@ -542,18 +572,16 @@ rank(struct join *j, struct item_coll **colls, struct item_source **srcs)
 static int
 pull(struct join *j, struct stream *m, struct err *e)
 {
-	m->have = m->st != NULL ? store_next(m->st, &m->it, e) :
+	m->have = m->st != NULL ? next(j, m, &m->it, e) :
 	    spill_next(j->spill, &m->it, e);
 	if (m->have == -1)
 		return -1;
-	if (m->have == 1 && m->st != NULL) {
-		m->it.coll = m->coll[m->it.coll];
-		m->it.src = m->src[m->it.src];
-		if (m->is_base) {
-			j->c.in++;
-			j->c.base_live += !m->it.dead;
-		}
+	if (m->have == 1 && m->is_base) {
+		j->c.in++;
+		j->c.base_live += !m->it.dead;
 	}
+	if (m->have == 0 && m->url != NULL)
+		return as_checked(m, e);
 	return 0;
 }
 

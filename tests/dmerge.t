@@ -2,7 +2,7 @@
 # dmerge.t: the join, what it refuses, and that it is the same bytes
 # whatever the order.
 . "$(dirname "$0")/lib.sh"
-plan 90
+plan 92
 GEN=${GEN:-$SRC/build/gen}
 
 digest() {
@@ -154,6 +154,14 @@ chmod -R u+w "$DSTAGE/$p"
 sqlite3 "$DSTAGE/$p/chroma.sqlite3" 'UPDATE embeddings_queue
     SET vector = zeroblob(32) WHERE seq_id = 3'
 status 65 "changed since it was checked" sh -c 'dmerge --json-in -o c9 <s1'
+"$GEN/gendelta" --out large --records 1500 --dim 8 --seed 6
+dfetch large | dcheck --json >s2
+status 0 "a large one, read in place" sh -c 'dmerge --json-in -o l1 <s2'
+p=$(sed -n 's/.*"t":"delta".*"path":"\([^"]*\)".*/\1/p' s2)
+chmod -R u+w "$DSTAGE/$p"
+sqlite3 "$DSTAGE/$p/chroma.sqlite3" 'UPDATE embeddings_queue
+    SET vector = zeroblob(32) WHERE seq_id = 1499'
+status 65 "changed since it was checked" sh -c 'dmerge --json-in -o c9 <s2'
 is "$(ls -d c6 c7 c8 c9 2>/dev/null; ls -A . | grep '^\.intact')" "" \
     "nothing was placed, nothing is left"
 unstage
