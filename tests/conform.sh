@@ -97,16 +97,7 @@ is "$(ended)" 1 "bytes that arrive in pieces make the same records"
 stream "$H" "$U" "$S" "$E"
 mv "$T/in" "$T/whole"
 size=$(wc -c <"$T/whole")
-i=0 wrong=''
-while [ "$i" -lt "$size" ]; do
-	head -c "$i" "$T/whole" >"$T/in"
-	through "$@"
-	if [ "$(ended)" != 0 ] || [ "$got" = 0 ] ||
-	    { [ -n "$STATUS" ] && [ "$got" != "$STATUS" ]; }; then
-		wrong="$wrong $i(status $got)"
-	fi
-	i=$((i + ${CONFORM_STEP:-1}))
-done
+wrong=$("$MP" cuts "$T/whole" "${CONFORM_STEP:-1}" "$STATUS" "$@")
 is "$wrong" "" "cut at any of $size bytes: no end, and a status that says so"
 
 : >"$T/in"

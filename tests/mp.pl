@@ -3,6 +3,10 @@
 # sorted keys.  A second reading of the stream's format that shares no code
 # with the programs, for tests/conform.sh.  dec exits 1 when the input ends
 # inside a value; {"$bin":"hex"} is a bin, {"$raw":"hex"} those very bytes.
+#
+# mp.pl cuts FILE STEP STATUS COMMAND...: COMMAND is run on the first 0, STEP,
+# 2 * STEP ... bytes of the stream in FILE.  Prints " BYTES(status N)" for
+# each that ends well, makes an end, or has not this STATUS ('' any but 0).
 # SPDX-License-Identifier: ISC
 use strict;
 use warnings;
@@ -123,6 +127,63 @@ sub dec {
 	die sprintf("byte %02x\n", $c);
 }
 
+# All values up to the first that is none; then why it is none, or undef.
+sub values_of {
+	my @v;
+
+	($in, $pos) = ($_[0], 0);
+	while ($pos < length $in) {
+		my $v = eval { dec() };
+
+		return (\@v, "at byte $pos: $@") if $@;
+		push @v, $v;
+	}
+	return (\@v, undef);
+}
+
+sub bytes_of {
+	open my $f, '<:raw', $_[0] or die "mp.pl: $_[0]: $!\n";
+	local $/;
+	return scalar(<$f>) // '';
+}
+
+# What a command makes of these bytes: its status as a shell has it, and how
+# many ends.
+sub ends_of {
+	my ($file, $text, @cmd) = @_;
+
+	open my $f, '>:raw', "$file.cut" or die "mp.pl: $file.cut: $!\n";
+	print $f $text;
+	close $f or die "mp.pl: $file.cut: $!\n";
+	my $pid = fork // die "mp.pl: fork: $!\n";
+	if ($pid == 0) {
+		open STDIN, '<', "$file.cut";
+		open STDOUT, '>', "$file.out";
+		open STDERR, '>', "$file.err";
+		alarm 60;
+		exec @cmd;
+		exit 127;
+	}
+	waitpid $pid, 0;
+	my $st = $? & 127 ? 128 + ($? & 127) : $? >> 8;
+	my ($v) = values_of(bytes_of("$file.out"));
+
+	return ($st, scalar grep { ref $_ eq 'HASH' &&
+	    ($_->{t} // '') eq 'end' } @$v);
+}
+
+sub cuts {
+	my ($file, $step, $want, @cmd) = @_;
+	my $text = bytes_of($file);
+
+	for (my $n = 0; $n < length $text; $n += $step) {
+		my ($st, $ends) = ends_of($file, substr($text, 0, $n), @cmd);
+
+		print " $n(status $st)" if $ends != 0 || $st == 0 ||
+		    $want ne '' && $st != $want;
+	}
+}
+
 binmode STDIN;
 binmode STDOUT;
 my $what = shift // '';
@@ -132,17 +193,14 @@ if ($what eq 'enc') {
 	}
 } elsif ($what eq 'dec') {
 	local $/;
-	$in = <STDIN> // '';
-	$pos = 0;
-	while ($pos < length $in) {
-		my $v = eval { dec() };
-
-		if ($@) {
-			print STDERR "mp.pl: at byte $pos: $@";
-			exit 1;
-		}
-		print $json->encode($v), "\n";
+	my ($v, $why) = values_of(<STDIN> // '');
+	print $json->encode($_), "\n" for @$v;
+	if (defined $why) {
+		print STDERR "mp.pl: $why";
+		exit 1;
 	}
+} elsif ($what eq 'cuts' && @ARGV > 3) {
+	cuts(@ARGV);
 } else {
-	die "usage: mp.pl enc|dec\n";
+	die "usage: mp.pl enc|dec|cuts file step status command ...\n";
 }
