@@ -20,8 +20,8 @@ S=$DATA/samples
 # tree DIR URL: all files of a directory, as objects
 tree() {
 	(cd "$1" && find . -type f | sed 's,^\./,,') | while read -r f; do
-		s3do put "$2/$f" "$1/$f" >/dev/null
-	done
+		printf 'put\t%s\t%s\n' "$2/$f" "$1/$f"
+	done | s3do - >/dev/null
 }
 # objects URL: "size etag name" of all below it
 objects() { s3do list "$1" | sed "s, ${1#s3://bucket/}, ,"; }
@@ -137,40 +137,22 @@ sed -i "s,pid,$T/pid,g" killer
 chmod +x killer
 fault_up a "$RGW"
 # what is put under each new prefix, as far as it can be copied
-save() { rm -rf "$1"; mkdir "$1"; for f in $(names "$2/"); do
-	mkdir -p "$1/$(dirname "$f")"
-	s3do get "$2/$f" "$1/$f" >/dev/null; done; }
-# killed NAME SAVED COMMAND...: P in the command is the prefix; check P
-# says what is wrong in between, done P what is in the end
-killed() {
-	name=$1 saved=$2
-	shift 2
-	i=0 odd=
-	while :; do
-		i=$((i + 1)) P=s3://bucket/k/$name.$i
-		tree "$saved" "$P"
-		before "$P"
-		cmd=$(echo "$*" | sed "s,@P,$P,g")
-		fault "* . $i done reset then=$T/killer"
-		AWS_ENDPOINT_URL=$PROXY sh -c "echo \$\$ >$T/pid; exec $cmd" \
-		    >kout 2>&1
-		st=$?
-		w=$(between "$P")
-		[ -z "$w" ] || odd="$odd
-$i: $w"
-		[ $st -eq 137 ] || break
-		sh -c "$cmd" >kout 2>&1
-		st=$?
-		w=$(after "$P" $st)
-		[ -z "$w" ] || odd="$odd
-$i: again: $st: $w $(head -1 kout)"
-		[ $i -lt 200 ] || break
-	done
-	fault
-	echo "# $name: killed at $((i - 1)) requests"
-	[ $i -gt 8 ] || odd="$odd only $i"
-	is "$odd" "" "$name: killed at any request"
+save() {
+	rm -rf "$1"
+	mkdir "$1"
+	for f in $(names "$2/"); do
+		mkdir -p "$1/$(dirname "$f")"
+		printf 'get\t%s\t%s\n' "$2/$f" "$1/$f"
+	done | s3do - >/dev/null
 }
+# killed SCENE SAVED COMMAND...: tests/s3ops.pl
+killed() {
+	A=$A V="$v1 $v2 $v3 $v4" KILLER=$T/killer perl "$SRC/tests/s3ops.pl" \
+	    "$@" >odd 2>&1
+	grep '^#' odd
+	is "$(grep -v '^#' odd | head -40)" "" "$1: killed at any request"
+}
+export FP PROXY
 mkdir k
 cp -R d/bad_magic d/batch.jsonl k
 mkdir -p K/deltas
@@ -180,47 +162,11 @@ drun "dfetch -B s3://bucket/one g/delta-0000 | dcheck | dmerge |
     dpublish s3://bucket/one" >/dev/null
 save one s3://bucket/one
 cp -R one/* K
-want_m=$(objects $A/quarantine/ | sed -n 's, bad_magic-[^/]*/bad_magic/, ,p')
-want_b=$(objects $A/quarantine/ | sed -n 's, batch.jsonl-[^/]*/batch, batch,p' |
-    grep 'batch.jsonl$')
-# where P: "here there": is each input whole there, all of it
-m_of() { objects "$1/" | sed -n 's, '"$2"'bad_magic/, ,p'; }
-b_of() { objects "$1/" | sed -n 's, '"$2"'batch.jsonl$, batch.jsonl,p'; }
-IN='quarantine/[^/]*/'
-before() { :; }
-between() {
-	m1=$(m_of "$1" deltas/) m2=$(m_of "$1" "$IN")
-	b1=$(b_of "$1" deltas/) b2=$(b_of "$1" "$IN")
-	[ "$m1" = "$want_m" ] || [ "$m2" = "$want_m" ] || echo "bad_magic torn"
-	[ "$b1" = "$want_b" ] || [ "$b2" = "$want_b" ] || echo "batch torn"
-}
-rest() { names "$1/staging/"; names "$1/quarantine/" | grep -c moved.json |
-    grep -vx "$2"; }
-after() {
-	between "$1"
-	[ "$2" -eq 0 ] || echo "status"
-	[ -z "$(m_of "$1" deltas/)$(b_of "$1" deltas/)" ] || echo "not moved"
-	rest "$1" 2
-}
 killed aside K dpublish quarantine @P @P/deltas/bad_magic/ \
     @P/deltas/batch.jsonl
 
-# back: entries name the URL, so that each prefix makes its own
-before() {
-	dpublish quarantine "$1" "$1/deltas/bad_magic/" \
-	    "$1/deltas/batch.jsonl" >/dev/null
-	names "$1/quarantine/" | sed -n 's,/verdict.json,,p' >names
-}
-after() {
-	between "$1"
-	[ "$2" -eq 0 ] || [ "$2" -eq 66 ] || echo "status"
-	[ -z "$(m_of "$1" "$IN")$(b_of "$1" "$IN")" ] || echo "not moved"
-	rest "$1" 0
-}
 killed back K dpublish unquarantine @P '$(cat names)'
 
-# gc: what is pinned and what is current is whole; of what goes the manifest
-# is gone first
 dpublish unpin $A "$v1"
 for i in 1 2; do merge "a$i" 2>/dev/null || {
 	gendelta --out "h$i" --count 1 --records 4 --dim 8 --seed "4$i" \
@@ -233,24 +179,6 @@ v1=$1 v2=$2 v3=$3 v4=$4
 dpublish pin $A "$v2" >/dev/null
 save V $A
 rm -rf V/deltas V/quarantine V/staging
-before() { :; }
-vers() { objects "$1/" | grep " timestamped/$2/"; }
-between() {
-	for v in $v2 $v4; do
-		[ "$(vers "$1" "$v")" = "$(vers $A "$v")" ] || echo "$v torn"
-	done
-	for v in $v1 $v3; do
-		[ "$(vers "$1" "$v")" = "$(vers $A "$v")" ] ||
-		    ! vers "$1" "$v" | grep manifest.json || echo "$v torn"
-	done
-	[ "$(names "$1/commits/")" = "$(names $A/commits/)" ] || echo commits
-}
-after() {
-	between "$1"
-	[ "$2" -eq 0 ] || echo status
-	[ -z "$(vers "$1" "$v1")$(vers "$1" "$v3")" ] || echo "not gone"
-	names "$1/staging/"
-}
 killed gc V dpublish gc --keep-newer-than 0 @P
 s3_down
 finish

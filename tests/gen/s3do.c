@@ -20,6 +20,11 @@
  * probe URL		EXCLUDES IGNORES LACKS RACES
  * race URL N		N conditional writes at once: how many won
  * fill URL N		N empty objects, URL0 and so on
+ * sum URL		SHA-256 of the bytes that a GET brings
+ *
+ * s3do -: such commands from stdin, a line each, words apart by tabs; after
+ * what one prints comes a line "."; the first that fails ends it.  One
+ * process for a thousand objects: tests/real/S3do.pm.
  *
  * -x prints "STATUS CODE OUTCOME" of what failed, on stdout.
  * SPDX-License-Identifier: ISC
@@ -34,6 +39,7 @@
 
 #include "ckpt.h"
 #include "cred.h"
+#include "hash.h"
 #include "io.h"
 #include "mem.h"
 #include "num.h"
@@ -42,6 +48,7 @@
 #include "banned.h"
 
 #define MAX_PARTS 10000
+#define MAX_WORDS 8	/* of a line of stdin */
 
 static struct s3	*s3;
 static struct net	*net;
@@ -123,6 +130,42 @@ get(const char *bucket, const char *key, const char *file)
 	(void)printf("%d %llu\n", r.status, (unsigned long long)r.bytes);
 	s3_res_clear(&r);
 	(void)close(fd);
+}
+
+static int
+to_hash(void *arg, int status, const void *p, size_t n, struct err *e)
+{
+	(void)status;
+	(void)e;
+	hash_add(arg, p, n);
+	return 0;
+}
+
+static void
+sum(const char *bucket, const char *key)
+{
+	unsigned char	d[HASH_LEN];
+	char		hex[HASH_HEX];
+	struct s3_req	q;
+	struct s3_res	r;
+	struct err	e = { 0, "" };
+	struct hash	*h = hash_new();
+
+	memset(&q, 0, sizeof(q));
+	q.method = "GET";
+	q.bucket = bucket;
+	q.key = key;
+	q.fd = -1;
+	q.max = UINT64_MAX;
+	q.sink = to_hash;
+	q.arg = h;
+	if (s3_do(s3, &q, &r, &e) == -1)
+		die(&e, &r);
+	s3_res_clear(&r);
+	hash_final(h, d);
+	hash_free(h);
+	hash_hex(d, hex);
+	(void)printf("%s\n", hex);
 }
 
 static void
@@ -431,6 +474,8 @@ run(const char *verb, const char *bucket, const char *key, int argc,
 		s3_res_clear(&r);
 	} else if (strcmp(verb, "get") == 0 && argc == 1)
 		get(bucket, key, argv[0]);
+	else if (strcmp(verb, "sum") == 0 && argc == 0)
+		sum(bucket, key);
 	else if (strcmp(verb, "put") == 0 && argc == 1)
 		put(bucket, key, argv[0]);
 	else if (strcmp(verb, "mput") == 0 && argc == 2)
@@ -467,6 +512,49 @@ run(const char *verb, const char *bucket, const char *key, int argc,
 		    verb);
 }
 
+/* One command: a verb, a URL and what else the verb takes. */
+static void
+command(int argc, char **argv)
+{
+	struct err	 e = { 0, "" };
+	char		*bucket = NULL, *key = NULL;
+
+	if (s3_url(argv[1], &bucket, &key, &e) == -1)
+		die(&e, NULL);
+	run(argv[0], bucket, key, argc - 2, argv + 2);
+	free(bucket);
+	free(key);
+}
+
+/* The commands of stdin, and when each of them is done. */
+static void
+commands(void)
+{
+	char	*line = NULL, *words[MAX_WORDS + 1], *p;
+	size_t	 size = 0;
+	ssize_t	 len;
+	int	 n;
+
+	while ((len = getline(&line, &size, stdin)) != -1) {
+		if (len > 0 && line[len - 1] == '\n')
+			line[len - 1] = '\0';
+		for (n = 0, p = line; p != NULL && n < MAX_WORDS; n++) {
+			words[n] = p;
+			p = strchr(p, '\t');
+			if (p != NULL)
+				*p++ = '\0';
+		}
+		words[n] = NULL;
+		if (n < 2 || p != NULL)
+			msg_die(MSG_USAGE, "%s: want a verb and a URL",
+			    line);
+		command(n, words);
+		(void)printf(".\n");
+		(void)fflush(stdout);
+	}
+	free(line);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -476,8 +564,7 @@ main(int argc, char **argv)
 	struct ckpt		*ckpt;
 	struct err		 e = { 0, "" };
 	const char		*profile = NULL;
-	char			*bucket = NULL, *key = NULL;
-	int			 c;
+	int			 c, all;
 
 	msg_init("s3do");
 	io_catch_signals();
@@ -513,11 +600,11 @@ main(int argc, char **argv)
 		default:
 			return MSG_USAGE;
 		}
-	if (argc - optind < 2)
+	all = argc - optind == 1 && strcmp(argv[optind], "-") == 0;
+	if (!all && argc - optind < 2)
 		return MSG_USAGE;
 	ckpt = ckpt_open(NULL, CKPT_CREATE, &e);
-	if (e.code != 0 || s3_url(argv[optind + 1], &bucket, &key, &e) ==
-	    -1 || cred_conf_load(&conf, profile, &e) == -1)
+	if (e.code != 0 || cred_conf_load(&conf, profile, &e) == -1)
 		die(&e, NULL);
 	o.ca_file = conf.ca_bundle;
 	if ((net = net_new(&o, &e)) == NULL)
@@ -525,13 +612,14 @@ main(int argc, char **argv)
 	retry = retry_new(ckpt, 0);
 	if ((s3 = s3_new(net, &conf, !anonymous, retry, &e)) == NULL)
 		die(&e, NULL);
-	run(argv[optind], bucket, key, argc - optind - 2, argv + optind + 2);
+	if (all)
+		commands();
+	else
+		command(argc - optind, argv + optind);
 	s3_free(s3);
 	retry_free(retry);
 	net_free(net);
 	ckpt_close(ckpt);
 	cred_conf_clear(&conf);
-	free(bucket);
-	free(key);
 	return fflush(stdout) == EOF ? MSG_IOERR : 0;
 }
