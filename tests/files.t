@@ -6,8 +6,10 @@
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 plan 134
-# a leak checker waits for ever for its own helper when that is what dies
+# a leak checker waits for ever for its own helper when that is what dies; a
+# preload stands before the sanitizer's own library, which may be so
 ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0
 export ASAN_OPTIONS
 
 # field NAME FILE...: the values of a key in JSON lines
@@ -355,38 +357,8 @@ judge() {
 		else print na ? nb ? "mixed" : "B" : "A"
 	}' A.sum B.sum "$2"
 }
-other() { [ "$1" = A ] && echo B || echo A; }
 complain() { bad_=$((bad_ + 1)); [ $bad_ -gt 5 ] || echo "# $*"; }
 
-# after FAULT STATUS: what lies there after a run that was to make $to, and
-# that the next one ends in it, or, as $how says, back
-after() {
-	state >now
-	got=$(judge $to now)
-	j=$(journal)
-	# shellcheck disable=SC2254 # a pattern
-	case $got in
-	torn*) complain "$1: $got" ;;
-	mixed) [ "$j" = begun ] || complain "$1: mixed, and the journal is $j" ;;
-	$to) ;;
-	*) [ "$2" -ne 0 ] || complain "$1: success, and nothing is there" ;;
-	esac
-	[ "$got" = mixed ] && halves=$((halves + 1))
-	end=$to
-	if [ $how = back ]; then
-		[ "$j" = begun ] || return 0
-		end=$from
-		dpublish --in-place --rollback $P >again 2>&1 ||
-		    complain "$1: rollback: $(cat again)"
-	else
-		put $to >again 2>&1 || complain "$1: again: $(cat again)"
-	fi
-	state >now
-	[ "$(judge $to now)" = $end ] ||
-	    complain "$1: $how: $(judge $to now), want $end: $(cat again)"
-	l=$(litter)
-	[ -z "$l" ] || complain "$1: left: $l"
-}
 # run_ COMMAND...: its comments, and ok or bad in $r
 run_() {
 	if "$@" >each.out; then r=ok; else r=bad; fi
@@ -475,57 +447,26 @@ traced() {
 	strace -qq -f -o log -e signal=none -e trace="$c" \
 	    -e inject="$c:$h:when=$i" "$@"
 }
-# each HOW CALL...: the publication of the other set, stopped at each of
-# these calls, one after the other
-each() {
-	h=$1 tried=0 halves=0 bad_=0 by=1
-	shift
-	# each kill; of the errors, which end the same way, some
-	case $h${FULL:-0} in
-	error*0) by=3 ;;
-	esac
-	for call; do
-		i=$((1 - by))
-		while [ $i -lt 300 ]; do
-			i=$((i + by))
-			from=$(state >now; judge A now)
-			to=$(other "$from")
-			rm -f log
-			dfetch --files "$to" | traced "$call" $i "$h" \
-			    dpublish --in-place --delete $P >out 2>err
-			st=$?
-			case $h in
-			signal*) grep -q '= ?$' log || break ;;
-			*) grep -q INJECTED log || break ;;
-			esac
-			tried=$((tried + 1))
-			case $h$st in
-			signal* | error*0 | error*74 | error*75 | error*76) ;;
-			*) complain "$h at $call $i: $st: $(cat err)" ;;
-			esac
-			after "$h at $call $i" $st
-		done
-	done
-	echo "# $how: $tried times $h, $halves half way"
-	[ $tried -gt 10 ] && [ $halves -gt 0 ] && [ $bad_ -eq 0 ]
-}
+# of the errors, which end the same way, some
+BY=$([ "${FULL:-0}" = 1 ] && echo 1 || echo 3)
+# inplace HOW VERB...: tests/inplace.pl
+inplace() { P=$P NOSYNC=$GEN/nosync.so perl "$SRC/tests/inplace.pl" "$@"; }
 CALLS="write fsync linkat renameat unlinkat mkdirat"
 if ! strace -f -o probe -e trace=rename -e inject=rename:error=EIO true \
     2>/dev/null; then
 	skip 10 "strace cannot trace here"
 else
-	how=on
 	put A >/dev/null
-	run_ each signal=KILL $CALLS
+	# shellcheck disable=SC2086 # a list of words
+	run_ inplace on each signal=KILL 1 $CALLS
 	is $r ok "killed at each step: old or new, and the next run ends it"
-	run_ each error=EIO $CALLS
+	# shellcheck disable=SC2086
+	run_ inplace on each error=EIO "$BY" $CALLS
 	is $r ok "each step fails: the same"
-	run_ each error=ENOSPC write fsync linkat mkdirat
+	run_ inplace on each error=ENOSPC "$BY" write fsync linkat mkdirat
 	is $r ok "on a full disk: the same"
-	how=back
-	run_ each signal=KILL linkat renameat unlinkat mkdirat
+	run_ inplace back each signal=KILL 1 linkat renameat unlinkat mkdirat
 	is $r ok "killed at each step, and taken back: what it was"
-	how=on
 	# half way, from A: then the rollback is killed at each step
 	put A >/dev/null
 	n3=0
@@ -542,38 +483,9 @@ else
 	dfetch --files A | dpublish --in-place -n $P >out 2>err
 	is "$? $(grep -c 'not finished' err) $(journal)" "0 1 begun" \
 	    "a dry run says so, and leaves it"
-	bad_=0 tried=0
-	for call in $CALLS; do
-		i=0
-		while [ $i -lt 100 ]; do
-			i=$((i + 1))
-			rm -rf $P log
-			cp -a half $P
-			traced "$call" $i signal=KILL dpublish --in-place \
-			    --rollback $P >/dev/null 2>&1
-			grep -q '= ?$' log || break
-			tried=$((tried + 1))
-			state >now
-			case $(judge A now) in
-			torn*) complain "$call $i: $(judge A now)" ;;
-			esac
-			if [ $((i % 2)) -eq 0 ]; then
-				dpublish --in-place --rollback $P >again 2>&1
-				end=A
-			else
-				# the next publication takes it back, too
-				put B >again 2>&1
-				end=B
-			fi || complain "$call $i: $(cat again)"
-			state >now
-			[ "$(judge A now)" = $end ] ||
-			    complain "$call $i: $(judge A now), want $end"
-			l=$(litter)
-			[ -z "$l" ] || complain "$call $i: left $l"
-		done
-	done
-	is "$([ $tried -gt 10 ] && echo $bad_)" 0 \
-	    "a rollback killed at each of $tried steps ends in it, too"
+	# shellcheck disable=SC2086
+	run_ inplace on undo signal=KILL 1 $CALLS
+	is $r ok "a rollback killed at each step ends in it, too"
 	rm -rf $P
 	cp -a half $P
 	chmod u+w $P/same
@@ -762,36 +674,14 @@ dfetch --files B | victim dpublish --in-place --delete $P >out 2>err
 is "$? $(state >now; judge B now)" "0 B" \
     "S3: one that is put off is tried again"
 
-# each3 METHOD: the publication of the other set, killed at each request
-each3() {
-	m=$1 tried=0 halves=0 bad_=0
-	for where in 'not hang first' 'done pass then'; do
-		i=0
-		while [ $i -lt 200 ]; do
-			i=$((i + 1))
-			from=$(state >now; judge A now)
-			to=$(other "$from")
-			fault "$m . $i $where=$T/killer"
-			dfetch --files "$to" | victim dpublish --in-place \
-			    --delete $P >out 2>err
-			st=$?
-			[ "$(asked " 1 ${where% *}")" -ge 1 ] || break
-			tried=$((tried + 1))
-			after "$m $i $where" $st
-		done
-	done
-	echo "# $how: killed at $tried times $m, $halves half way"
-	[ $tried -gt 0 ] && [ $bad_ -eq 0 ]
-}
-how=on
+# the publication of the other set, killed at each request
+export FP PROXY KILLER="$T/killer"
 for m in PUT DELETE POST; do
-	run_ each3 $m
+	run_ inplace on requests $m
 	is $r ok "S3: killed at each $m: old or new, and the next run ends it"
 done
-how=back
-run_ each3 PUT
+run_ inplace back requests PUT
 is $r ok "S3: killed at each PUT, and taken back: what it was"
-how=on
 
 # what another tool put there has no digest with it: it comes back, too
 put A >/dev/null
