@@ -3,6 +3,7 @@
 # as versions of a target and as plain keys with a journal (--in-place), on
 # disk and on a real S3 server; killed at each step of the journal, failing at
 # every third (FULL=1: each), and taken up again.
+IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 plan 134

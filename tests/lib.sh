@@ -2,8 +2,7 @@
 # script works in a directory of its own, kept and named when it fails.
 # Use: . "$(dirname "$0")/lib.sh"; plan N, tests, finish.  Its own are n, bad
 # and planned: a test that uses these names breaks its own count.
-LC_ALL=C TZ=UTC
-export LC_ALL TZ
+export LC_ALL=C TZ=UTC
 set -u
 SRC=$(cd "$(dirname "$0")/.." && pwd)
 BIN=${BIN:-$SRC/build/bin}
@@ -11,9 +10,14 @@ UNIT=${UNIT:-$SRC/build/unit}
 DATA=$SRC/tests/data
 PATH=$BIN:$PATH
 unset DSTAGE DRUN_ID DCKPT_DB DTRACE
+# IN_MEMORY=1: many kills, and no disk to wait for; not with FULL=1 or a TMPDIR
+if [ "${IN_MEMORY:-0}${TMPDIR:+no}${FULL:-0}" = 10 ] && [ -w /dev/shm ] &&
+    ! grep -q ' /dev/shm .*noexec' /proc/mounts 2>/dev/null &&
+    df -Pk /dev/shm | awk 'END { exit !($4 > 1048576) }'; then
+	TMPDIR=/dev/shm
+fi
 T=$(mktemp -d "${TMPDIR:-/tmp}/intact-t.XXXXXX") || exit 99
-DCACHE=$T/cache
-TMPDIR=$T/tmp
+DCACHE=$T/cache TMPDIR=$T/tmp
 mkdir -p "$TMPDIR"
 export PATH DCACHE TMPDIR
 cd "$T" || exit 99

@@ -4,6 +4,7 @@
 # is one of ours and says no bug, something is said, the target holds the
 # old version or the new one, whole, and the run again ends as if nothing
 # had been.  A run that says 0 has done its work.
+IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 export GEN
