@@ -397,10 +397,11 @@ after_doubt(struct send *s, struct big *b, struct s3_res *r, int refused,
 }
 
 /*
- * A complete is never asked for again before a look.  With create, what is
- * there is looked at before, too: there are servers that complete over
- * another object and do not heed If-None-Match; for them that look is all
- * there is, and two who complete at the same moment both win.
+ * A complete of which nobody knows is never asked for again before a look.
+ * With create, what is there is looked at before, too: there are servers
+ * that complete over another object and do not heed If-None-Match; for them
+ * that look is all there is, and two who complete at the same moment both
+ * win.
  */
 int
 big_finish(struct send *s, struct big *b, struct err *e)
