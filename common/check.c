@@ -368,14 +368,15 @@ done:
 	return rv;
 }
 
-/* Its structure; *c is a Chroma directory's, to be read on. */
+/* Its structure; *c is a Chroma directory's, to be read on, as o asks. */
 static int
 check_format(const char *path, enum store_format format, int flags,
-    struct chroma *c, struct check_verdict *v, struct err *e)
+    struct chroma *c, struct chroma_once **o, struct check_verdict *v,
+    struct err *e)
 {
 	switch (format) {
 	case STORE_CHROMA:
-		return chroma_check(path, flags, c, v, e);
+		return chroma_check_once(path, flags, c, o, v, e);
 	case STORE_SQLITE:
 		return dstore_check(path, flags, v, e);
 	case STORE_BATCH:
@@ -388,26 +389,33 @@ check_format(const char *path, enum store_format format, int flags,
 	    path, store_format_name(format));
 }
 
-int
-check_store(const char *path, enum store_format format, int flags,
+/*
+ * The store at path.  once: *again is set in place of a refusal that takes
+ * the longer way to find its words.
+ */
+static int
+check_it(const char *path, enum store_format format, int flags, int *again,
     struct check_summary *s, struct check_verdict *v, struct err *e)
 {
-	struct err	 sub = { 0, "" };
-	struct chroma	 c;
-	struct store	*st;
-	int		 light, r;
+	struct err		 sub = { 0, "" };
+	struct chroma		 c;
+	struct chroma_once	*o = NULL;
+	struct store		*st;
+	int			 light, r;
 
-	memset(s, 0, sizeof(*s));
-	memset(v, 0, sizeof(*v));
-	r = check_format(path, format, flags, &c, v, e);
+	r = check_format(path, format, flags, &c, again != NULL ? &o : NULL,
+	    v, e);
 	if (r != 0)
 		return r;
 	light = (flags & CHECK_OURS) != 0 ? STORE_LIGHT : 0;
 	st = format == STORE_CHROMA ? chroma_store(&c, light, &sub) :
 	    store_open(path, format, light, &sub);
-	if (st == NULL)
-		return reader_failed(&sub, v, e);
-	r = judge_records(st, flags, s, v, e);
+	r = st == NULL ? reader_failed(&sub, v, e) :
+	    judge_records(st, flags, s, v, e);
+	if (r == 0 && o != NULL)
+		r = chroma_once_end(o, e);
+	if (r == 1 && o != NULL)
+		*again = 1;
 	if (r == 0 && s->records + s->tombstones == 0 &&
 	    (flags & CHECK_ALLOW_EMPTY) == 0)
 		r = check_refuse(v, CHECK_EMPTY, "well formed, but it holds "
@@ -415,7 +423,24 @@ check_store(const char *path, enum store_format format, int flags,
 	if (r == 0)
 		take_colls(st, s);
 	store_close(st);
+	chroma_once_free(o);
 	if (r != 0)
 		check_summary_clear(s);
 	return r;
+}
+
+int
+check_store(const char *path, enum store_format format, int flags,
+    struct check_summary *s, struct check_verdict *v, struct err *e)
+{
+	int	again = 0, r;
+
+	memset(s, 0, sizeof(*s));
+	memset(v, 0, sizeof(*v));
+	r = check_it(path, format, flags, &again, s, v, e);
+	if (!again)
+		return r;
+	memset(s, 0, sizeof(*s));
+	memset(v, 0, sizeof(*v));
+	return check_it(path, format, flags, NULL, s, v, e);
 }

@@ -103,6 +103,19 @@ struct chroma;
  */
 int	chroma_check(const char *path, int flags, struct chroma *c,
 	    struct check_verdict *v, struct err *e);
+struct chroma_once;
+/*
+ * The same, but with *o not NULL the directory is accepted only when its
+ * records, read by chroma_store from *c to their end, were, and then
+ * chroma_once_end returns 0: one walk and one look at each row serve both.
+ * Where any of this says 1 no verdict is given: chroma_check gives it, from
+ * the start.  *o is freed after the store was closed.
+ */
+int	chroma_check_once(const char *path, int flags, struct chroma *c,
+	    struct chroma_once **o, struct check_verdict *v, struct err *e);
+/* The store is at its end, and still open. */
+int	chroma_once_end(struct chroma_once *o, struct err *e);
+void	chroma_once_free(struct chroma_once *o);
 int	dstore_check(const char *path, int flags, struct check_verdict *v,
 	    struct err *e);
 int	batch_check(const char *path, int flags, struct check_verdict *v,

@@ -34,6 +34,7 @@ struct sqlite3_stmt;
 #define CHROMA_COLLS_MAX 10000U		/* collections of one directory */
 #define CHROMA_CONFIG_MAX (1U << 20)	/* bytes of configuration, schema */
 #define CHROMA_REPLAY_MAX 1000000U	/* pending operations on one id */
+#define CHROMA_OPS_MAX	64U		/* operations on one id under a watch */
 #define CHROMA_SMALL	(4U << 20)	/* bytes of a pickle, or elements / 16,
 					   up to which an index is mapped in
 					   memory, else in a temporary table */
@@ -50,6 +51,39 @@ struct chroma_coll {
 	int		 has_meta_max, has_vector_max;
 };
 
+struct chroma_state;
+struct chroma_walk;
+/*
+ * Who judges a directory while its records are read, so that both take one
+ * walk and one look at each row.  It is of one collection, and none of
+ * ours.  Calls return 0, or -1 with *e, which ends the reading.
+ */
+struct chroma_watch {
+	void	*arg;
+	/* an id, before it is read */
+	int	(*id)(void *arg, const struct chroma_state *s, struct err *e);
+	/* every row of the queue once: CHROMA_QUEUE_ROW */
+	int	(*queue)(void *arg, struct sqlite3_stmt *st, struct err *e);
+	/* a row of embedding_metadata: CHROMA_META_ROW */
+	int	(*meta)(void *arg, struct sqlite3_stmt *st, struct err *e);
+	/* the walk's end; it is still there */
+	int	(*end)(void *arg, struct chroma_walk *w, struct err *e);
+	/*
+	 * Set before, of a file that is not small: ids never decrease in
+	 * embedding_metadata's order, and its rows are so many.
+	 */
+	int	 meta_sorted;
+	int64_t	 meta_rows;
+	/* set before the end: meta saw every row, each as its record's */
+	int	 all_meta;
+};
+
+#define CHROMA_QUEUE_ROW "seq_id, topic, id, operation, vector, encoding, " \
+	"metadata, strftime('%s', created_at)"
+/* where the column bool_value is not there, NULL stands for it */
+#define CHROMA_META_ROW(bool_value) \
+	"key, string_value, int_value, float_value, " bool_value ", id"
+
 struct chroma {
 	struct sqlite3	*db;
 	char		*path;		/* the directory */
@@ -64,6 +98,7 @@ struct chroma {
 	int		 memory;	/* db is a copy of it in memory */
 	int		 temp;		/* our temporary tables are there */
 	int		 ours;		/* LEDGER_FILE lies beside it */
+	struct chroma_watch *watch;	/* borrowed; NULL: nobody */
 };
 
 /* embeddings_queue.operation */
@@ -151,9 +186,11 @@ struct chroma_state {
 	/* queue rows whose metadata lie over the row's, in order */
 	const int64_t	*overlay;
 	size_t		 n_overlay;
+	/* with a watch: all queue rows of it, which may be its only trace */
+	const int64_t	*ops;
+	size_t		 n_ops;
 };
 
-struct chroma_walk;
 /*
  * Walk through the ids of a collection, in order of their bytes.  The
  * walk's index may be looked at until the end of the walk.

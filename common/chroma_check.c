@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@
 #include "db.h"
 #include "io.h"
 #include "manifest.h"
+#include "mem.h"
 #include "banned.h"
 
 #define HEAD_LEN 100		/* bytes of a SQLite header */
@@ -190,20 +192,29 @@ check_manifest(struct judge *j)
 	return r;
 }
 
-/* Everything behind the open database. */
+/* What the rest stands on. */
 static int
-check_database(struct judge *j)
+check_front(struct judge *j)
 {
-	size_t	i;
 	int	r;
 
 	/* first of all: looking at the pages evaluates what a schema says */
 	if ((r = judge_kinds(j)) != 0 ||
 	    (!j->light && (r = judge_pages(j, j->c.db, j->c.file,
 	    CHROMA_FILE)) != 0) || (r = judge_schema(j)) != 0 ||
-	    (r = judge_collections(j)) != 0 ||
-	    (r = judge_dimension(j)) != 0 || (r = judge_queue(j)) != 0 ||
-	    (r = judge_seq(j)) != 0 ||
+	    (r = judge_collections(j)) != 0)
+		return r;
+	return judge_dimension(j);
+}
+
+/* Everything else behind the open database. */
+static int
+check_rest(struct judge *j)
+{
+	size_t	i;
+	int	r;
+
+	if ((r = judge_queue(j)) != 0 || (r = judge_seq(j)) != 0 ||
 	    (j->c.ours && (r = check_ledger(j)) != 0))
 		return r;
 	/* lost records are named as such, before what they left behind */
@@ -247,42 +258,185 @@ check_beside(struct judge *j)
 	return rv;
 }
 
-int
-chroma_check(const char *path, int flags, struct chroma *c,
-    struct check_verdict *v, struct err *e)
+/* Everything up to the open database; j->c is to be cleared after it. */
+static int
+check_open(struct judge *j)
 {
-	struct judge	me, *j = &me;
 	unsigned char	b[HEAD_LEN];
 	uint64_t	size;
-	int		recover = (flags & CHECK_RECOVER_HOT) != 0;
+	int		recover = (j->flags & CHECK_RECOVER_HOT) != 0;
 	int		r;
 
-	memset(j, 0, sizeof(*j));
-	j->path = path;
-	j->flags = flags;
-	j->v = v;
-	j->e = e;
+	j->c.dirfd = -1;
 	if ((r = check_beside(j)) != 0 || (r = read_head(j, b, &size)) != 0 ||
 	    (r = check_magic(j, b, size)) != 0 || (r = check_hot(j)) != 0)
 		return r;
 	/* before a rollback the file may have any size */
 	if (!recover && (r = check_size(j)) != 0)
 		return r;
-	j->c.dirfd = -1;
-	if (chroma_start(&j->c, path, recover ? STORE_RECOVER : 0, e) == -1 ||
-	    (recover && db_exec(j->c.db, "PRAGMA journal_mode=DELETE",
-	    j->c.file, e) == -1))
-		r = judge_fault(j, CHECK_CORRUPT);
-	else if (!recover || (r = check_size(j)) == 0) {
-		j->light = j->c.ours && (flags & CHECK_OURS) != 0;
-		r = j->c.ours && !j->light ? check_manifest(j) : 0;
-		if (r == 0)
-			r = check_database(j);
+	if (chroma_start(&j->c, j->path, recover ? STORE_RECOVER : 0, j->e) ==
+	    -1 || (recover && db_exec(j->c.db, "PRAGMA journal_mode=DELETE",
+	    j->c.file, j->e) == -1))
+		return judge_fault(j, CHECK_CORRUPT);
+	if (recover && (r = check_size(j)) != 0)
+		return r;
+	j->light = j->c.ours && (j->flags & CHECK_OURS) != 0;
+	return j->c.ours && !j->light ? check_manifest(j) : 0;
+}
+
+/* -- judged while it is read ------------------------------------------- */
+
+struct chroma_once {
+	struct judge		 j;	/* its c is a view of the store's */
+	struct chroma_watch	 w;
+	struct tally		 t;
+	struct check_verdict	 v;	/* that nobody hears of */
+	struct err		 e;
+};
+
+/* A judge's answer as a watch's. */
+static int
+tell(struct chroma_once *o, int r, struct err *e)
+{
+	if (r == 1)
+		return err_set(e, MSG_DATAERR, "%s", o->v.reason);
+	if (r == -1)
+		*e = o->e;
+	return r;
+}
+
+static int
+once_id(void *arg, const struct chroma_state *s, struct err *e)
+{
+	struct chroma_once	*o = arg;
+
+	return tell(o, judge_id(&o->j, 0, &o->t, s), e);
+}
+
+static int
+once_queue(void *arg, struct sqlite3_stmt *st, struct err *e)
+{
+	struct chroma_once	*o = arg;
+
+	return tell(o, judge_queue_row(&o->j, st), e);
+}
+
+static int
+once_meta(void *arg, struct sqlite3_stmt *st, struct err *e)
+{
+	struct chroma_once	*o = arg;
+
+	return tell(o, judge_meta_row(&o->j, st), e);
+}
+
+static int
+once_end(void *arg, struct chroma_walk *w, struct err *e)
+{
+	struct chroma_once	*o = arg;
+
+	return tell(o, judge_tally(&o->j, 0, &o->t, w), e);
+}
+
+/*
+ * Rows are counted as seen when they were found by their number: it must be
+ * one, and nobody else's, as it is in every schema of ChromaDB's.
+ */
+static int
+has_number(struct judge *j, const char *sql)
+{
+	int64_t	one = 0;
+
+	return db_int(j->c.db, sql, j->c.file, &one, j->e) == 1 && one == 1;
+}
+
+#define IS_KEY(table, column) "SELECT count(*) = 1 AND max(name) = '" column \
+	"' FROM pragma_table_info('" table "') WHERE pk > 0"
+
+/* 0: go on while it is read; 1: this cannot be judged so; -1 */
+static int
+once_start(struct chroma_once *o)
+{
+	struct judge	*j = &o->j;
+	int		 r;
+
+	if (j->c.n != 1 || j->c.ours ||
+	    (j->flags & (CHECK_OURS | CHECK_RECOVER_HOT)) != 0)
+		return 1;
+	if (!has_number(j, IS_KEY("embeddings", "id")) ||
+	    !has_number(j, IS_KEY("embeddings_queue", "seq_id")))
+		return j->e->code != 0 && j->e->code != MSG_DATAERR ? -1 : 1;
+	if ((r = judge_seq(j)) != 0)
+		return r;
+	o->w.arg = o;
+	o->w.id = once_id;
+	o->w.queue = once_queue;
+	o->w.meta = once_meta;
+	o->w.end = once_end;
+	return j->c.small ? 0 : judge_meta_order(j, &o->w.meta_sorted,
+	    &o->w.meta_rows);
+}
+
+int
+chroma_once_end(struct chroma_once *o, struct err *e)
+{
+	int	r;
+
+	o->j.meta_seen = o->w.all_meta;
+	r = judge_metadata(&o->j);
+	if (r == -1)
+		*e = o->e;
+	return r;
+}
+
+void
+chroma_once_free(struct chroma_once *o)
+{
+	free(o);
+}
+
+int
+chroma_check_once(const char *path, int flags, struct chroma *c,
+    struct chroma_once **once, struct check_verdict *v, struct err *e)
+{
+	struct chroma_once	*o = mem_zero(1, sizeof(*o));
+	struct judge		*j = &o->j;
+	int			 r, r1 = 1;
+
+	j->path = path;
+	j->flags = flags;
+	j->v = v;
+	j->e = e;
+	if ((r = check_open(j)) == 0 && (r = check_front(j)) == 0) {
+		if (once != NULL) {
+			j->v = &o->v;
+			j->e = &o->e;
+			r1 = once_start(o);
+			if (r1 == -1)
+				*e = o->e;
+			if (r1 == 1) {
+				j->v = v;
+				j->e = e;
+			}
+		}
+		r = r1 == 1 ? check_rest(j) : r1;
 	}
 	chroma_ours_close(&j->ours);
-	if (r == 0 && c != NULL)
+	if (r == 0 && c != NULL) {
 		*c = j->c;
-	else if (chroma_clear(&j->c, e) == -1 && r == 0)
+		if (r1 == 0)
+			c->watch = &o->w;
+	} else if (chroma_clear(&j->c, e) == -1 && r == 0)
 		r = -1;
+	if (once != NULL)
+		*once = r == 0 && r1 == 0 ? o : NULL;
+	if (once == NULL || *once == NULL)
+		free(o);
 	return r;
+}
+
+int
+chroma_check(const char *path, int flags, struct chroma *c,
+    struct check_verdict *v, struct err *e)
+{
+	return chroma_check_once(path, flags, c, NULL, v, e);
 }

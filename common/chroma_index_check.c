@@ -14,17 +14,6 @@
 #include "path.h"
 #include "banned.h"
 
-/* What a walk through one collection found. */
-struct tally {
-	uint64_t	 records;
-	uint64_t	 bare;		/* records without vector */
-	uint64_t	 stray;		/* vectors without record */
-	uint64_t	 lost;		/* whose element is not there */
-	uint64_t	 indexed;	/* taken from the HNSW files */
-	uint64_t	 top;		/* greatest element among them */
-	char		 first[JUDGE_SHOWN]; /* the first id at fault */
-};
-
 static void
 note(struct tally *t, const struct chroma_state *s)
 {
@@ -36,6 +25,31 @@ note(struct tally *t, const struct chroma_state *s)
 		t->first[i] = s->id[i] < 0x20 || s->id[i] > 0x7e ? '?' :
 		    s->id[i];
 	t->first[i] = '\0';
+}
+
+int
+judge_id(struct judge *j, size_t i, struct tally *t,
+    const struct chroma_state *s)
+{
+	if (!path_utf8(s->id, s->len))
+		return REFUSE(CHECK_UTF8, "collection %.100s: an id is not "
+		    "UTF-8", j->c.colls[i].name);
+	t->records += (uint64_t)s->record;
+	if (s->record && !s->vector) {
+		t->bare++;
+		note(t, s);
+	} else if (s->vector && !s->record) {
+		t->stray++;
+		note(t, s);
+	} else if (s->record && s->vector_seq == 0) {
+		t->indexed++;
+		if (s->element == CHROMA_NO_ELEMENT) {
+			t->lost++;
+			note(t, s);
+		} else if (s->element > t->top)
+			t->top = s->element;
+	}
+	return 0;
 }
 
 static int
@@ -51,26 +65,9 @@ count_ids(struct judge *j, struct chroma_walk *w, size_t i, struct tally *t)
 	if (j->c.ours && chroma_ours_start(&j->ours, i, w, j->e) == -1)
 		return judge_fault(j, CHECK_LEDGER);
 	while ((r = j->c.ours ? chroma_ours_next(&j->ours, &s, &rec, j->e) :
-	    chroma_walk_next(w, &s, j->e)) == 1) {
-		if (!path_utf8(s.id, s.len))
-			return REFUSE(CHECK_UTF8, "collection %.100s: an id "
-			    "is not UTF-8", cc->name);
-		t->records += (uint64_t)s.record;
-		if (s.record && !s.vector) {
-			t->bare++;
-			note(t, &s);
-		} else if (s.vector && !s.record) {
-			t->stray++;
-			note(t, &s);
-		} else if (s.record && s.vector_seq == 0) {
-			t->indexed++;
-			if (s.element == CHROMA_NO_ELEMENT) {
-				t->lost++;
-				note(t, &s);
-			} else if (s.element > t->top)
-				t->top = s.element;
-		}
-	}
+	    chroma_walk_next(w, &s, j->e)) == 1)
+		if (judge_id(j, i, t, &s) != 0)
+			return 1;
 	if (r == 0 || !j->c.ours)
 		return r == 0 ? 0 : judge_fault(j, CHECK_COLLECTION);
 	/* an index that cannot be read is more to the point than its ids */
@@ -172,44 +169,52 @@ check_graph(struct judge *j, const struct chroma_coll *cc,
 }
 
 int
-judge_ids(struct judge *j, size_t i)
+judge_tally(struct judge *j, size_t i, const struct tally *t,
+    struct chroma_walk *w)
 {
 	const struct chroma_coll *cc = &j->c.colls[i];
-	struct chroma_index	*x;
+	struct chroma_index	*x = chroma_walk_index(w);
+	int			 r = 0;
+
+	/* an index that was written once, or whose files are bad */
+	if (t->bare != 0 && (x->damaged || cc->has_vector_max))
+		r = REFUSE(CHECK_INDEX, "collection %.100s: %llu of %llu "
+		    "records have no vector (first: %s): %.200s", cc->name,
+		    (unsigned long long)t->bare,
+		    (unsigned long long)t->records, t->first,
+		    x->why != NULL ? judge_bare(j, x->why) :
+		    CHROMA_PICKLE " lacks them");
+	else if (t->bare != 0)
+		r = REFUSE(CHECK_VECTOR, "collection %.100s: %llu records "
+		    "have no vector anywhere (first: %s)", cc->name,
+		    (unsigned long long)t->bare, t->first);
+	else if (t->stray != 0)
+		r = REFUSE(CHECK_VECTOR, "collection %.100s: %llu vectors "
+		    "without record (first: %s)", cc->name,
+		    (unsigned long long)t->stray, t->first);
+	else if (t->records != 0 && cc->dim == 0)
+		r = REFUSE(CHECK_COLLECTION, "collection %.100s: %llu "
+		    "records, but no dimension", cc->name,
+		    (unsigned long long)t->records);
+	else if (t->indexed != 0)
+		r = check_index(j, cc, x, t);
+	if (r == 0 && j->c.ours)
+		r = check_graph(j, cc, x, t);
+	return r;
+}
+
+int
+judge_ids(struct judge *j, size_t i)
+{
 	struct chroma_walk	*w;
 	struct tally		 t;
 	int			 r;
 
-	if ((w = chroma_walk_new(&j->c, cc, j->e)) == NULL)
+	w = chroma_walk_new(&j->c, &j->c.colls[i], j->e);
+	if (w == NULL)
 		return judge_fault(j, CHECK_COLLECTION);
-	x = chroma_walk_index(w);
-	if ((r = count_ids(j, w, i, &t)) != 0)
-		goto done;
-	/* an index that was written once, or whose files are bad */
-	if (t.bare != 0 && (x->damaged || cc->has_vector_max))
-		r = REFUSE(CHECK_INDEX, "collection %.100s: %llu of %llu "
-		    "records have no vector (first: %s): %.200s", cc->name,
-		    (unsigned long long)t.bare,
-		    (unsigned long long)t.records, t.first,
-		    x->why != NULL ? judge_bare(j, x->why) :
-		    CHROMA_PICKLE " lacks them");
-	else if (t.bare != 0)
-		r = REFUSE(CHECK_VECTOR, "collection %.100s: %llu records "
-		    "have no vector anywhere (first: %s)", cc->name,
-		    (unsigned long long)t.bare, t.first);
-	else if (t.stray != 0)
-		r = REFUSE(CHECK_VECTOR, "collection %.100s: %llu vectors "
-		    "without record (first: %s)", cc->name,
-		    (unsigned long long)t.stray, t.first);
-	else if (t.records != 0 && cc->dim == 0)
-		r = REFUSE(CHECK_COLLECTION, "collection %.100s: %llu "
-		    "records, but no dimension", cc->name,
-		    (unsigned long long)t.records);
-	else if (t.indexed != 0)
-		r = check_index(j, cc, x, &t);
-	if (r == 0 && j->c.ours)
-		r = check_graph(j, cc, x, &t);
-done:
+	if ((r = count_ids(j, w, i, &t)) == 0)
+		r = judge_tally(j, i, &t, w);
 	chroma_walk_free(w);
 	return r;
 }

@@ -11,10 +11,30 @@
 #define D_CHROMA_INDEX_CHECK_H
 
 #include <stddef.h>
+#include <stdint.h>
 
-struct judge;
+#include "chroma_judge_check.h"
+
+struct chroma_state;
+struct chroma_walk;
+
+/* What a walk through one collection found. */
+struct tally {
+	uint64_t	 records;
+	uint64_t	 bare;		/* records without vector */
+	uint64_t	 stray;		/* vectors without record */
+	uint64_t	 lost;		/* whose element is not there */
+	uint64_t	 indexed;	/* taken from the HNSW files */
+	uint64_t	 top;		/* greatest element among them */
+	char		 first[JUDGE_SHOWN]; /* the first id at fault */
+};
 
 /* Walk through collection i of j->c; of ours in their order. */
 int	judge_ids(struct judge *j, size_t i);
+/* The same for a walk of another's: each id of it, then what they come to. */
+int	judge_id(struct judge *j, size_t i, struct tally *t,
+	    const struct chroma_state *s);
+int	judge_tally(struct judge *j, size_t i, const struct tally *t,
+	    struct chroma_walk *w);
 
 #endif

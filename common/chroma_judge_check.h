@@ -40,6 +40,9 @@ struct judge {
 	int			 version[JUDGE_SERIES];
 	struct chroma_ours	 ours;		/* when c.ours */
 	int			 light;	/* CHECK_OURS of such a one */
+	int			 meta_seen; /* each row of metadata was judged */
+	int			 docs_known;
+	int64_t			 docs;	/* rows that are documents */
 };
 
 #define REFUSE(code, ...) check_refuse(j->v, (code), __VA_ARGS__)

@@ -9,6 +9,7 @@
 #include "chroma.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@ struct small {
 	int64_t	row;
 	size_t	meta, meta_len, doc, doc_len;
 	int	has_doc;
+	int	used;		/* by a record */
 };
 
 struct reader {
@@ -42,10 +44,15 @@ struct reader {
 	struct hash		*hash;
 	struct meta		*meta;
 	sqlite3_stmt		*meta_st, *array_st, *vector_st, *queue_st;
+	/* for a watch: vector_st gives whole rows; metadata in their order */
+	sqlite3_stmt		*scan_st, *first_st;
+	int			 scan_end;
+	int64_t			 scan_row;	/* that it stands on */
+	int64_t			 scan_n;	/* rows read by it */
 	int			 arrays; /* there are rows of them */
 	/* of a small file: everyone's metadata, read in one go */
 	struct small		*small;	/* sorted by row */
-	size_t			 n_small, small_cap;
+	size_t			 n_small, small_cap, n_used;
 	struct buf		 small_text;
 	int			 is_small;
 	struct buf		 doc, json;
@@ -159,6 +166,66 @@ read_row(struct reader *r, const struct chroma_state *s, int *has_doc,
 }
 
 static int
+scan_step(struct reader *r, struct err *e)
+{
+	int	got = db_step(r->scan_st, r->c.file, e);
+
+	r->scan_end = got != 1;
+	if (got == 1)
+		r->scan_row = sqlite3_column_int64(r->scan_st, 5);
+	return got == -1 ? -1 : 0;
+}
+
+/* Before the first row of a record that is not the next: 1, 0 none, -1. */
+static int
+scan_seek(struct reader *r, int64_t row, struct err *e)
+{
+	sqlite3_stmt	*st = r->first_st;
+	int		 got;
+
+	sqlite3_bind_int64(st, 1, row);
+	if ((got = db_step(st, r->c.file, e)) == 1 &&
+	    sqlite3_column_type(st, 0) == SQLITE_NULL)
+		got = 0;
+	if (got == 1) {
+		sqlite3_reset(r->scan_st);
+		sqlite3_bind_int64(r->scan_st, 1,
+		    sqlite3_column_int64(st, 0));
+		if (scan_step(r, e) == -1)
+			got = -1;
+	}
+	sqlite3_reset(st);
+	return got;
+}
+
+/*
+ * The same where the rows of a record lie together, and most often behind
+ * those of the one before.  That all were found is proved by their number.
+ */
+static int
+scan_rows(struct reader *r, const struct chroma_state *s, int *has_doc,
+    struct err *e)
+{
+	const char	*why;
+	int		 got, doc;
+
+	if ((r->scan_end || r->scan_row != s->row) &&
+	    (got = scan_seek(r, s->row, e)) != 1)
+		return got;
+	while (!r->scan_end && r->scan_row == s->row) {
+		if (r->c.watch->meta(r->c.watch->arg, r->scan_st, e) == -1)
+			return -1;
+		r->scan_n++;
+		if ((doc = meta_row(r, r->scan_st, &why)) == -1)
+			return bad_item(r, s, why, e);
+		*has_doc |= doc;
+		if (scan_step(r, e) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+static int
 read_arrays(struct reader *r, const struct chroma_state *s, struct err *e)
 {
 	sqlite3_stmt	*st = r->array_st;
@@ -239,6 +306,38 @@ read_overlay(struct reader *r, const struct chroma_state *s, int *has_doc,
 	return 0;
 }
 
+/* The queue's row at seq, for the watch; vector_st stands on it. */
+static int
+read_op(struct reader *r, const struct chroma_state *s, int64_t seq,
+    struct err *e)
+{
+	int	got;
+
+	sqlite3_reset(r->vector_st);
+	sqlite3_bind_int64(r->vector_st, 1, seq);
+	if ((got = db_step(r->vector_st, r->c.file, e)) == -1)
+		return -1;
+	if (got == 0)
+		return bad_item(r, s, "a row of the queue is gone", e);
+	return r->c.watch->queue(r->c.watch->arg, r->vector_st, e);
+}
+
+/* All rows of the queue; the one with the vector comes last. */
+static int
+read_ops(struct reader *r, const struct chroma_state *s, struct err *e)
+{
+	size_t	i;
+	int	own = 0;
+
+	for (i = 0; i < s->n_ops; i++) {
+		if (s->ops[i] == s->vector_seq)
+			own = 1;
+		else if (read_op(r, s, s->ops[i], e) == -1)
+			return -1;
+	}
+	return own ? read_op(r, s, s->vector_seq, e) : 0;
+}
+
 static int
 read_vector(struct reader *r, const struct chroma_state *s, struct item *it,
     struct err *e)
@@ -246,7 +345,7 @@ read_vector(struct reader *r, const struct chroma_state *s, struct item *it,
 	const struct chroma_coll	*cc = &r->c.colls[r->coll];
 	struct chroma_index		*x = chroma_walk_index(r->walk);
 	size_t				 want = (size_t)cc->dim * 4;
-	int				 got;
+	int				 got, col;
 
 	if (s->vector_seq == 0) {
 		if (s->element == CHROMA_NO_ELEMENT)
@@ -257,16 +356,21 @@ read_vector(struct reader *r, const struct chroma_state *s, struct item *it,
 		it->vec = r->vec;
 		return 0;
 	}
-	sqlite3_reset(r->vector_st);
-	sqlite3_bind_int64(r->vector_st, 1, s->vector_seq);
-	if ((got = db_step(r->vector_st, r->c.file, e)) == -1)
-		return -1;
+	got = 1;
+	col = 4; /* of the row that the watch has seen */
+	if (r->c.watch == NULL) {
+		col = 0;
+		sqlite3_reset(r->vector_st);
+		sqlite3_bind_int64(r->vector_st, 1, s->vector_seq);
+		if ((got = db_step(r->vector_st, r->c.file, e)) == -1)
+			return -1;
+	}
 	if (got == 0 ||
-	    sqlite3_column_type(r->vector_st, 0) != SQLITE_BLOB ||
-	    (size_t)sqlite3_column_bytes(r->vector_st, 0) != want)
+	    sqlite3_column_type(r->vector_st, col) != SQLITE_BLOB ||
+	    (size_t)sqlite3_column_bytes(r->vector_st, col) != want)
 		return bad_item(r, s, "its vector in the queue has not the "
 		    "collection's dimension", e);
-	it->vec = sqlite3_column_blob(r->vector_st, 0);
+	it->vec = sqlite3_column_blob(r->vector_st, col);
 	return it->vec != NULL ? 0 : db_err(r->c.db, r->c.file, e);
 }
 
@@ -296,8 +400,21 @@ small_end(struct reader *r, int64_t row, int has_doc)
 	m->doc = r->small_text.len;
 	m->doc_len = has_doc ? r->doc.len : 0;
 	m->has_doc = has_doc;
+	m->used = 0;
 	buf_add(&r->small_text, r->doc.p, m->doc_len);
 	meta_reset(r->meta);
+}
+
+/* Rows of metadata in their own order. */
+static sqlite3_stmt *
+scan_prepare(struct reader *r, const char *where, struct err *e)
+{
+	char	sql[200];
+
+	(void)snprintf(sql, sizeof(sql), "SELECT %s FROM embedding_metadata "
+	    "NOT INDEXED%s", r->c.has_bool ? CHROMA_META_ROW("bool_value") :
+	    CHROMA_META_ROW("NULL"), where);
+	return db_prepare(r->c.db, sql, r->c.file, e);
 }
 
 /*
@@ -314,15 +431,15 @@ small_load(struct reader *r, struct err *e)
 	size_t		 i;
 	int		 got, doc, any = 0, has_doc = 0, ok = 1;
 
-	st = db_prepare(r->c.db, r->c.has_bool ?
-	    "SELECT key, string_value, int_value, float_value, bool_value, "
-	    "id FROM embedding_metadata NOT INDEXED" :
-	    "SELECT key, string_value, int_value, float_value, NULL, "
-	    "id FROM embedding_metadata NOT INDEXED", r->c.file, e);
-	if (st == NULL)
+	if ((st = scan_prepare(r, "", e)) == NULL)
 		return -1;
 	meta_reset(r->meta);
 	while (ok && (got = db_step(st, r->c.file, e)) == 1) {
+		if (r->c.watch != NULL &&
+		    r->c.watch->meta(r->c.watch->arg, st, e) == -1) {
+			got = -1;
+			break;
+		}
 		now = sqlite3_column_int64(st, 5);
 		if (any && now != row) {
 			small_end(r, row, has_doc);
@@ -351,12 +468,16 @@ small_load(struct reader *r, struct err *e)
 static void
 small_item(struct reader *r, const struct chroma_state *s, struct item *it)
 {
-	const struct small	*m;
+	struct small		*m;
 	struct small		 key;
 
 	key.row = s->row;
 	m = r->n_small == 0 ? NULL : bsearch(&key, r->small, r->n_small,
 	    sizeof(*r->small), small_cmp);
+	if (m != NULL && !m->used) {
+		m->used = 1;
+		r->n_used++;
+	}
 	it->meta = m != NULL ? (const char *)r->small_text.p + m->meta : "{}";
 	it->meta_len = m != NULL ? m->meta_len : 2;
 	if (m != NULL && m->has_doc) {
@@ -400,7 +521,8 @@ read_item(struct reader *r, const struct chroma_state *s, struct item *it,
 	}
 	meta_reset(r->meta);
 	if (s->row != 0) {
-		if (read_row(r, s, &has_doc, e) == -1 ||
+		if ((r->scan_st != NULL ? scan_rows(r, s, &has_doc, e) :
+		    read_row(r, s, &has_doc, e)) == -1 ||
 		    (r->arrays && read_arrays(r, s, e) == -1))
 			return -1;
 	}
@@ -471,6 +593,31 @@ start_coll(struct reader *r, struct err *e)
 	    0;
 }
 
+/* An id for the watch: 1 when there is more to it than its rows. */
+static int
+watch_id(struct reader *r, const struct chroma_state *s, struct err *e)
+{
+	int	some = s->record || s->vector || s->deleted;
+
+	if (some && r->c.watch->id(r->c.watch->arg, s, e) == -1)
+		return -1;
+	return read_ops(r, s, e) == -1 ? -1 : some;
+}
+
+/* The end of the only collection, for the watch. */
+static int
+watch_end(struct reader *r, struct err *e)
+{
+	struct chroma_watch	*w = r->c.watch;
+
+	w->all_meta = r->is_small ? r->n_used == r->n_small :
+	    r->scan_st != NULL;
+	if (r->scan_st != NULL && r->scan_n != w->meta_rows)
+		return err_set(e, MSG_DATAERR, "%s: metadata of no record",
+		    r->c.path);
+	return w->end(w->arg, r->walk, e);
+}
+
 static int
 reader_next(void *impl, struct item *it, struct err *e)
 {
@@ -486,6 +633,9 @@ reader_next(void *impl, struct item *it, struct err *e)
 			return -1;
 		got = r->c.ours ? chroma_ours_next(&r->ours, &s, &rec, e) :
 		    chroma_walk_next(r->walk, &s, e);
+		if (got == 1 && r->c.watch != NULL &&
+		    (got = watch_id(r, &s, e)) == 0)
+			continue;
 		if (got == -1)
 			return -1;
 		if (got == 1) {
@@ -493,6 +643,8 @@ reader_next(void *impl, struct item *it, struct err *e)
 			    read_item(r, &s, it, e);
 			return got == -1 ? -1 : 1;
 		}
+		if (r->c.watch != NULL && watch_end(r, e) == -1)
+			return -1;
 		chroma_walk_free(r->walk);
 		r->walk = NULL;
 		r->started = 0;
@@ -508,6 +660,8 @@ reader_close(void *impl)
 
 	memset(&e, 0, sizeof(e));
 	chroma_walk_free(r->walk);
+	sqlite3_finalize(r->scan_st);
+	sqlite3_finalize(r->first_st);
 	sqlite3_finalize(r->meta_st);
 	sqlite3_finalize(r->array_st);
 	sqlite3_finalize(r->vector_st);
@@ -537,10 +691,21 @@ reader_prepare(struct reader *r, struct err *e)
 	    "SELECT key, string_value, int_value, float_value, NULL "
 	    "FROM embedding_metadata WHERE id = ?1 ORDER BY key",
 	    c->file, e);
-	r->vector_st = db_prepare(c->db, "SELECT vector FROM "
-	    "embeddings_queue WHERE seq_id = ?1", c->file, e);
+	r->vector_st = db_prepare(c->db, c->watch != NULL ?
+	    "SELECT " CHROMA_QUEUE_ROW " FROM embeddings_queue "
+	    "WHERE seq_id = ?1" :
+	    "SELECT vector FROM embeddings_queue WHERE seq_id = ?1",
+	    c->file, e);
 	if (r->meta_st == NULL || r->vector_st == NULL)
 		return -1;
+	if (c->watch != NULL && !c->small && c->watch->meta_sorted) {
+		r->scan_end = 1;
+		r->scan_st = scan_prepare(r, " WHERE rowid >= ?1", e);
+		r->first_st = db_prepare(c->db, "SELECT min(rowid) FROM "
+		    "embedding_metadata WHERE id = ?1", c->file, e);
+		if (r->scan_st == NULL || r->first_st == NULL)
+			return -1;
+	}
 	if (!c->has_array)
 		return c->small ? small_load(r, e) : 0;
 	r->arrays = db_int(c->db,

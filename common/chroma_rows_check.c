@@ -68,7 +68,7 @@ check_queue_vector(struct judge *j, sqlite3_stmt *st,
 	return 0;
 }
 
-/* seq_id, topic, id, operation, vector, encoding, metadata, time */
+/* CHROMA_QUEUE_ROW */
 static int
 check_queue_row(struct judge *j, sqlite3_stmt *st,
     struct chroma_coll **by_topic)
@@ -116,6 +116,14 @@ check_queue_row(struct judge *j, sqlite3_stmt *st,
 }
 
 int
+judge_queue_row(struct judge *j, sqlite3_stmt *st)
+{
+	struct chroma_coll	*one = j->c.colls;
+
+	return check_queue_row(j, st, &one);
+}
+
+int
 judge_queue(struct judge *j)
 {
 	struct chroma_coll	**by_topic;
@@ -128,9 +136,8 @@ judge_queue(struct judge *j)
 		by_topic[i] = &j->c.colls[i];
 	if (j->c.n != 0)
 		qsort(by_topic, j->c.n, sizeof(*by_topic), topic_cmp);
-	st = db_prepare(j->c.db, "SELECT seq_id, topic, id, operation, "
-	    "vector, encoding, metadata, strftime('%s', created_at) "
-	    "FROM embeddings_queue", j->c.file, j->e);
+	st = db_prepare(j->c.db, "SELECT " CHROMA_QUEUE_ROW
+	    " FROM embeddings_queue", j->c.file, j->e);
 	if (st == NULL) {
 		free(by_topic);
 		return judge_fault(j, CHECK_SCHEMA);
@@ -241,7 +248,7 @@ judge_seq(struct judge *j)
 
 /* -- metadata and full text -------------------------------------------- */
 
-/* id, key, string, int, float, bool, owner; orphan: it needs no owner */
+/* CHROMA_META_ROW, owner; orphan: it needs no owner */
 static int
 check_meta_row(struct judge *j, sqlite3_stmt *st, int orphan)
 {
@@ -249,7 +256,7 @@ check_meta_row(struct judge *j, sqlite3_stmt *st, int orphan)
 		SQLITE_TEXT, SQLITE_INTEGER, SQLITE_FLOAT, SQLITE_INTEGER
 	};
 	const void	*p;
-	long long	 id = sqlite3_column_int64(st, 0);
+	long long	 id = sqlite3_column_int64(st, 5);
 	size_t		 n;
 	char		 b[JUDGE_SHOWN];
 	int		 i, t, values = 0;
@@ -257,7 +264,7 @@ check_meta_row(struct judge *j, sqlite3_stmt *st, int orphan)
 	if (!orphan && sqlite3_column_type(st, 6) == SQLITE_NULL)
 		return REFUSE(CHECK_METADATA, "metadata of row %lld, which is "
 		    "no record", id);
-	p = judge_text(st, 1, &n);
+	p = judge_text(st, 0, &n);
 	if (p == NULL)
 		return REFUSE(CHECK_METADATA, "row %lld: a key that is no "
 		    "text", id);
@@ -267,27 +274,36 @@ check_meta_row(struct judge *j, sqlite3_stmt *st, int orphan)
 		return REFUSE(CHECK_LIMIT, "row %lld: a key of %zu bytes: "
 		    "want at most %u", id, n, ITEM_ID_MAX);
 	for (i = 0; i < 4; i++) {
-		if ((t = sqlite3_column_type(st, 2 + i)) == SQLITE_NULL)
+		if ((t = sqlite3_column_type(st, 1 + i)) == SQLITE_NULL)
 			continue;
 		values++;
 		if (t != type[i])
 			return REFUSE(CHECK_METADATA, "row %lld key %s: value "
-			    "of the wrong type", id, judge_shown(st, 1, b));
+			    "of the wrong type", id, judge_shown(st, 0, b));
 	}
 	if (values != 1)
 		return REFUSE(CHECK_METADATA, "row %lld key %s: want 1 value, "
-		    "got %d", id, judge_shown(st, 1, b), values);
-	if (sqlite3_column_type(st, 2) == SQLITE_NULL)
+		    "got %d", id, judge_shown(st, 0, b), values);
+	if (sqlite3_column_type(st, 1) == SQLITE_NULL)
 		return 0;
-	p = sqlite3_column_text(st, 2);
-	n = (size_t)sqlite3_column_bytes(st, 2);
+	p = sqlite3_column_text(st, 1);
+	n = (size_t)sqlite3_column_bytes(st, 1);
 	if (p == NULL || n > ITEM_TEXT_MAX)
 		return REFUSE(CHECK_LIMIT, "row %lld key %s: %zu bytes: want "
-		    "at most %u", id, judge_shown(st, 1, b), n, ITEM_TEXT_MAX);
+		    "at most %u", id, judge_shown(st, 0, b), n, ITEM_TEXT_MAX);
 	if (!path_utf8(p, n))
 		return REFUSE(CHECK_UTF8, "row %lld key %s: not UTF-8", id,
-		    judge_shown(st, 1, b));
+		    judge_shown(st, 0, b));
 	return 0;
+}
+
+int
+judge_meta_row(struct judge *j, sqlite3_stmt *st)
+{
+	if (sqlite3_column_type(st, 5) != SQLITE_INTEGER)
+		return REFUSE(CHECK_METADATA, "metadata of row ?, which is "
+		    "no record");
+	return check_meta_row(j, st, 1);
 }
 
 static int
@@ -304,6 +320,33 @@ check_meta_table(struct judge *j, const char *sql, int orphan)
 			break;
 	sqlite3_finalize(st);
 	return r == -1 ? judge_fault(j, CHECK_CORRUPT) : r;
+}
+
+int
+judge_meta_order(struct judge *j, int *sorted, int64_t *rows)
+{
+	sqlite3_stmt	*st;
+	int64_t		 id, last = INT64_MIN;
+	int		 r;
+
+	*sorted = 1;
+	*rows = 0;
+	j->docs = 0;
+	st = db_prepare(j->c.db, "SELECT id, +key = '" CHROMA_DOC "' FROM "
+	    "embedding_metadata NOT INDEXED", j->c.file, j->e);
+	if (st == NULL)
+		return judge_fault(j, CHECK_SCHEMA);
+	while ((r = db_step(st, j->c.file, j->e)) == 1) {
+		id = sqlite3_column_int64(st, 0);
+		if (id < last)
+			*sorted = 0;
+		last = id;
+		++*rows;
+		j->docs += sqlite3_column_int(st, 1);
+	}
+	sqlite3_finalize(st);
+	j->docs_known = r == 0;
+	return r == -1 ? judge_fault(j, CHECK_CORRUPT) : 0;
 }
 
 /* FTS5's own check, by a handle that could write; it writes nothing. */
@@ -368,9 +411,10 @@ check_fts(struct judge *j)
 	if (j->version[METADB] < 3)
 		return 0;
 	/* light: by an index and a table that hold no text */
-	if ((r = judge_number(j,
+	docs = j->docs;
+	if ((!j->docs_known && (r = judge_number(j,
 	    "SELECT count(*) FROM embedding_metadata WHERE "
-	    "+key = '" CHROMA_DOC "'", &docs)) != 0 ||
+	    "+key = '" CHROMA_DOC "'", &docs)) != 0) ||
 	    (r = judge_number(j, j->light ? "SELECT count(*) FROM "
 	    "embedding_fulltext_search_docsize" : "SELECT count(*) FROM "
 	    "embedding_fulltext_search_content", &rows)) != 0)
@@ -406,20 +450,21 @@ judge_metadata(struct judge *j)
 		    (long long)(low < 0 ? low : high), ROW_MAX);
 	if (j->light)
 		return check_fts(j);
-	r = check_meta_table(j, j->c.has_bool ?
-	    "SELECT m.id, m.key, m.string_value, m.int_value, m.float_value, "
-	    "m.bool_value, e.id FROM embedding_metadata m LEFT JOIN "
+	if (!j->meta_seen)
+		r = check_meta_table(j, j->c.has_bool ?
+	    "SELECT m.key, m.string_value, m.int_value, m.float_value, "
+	    "m.bool_value, m.id, e.id FROM embedding_metadata m LEFT JOIN "
 	    "embeddings e ON e.id = m.id" :
-	    "SELECT m.id, m.key, m.string_value, m.int_value, m.float_value, "
-	    "NULL, e.id FROM embedding_metadata m LEFT JOIN embeddings e "
-	    "ON e.id = m.id", 0);
+	    "SELECT m.key, m.string_value, m.int_value, m.float_value, "
+	    "NULL, m.id, e.id FROM embedding_metadata m LEFT JOIN embeddings "
+	    "e ON e.id = m.id", 0);
 	/*
 	 * A server that drops a collection leaves its arrays behind, and
 	 * new records that get the same rows show them as theirs.
 	 */
 	if (r == 0 && j->c.has_array)
-		r = check_meta_table(j, "SELECT m.id, m.key, m.string_value, "
-		    "m.int_value, m.float_value, m.bool_value, e.id FROM "
+		r = check_meta_table(j, "SELECT m.key, m.string_value, "
+		    "m.int_value, m.float_value, m.bool_value, m.id, e.id FROM "
 		    "embedding_metadata_array m LEFT JOIN embeddings e "
 		    "ON e.id = m.id", 1);
 	return r != 0 ? r : check_fts(j);

@@ -366,6 +366,7 @@ struct chroma_walk {
 	struct buf			 id;	/* the one handed out */
 	int64_t				*overlay;
 	size_t				 overlay_cap;
+	int64_t				 ops_of[CHROMA_OPS_MAX]; /* this id */
 };
 
 /* The id in column 0 of the row that st stands on. */
@@ -414,6 +415,11 @@ cursor_step(struct chroma_walk *w, struct cursor *k, int strict,
 		k->end = 1;
 		return 0;
 	}
+	/* by which the row is found again, for the watch */
+	if (w->c->watch != NULL && k != &w->hnsw &&
+	    sqlite3_column_type(k->st, 1) != SQLITE_INTEGER)
+		return chroma_bad(w->c, w->cc->name,
+		    "a row whose number is none", e);
 	return cursor_id(w, k, strict, e);
 }
 
@@ -471,8 +477,13 @@ chroma_walk_new(struct chroma *c, const struct chroma_coll *cc,
 	w->rows.st = db_prepare(c->db, "SELECT embedding_id, id FROM "
 	    "embeddings WHERE segment_id = ?1 ORDER BY embedding_id",
 	    c->file, e);
-	w->ops.st = db_prepare(c->db, "SELECT id, seq_id, operation, "
-	    "length(vector), typeof(vector) = 'blob' FROM embeddings_queue "
+	/* the watch sees to the topic, of each row */
+	w->ops.st = db_prepare(c->db, c->watch != NULL ?
+	    "SELECT id, seq_id, operation, length(vector), "
+	    "typeof(vector) = 'blob' FROM embeddings_queue "
+	    "ORDER BY id, seq_id" :
+	    "SELECT id, seq_id, operation, length(vector), "
+	    "typeof(vector) = 'blob' FROM embeddings_queue "
 	    "WHERE topic = ?1 ORDER BY id, seq_id", c->file, e);
 	if (w->rows.st == NULL || w->ops.st == NULL)
 		goto fail;
@@ -484,8 +495,9 @@ chroma_walk_new(struct chroma *c, const struct chroma_coll *cc,
 			goto fail;
 	}
 	if (sqlite3_bind_text(w->rows.st, 1, cc->meta_seg, -1,
-	    SQLITE_STATIC) != SQLITE_OK || sqlite3_bind_text(w->ops.st, 1,
-	    cc->topic, -1, SQLITE_STATIC) != SQLITE_OK) {
+	    SQLITE_STATIC) != SQLITE_OK || (c->watch == NULL &&
+	    sqlite3_bind_text(w->ops.st, 1, cc->topic, -1, SQLITE_STATIC) !=
+	    SQLITE_OK)) {
 		db_err(c->db, c->file, e);
 		goto fail;
 	}
@@ -565,6 +577,19 @@ op_record(struct chroma_walk *w, struct chroma_state *s, int op, int64_t seq,
 	return 0;
 }
 
+/* Another queue row of this id, for the watch. */
+static int
+keep_op(struct chroma_walk *w, struct chroma_state *s, int64_t seq,
+    struct err *e)
+{
+	if (s->n_ops >= CHROMA_OPS_MAX)
+		return chroma_bad(w->c, w->cc->name,
+		    "too many operations on one id for a watch", e);
+	w->ops_of[s->n_ops++] = seq;
+	s->ops = w->ops_of;
+	return 0;
+}
+
 /* The operations on the id in w->id; ops stands on the first of them. */
 static int
 replay(struct chroma_walk *w, struct chroma_state *s, struct err *e)
@@ -579,6 +604,8 @@ replay(struct chroma_walk *w, struct chroma_state *s, struct err *e)
 		    op < CHROMA_OP_ADD || op > CHROMA_OP_DELETE)
 			return chroma_bad(w->c, w->cc->name,
 			    "unknown operation in the queue", e);
+		if (w->c->watch != NULL && keep_op(w, s, seq, e) == -1)
+			return -1;
 		/* an update of what was deleted brings nothing back */
 		if (op != CHROMA_OP_UPDATE)
 			s->deleted = op == CHROMA_OP_DELETE;
@@ -639,6 +666,8 @@ chroma_walk_next(struct chroma_walk *w, struct chroma_state *s,
 		}
 		if (is_at(&w->ops, &w->id) && replay(w, s, e) == -1)
 			return -1;
+		if (s->n_ops != 0)
+			break; /* whose rows are looked at */
 	} while (!s->record && !s->vector && !s->deleted);
 	return 1;
 }
