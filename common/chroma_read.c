@@ -49,6 +49,8 @@ struct reader {
 	int			 scan_end;
 	int64_t			 scan_row;	/* that it stands on */
 	int64_t			 scan_n;	/* rows read by it */
+	int			 at_op;		/* vector_st stands on a row */
+	int64_t			 op_seq;
 	int			 arrays; /* there are rows of them */
 	/* of a small file: everyone's metadata, read in one go */
 	struct small		*small;	/* sorted by row */
@@ -313,12 +315,18 @@ read_op(struct reader *r, const struct chroma_state *s, int64_t seq,
 {
 	int	got;
 
-	sqlite3_reset(r->vector_st);
-	sqlite3_bind_int64(r->vector_st, 1, seq);
+	/* most often the row behind the one before */
+	if (!r->at_op || r->op_seq >= seq || seq - r->op_seq != 1) {
+		sqlite3_reset(r->vector_st);
+		sqlite3_bind_int64(r->vector_st, 1, seq);
+	}
+	r->at_op = 0;
 	if ((got = db_step(r->vector_st, r->c.file, e)) == -1)
 		return -1;
-	if (got == 0)
+	if (got == 0 || sqlite3_column_int64(r->vector_st, 0) != seq)
 		return bad_item(r, s, "a row of the queue is gone", e);
+	r->at_op = 1;
+	r->op_seq = seq;
 	return r->c.watch->queue(r->c.watch->arg, r->vector_st, e);
 }
 
@@ -693,7 +701,7 @@ reader_prepare(struct reader *r, struct err *e)
 	    c->file, e);
 	r->vector_st = db_prepare(c->db, c->watch != NULL ?
 	    "SELECT " CHROMA_QUEUE_ROW " FROM embeddings_queue "
-	    "WHERE seq_id = ?1" :
+	    "WHERE seq_id >= ?1 ORDER BY seq_id" :
 	    "SELECT vector FROM embeddings_queue WHERE seq_id = ?1",
 	    c->file, e);
 	if (r->meta_st == NULL || r->vector_st == NULL)
