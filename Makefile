@@ -82,10 +82,11 @@ DFETCH = dfetch dfetch_plan dfetch_base dfetch_tell dfetch_progress \
 $(B)/bin/dfetch: $(DFETCH:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DFETCH:%=$(B)/bin/%.o) $(LIB) $(LATE_L) \
 	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L)
-$(B)/bin/dcheck: $(B)/bin/dcheck.o $(B)/bin/dcheck_worker.o \
-    $(B)/bin/dcheck_answer.o $(B)/bin/dcheck_verdicts.o $(LIB)
-	$(LINK) -o $@ $(B)/bin/dcheck*.o $(LIB) $(LATE_L) $(MSGPACK_L) \
-	    $(SQLITE_L) $(CRYPTO_L) -lm
+DCHECK = dcheck dcheck_pass dcheck_known dcheck_work dcheck_worker \
+	dcheck_answer dcheck_cache dcheck_verdicts
+$(B)/bin/dcheck: $(DCHECK:%=$(B)/bin/%.o) $(LIB)
+	$(LINK) -o $@ $(DCHECK:%=$(B)/bin/%.o) $(LIB) $(LATE_L) \
+	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
 DMERGE = dmerge dmerge_build dmerge_join dmerge_place dmerge_prove
 $(B)/bin/dmerge: $(DMERGE:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DMERGE:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) \

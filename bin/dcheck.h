@@ -69,6 +69,15 @@ struct rec *answer_put(const struct answer *a);
 int	answer_get(struct answer *a, const struct rec *r);
 /* Bytes of s that are not UTF-8, or control, become '?'. */
 void	answer_clean(char *s);
+/*
+ * s in out, of max + 1 bytes, cut where a character ends, so that messages
+ * stay UTF-8.  Returns out.
+ */
+const char *answer_shown(const char *s, size_t max, char *out);
+/* What was in a is forgotten: this is the answer. */
+void	answer_machine(struct answer *a, int status, const char *text);
+void	answer_refuse(struct answer *a, enum check_code code, const char *fmt,
+	    ...) MSG_PRINTF(3, 4);
 
 /*
  * In the forked child: prove the job and write the answer to out.  Never
