@@ -5,7 +5,9 @@
 # the current snapshot and proves that together they cover the plan.
 #
 # When something fails nothing is published, and stderr and WORK/fanout/failed
-# say what.  Mend it and run it again: only what is missing is done.  A signal
+# say what.  The status is the last step's, which believes nobody: 66, a part
+# of the plan is not there, also where its task has ended with 65 since an
+# input was refused (65: a part is damaged where it lies).  Mend it and run it again: only what is missing is done.  A signal
 # leaves no process and no staging.  A second run at once in one WORK is refused
 # (75).  After success WORK/fanout is removed, which is no other's, and with it
 # the parts, unless PARTS names another place (s3://bucket/prefix).
