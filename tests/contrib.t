@@ -4,7 +4,7 @@
 # a file system that can only be read; the alert rules against promtool and
 # the metrics that are really there.
 . "$(dirname "$0")/lib.sh"
-plan 29
+plan 32
 C=$SRC/contrib
 
 # --- a pipeline as the service runs it
@@ -48,6 +48,28 @@ ok "lines for the journal are JSON" jq -e .time err
 status 0 "ExecStopPost" sh stop.sh
 like "$V/metrics/intact-lines.prom" \
     '^intact_run_status\{pipeline="lines"\} 0$' "metrics are written"
+
+# --- the last job on a cluster, which leaves no way to what is not there
+mkdir -p slurm/run.1/parts examples
+printf 'exit $(cat "$1/want")\n' >examples/reduce.sh
+chmod 755 examples/reduce.sh
+sed -i '1i #!/bin/sh' examples/reduce.sh
+for f in parts.last level.1 failed; do
+	: >slurm/run.1/$f
+done
+echo "$T/examples" >slurm/run.1/examples
+echo "$T/slurm/parts" >slurm/run.1/place
+echo "$T/target" >slurm/run.1/target
+# last STATUS LINK: how reduce.sh ends; what WORK/failed then names
+last() {
+	echo "$1" >slurm/run.1/want
+	ln -sfn "$2" slurm/failed
+	SLURM_JOB_ID=1 "$C/slurm/last.sh" "$C/slurm" "$T/slurm/run.1" >/dev/null
+	echo "$? $(readlink slurm/failed)"
+}
+is "$(last 66 run.1/failed)" "66 run.1/failed" "a failure is shown"
+is "$(last 0 run.1/failed)" "0 " "after a success there is none to show"
+is "$(last 0 run.2/failed)" "0 run.2/failed" "but another run's"
 
 # --- systemd
 if command -v systemd-analyze >/dev/null; then

@@ -59,7 +59,12 @@ gather >"$RUN/log.$SLURM_JOB_ID" && mv "$RUN/log.$SLURM_JOB_ID" "$RUN/log"
 child "$REDUCE" "$RUN" "$TARGET" >/dev/null
 status=$?
 [ -n "$caught" ] || ! again $status || leave $status
-[ $status != 0 ] || rm -f "$RUN/failed"
+if [ $status = 0 ]; then
+	rm -f "$RUN/failed"
+	# the way to it, unless a later run has made that its own
+	failed=${RUN%/*}/failed
+	[ "$(readlink "$failed")" != "${RUN##*/}/failed" ] || rm -f "$failed"
+fi
 # for who waits (submit.sh -w)
 echo $status >"$RUN/end.$SLURM_JOB_ID"
 exit $status
