@@ -115,3 +115,14 @@ breaker_is_clean(const struct breaker *b)
 	return b->state == BREAKER_CLOSED && b->failures == 0 &&
 	    strchr(b->recent, '-') == NULL;
 }
+
+int
+breaker_is_same(const struct breaker *a, const struct breaker *b)
+{
+	return a->state == b->state && a->failures == b->failures &&
+	    strcmp(a->recent, b->recent) == 0 && a->opened == b->opened &&
+	    a->until == b->until && a->wait == b->wait &&
+	    strcmp(a->probe_host, b->probe_host) == 0 &&
+	    a->probe_pid == b->probe_pid &&
+	    a->probe_until == b->probe_until && strcmp(a->why, b->why) == 0;
+}

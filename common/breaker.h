@@ -60,5 +60,7 @@ void	breaker_tell(struct breaker *b, int64_t now, const char *outcomes,
 void	breaker_release(struct breaker *b, int64_t now);
 /* Would a success change anything? */
 int	breaker_is_clean(const struct breaker *b);
+/* The same in every field?  Not in bytes: some lie between and behind them. */
+int	breaker_is_same(const struct breaker *a, const struct breaker *b);
 
 #endif

@@ -160,7 +160,7 @@ do_step(struct breaker *b, int64_t now, void *arg)
 		break;
 	}
 	s->h->b = *b;
-	return memcmp(&old, b, sizeof(old)) != 0;
+	return !breaker_is_same(&old, b);
 }
 
 /* In the database, or here when there is none or it fails. */

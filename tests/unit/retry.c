@@ -208,6 +208,29 @@ loops(void)
 	tap_ok(retry_judge(&nr, NULL) == RETRY_FINAL, "404");
 }
 
+/* Bytes that are no field's, or behind a string's end, are no change. */
+static void
+same(void)
+{
+	struct breaker	a, b;
+
+	memset(&a, 0, sizeof(a));
+	memset(&b, 0xff, sizeof(b));
+	tell(&a, 1000000, "-----", 0);
+	b.state = a.state;
+	b.failures = a.failures;
+	memcpy(b.recent, a.recent, strlen(a.recent) + 1);
+	b.opened = a.opened;
+	b.until = a.until;
+	b.wait = a.wait;
+	b.probe_host[0] = '\0';
+	b.probe_pid = b.probe_until = 0;
+	memcpy(b.why, a.why, strlen(a.why) + 1);
+	tap_ok(breaker_is_same(&a, &b), "the same in every field");
+	(void)breaker_ask(&b, b.until, "h", 7, 0);
+	tap_ok(!breaker_is_same(&a, &b), "another probes");
+}
+
 /*
  * One breaker, seen by many.
  */
@@ -449,11 +472,12 @@ main(void)
 	int	i;
 	static const char *const	end[] = { "", "-wal", "-shm" };
 
-	tap_plan(59);
+	tap_plan(61);
 	if (mkdtemp(dir) == NULL)
 		return 99;
 	(void)snprintf(path, sizeof(path), "%s/db", dir);
 	states();
+	same();
 	delays();
 	loops();
 	shared();
