@@ -293,7 +293,7 @@ ask_in(const char *tmp, const char *path, enum store_format fmt,
 		worker(path, fmt, tmp, p[1], self);
 	}
 	(void)close(p[1]);
-	n = io_read(p[0], a, sizeof(*a));
+	n = io_await(p[0]) == -1 ? -1 : io_read(p[0], a, sizeof(*a));
 	sig = io_signal();
 	if (n == -1 && sig == 0)
 		err_sys(e, errno, "%s: the answer of the process that opened "

@@ -3,7 +3,7 @@
  * It knows nothing of what the bytes mean.
  * SPDX-License-Identifier: ISC
  */
-#define _GNU_SOURCE /* copy_file_range */
+#define _GNU_SOURCE /* copy_file_range, ppoll */
 #include "io.h"
 
 #include <sys/file.h>
@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,20 +168,25 @@ io_copy(int in, int out, const char *name, struct hash *h, uint64_t *size,
 	unsigned char	*b;
 	uint64_t	 done = 0;
 	ssize_t		 n;
-	int		 r, rv = -1;
+	int		 r, saved, rv = -1;
 
 	if (h == NULL) {
 		r = copy_kernel(in, out, size);
 		if (r == 0)
 			return 0;
-		if (r == 1)
-			return err_sys(e, errno, "%s: copy", name);
+		if (r == 1) {
+			saved = errno;
+			err_sys(e, saved, "%s: copy", name);
+			errno = saved;
+			return -1;
+		}
 	}
 	b = mem_alloc(IO_CHUNK);
 	for (;;) {
 		n = io_read(in, b, IO_CHUNK);
 		if (n == -1) {
-			err_sys(e, errno, "%s: read", name);
+			saved = errno;
+			err_sys(e, saved, "%s: read", name);
 			goto done;
 		}
 		if (n == 0)
@@ -188,15 +194,18 @@ io_copy(int in, int out, const char *name, struct hash *h, uint64_t *size,
 		if (h != NULL)
 			hash_add(h, b, (size_t)n);
 		if (io_write(out, b, (size_t)n) == -1) {
-			err_sys(e, errno, "%s: write of the copy", name);
+			saved = errno;
+			err_sys(e, saved, "%s: write of the copy", name);
 			goto done;
 		}
 		done += (uint64_t)n;
 	}
 	*size = done;
+	saved = 0;
 	rv = 0;
 done:
 	free(b);
+	errno = saved;
 	return rv;
 }
 
@@ -577,6 +586,43 @@ io_catch_signals(void)
 			continue;
 		(void)sigaction(sigs[i], &sa, NULL);
 	}
+}
+
+int
+io_poll(struct pollfd *p, unsigned int n, int ms)
+{
+	struct timespec	ts;
+	sigset_t	set, mask;
+	size_t		i;
+	int		r = -1, saved = EINTR;
+
+	ts.tv_sec = ms / 1000;
+	ts.tv_nsec = ms % 1000 * 1000000L;
+	sigemptyset(&set);
+	for (i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
+		sigaddset(&set, sigs[i]);
+	if (sigprocmask(SIG_BLOCK, &set, &mask) == -1)
+		return -1;
+	/* from here on one that comes is kept for the wait */
+	if (got_signal == 0) {
+		r = ppoll(p, n, ms < 0 ? NULL : &ts, &mask);
+		saved = errno;
+	}
+	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
+	errno = saved;
+	return r;
+}
+
+int
+io_await(int fd)
+{
+	struct pollfd	p = { fd, POLLIN, 0 };
+	int		r;
+
+	do
+		r = io_poll(&p, 1, -1);
+	while (r == -1 && errno == EINTR && got_signal == 0);
+	return r == -1 ? -1 : 0;
 }
 
 void

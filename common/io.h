@@ -16,6 +16,7 @@
 #include "msg.h"
 
 struct hash;
+struct pollfd;
 
 /* Bytes read (short only at end of file), or -1 with errno. */
 ssize_t	io_read(int fd, void *p, size_t n);
@@ -32,7 +33,7 @@ int	io_close(int *fd, const char *name, struct err *e);
  * Copy all of in to out, which is empty: reflink where the file system
  * can and no hash is wanted, else copy_file_range, else read and write.
  * With h, the bytes are read once and digested on the way.  *size gets
- * the bytes.
+ * the bytes.  -1 with errno as well.
  */
 int	io_copy(int in, int out, const char *name, struct hash *h,
 	    uint64_t *size, struct err *e);
@@ -76,6 +77,14 @@ int	io_flock(int fd, unsigned int seconds, struct err *e);
 int	io_signal(void);
 /* Catch those three; call once, early. */
 void	io_catch_signals(void);
+/*
+ * poll(2) that misses none of the three: -1 with EINTR also where one came
+ * before, between the caller's look at io_signal and this.  For waits that
+ * a signal must end; who goes on after one has poll(2).
+ */
+int	io_poll(struct pollfd *p, unsigned int n, int ms);
+/* Until fd can be read: 0, or -1 with errno, EINTR as of io_poll. */
+int	io_await(int fd);
 /* Die of the signal that came (after cleaning up). */
 void	io_die_of_signal(void);
 /*

@@ -139,6 +139,20 @@ stream_pending(const struct stream_in *s)
 	return s->pos < s->len;
 }
 
+int
+stream_ready(const struct stream_in *s)
+{
+	const char	*why;
+	size_t		 n;
+
+	if (s->over || s->pos == s->len)
+		return 0;
+	if (s->json)
+		return memchr(s->p + s->pos, '\n', s->len - s->pos) != NULL;
+	return rec_scan(s->p + s->pos, s->len - s->pos, &n, &why) !=
+	    REC_SCAN_MORE;
+}
+
 static enum stream_event
 stop(struct stream_in *s, enum stream_event ev)
 {
@@ -161,6 +175,8 @@ fill(struct stream_in *s)
 		s->pos = 0;
 	}
 	s->p = mem_grow(s->p, &s->cap, s->len + STREAM_CHUNK, 1);
+	if (io_await(s->fd) == -1)
+		return -1;
 	n = io_read_some(s->fd, s->p + s->len, STREAM_CHUNK);
 	if (n == -1)
 		return -1;

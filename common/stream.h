@@ -31,6 +31,8 @@ struct stream_in *stream_in_new(int fd, int json);
 void	stream_in_free(struct stream_in *s);
 /* 1 when bytes that were read wait for stream_read: poll(2) sees only fd. */
 int	stream_pending(const struct stream_in *s);
+/* 1 when stream_read has the next record, and need not wait for it. */
+int	stream_ready(const struct stream_in *s);
 /*
  * HELLO first: 0, or the event that came instead (STREAM_CUT on an empty
  * stream).  *r is the hello record.

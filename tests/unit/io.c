@@ -1,9 +1,12 @@
 /*
- * io: a child that becomes another program, and the signals on its way.
+ * io: a child that becomes another program, and the signals on its way;
+ * waits that a signal ends though it came before.
  * SPDX-License-Identifier: ISC
  */
 #include <sys/wait.h>
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -80,16 +83,66 @@ run(void (*f)(void *arg), void *arg, int *st)
 	return r;
 }
 
+/* In a child: one comes after the look and before the wait. */
+static int
+lost(void)
+{
+	struct pollfd	q;
+	int		p[2], st = -1;
+	pid_t		pid;
+
+	if (pipe(p) == -1)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		(void)alarm(WAIT_S);
+		if (io_signal() != 0)
+			_exit(1);
+		(void)raise(SIGTERM);
+		q.fd = p[0];
+		q.events = POLLIN;
+		if (io_await(p[0]) != -1 || errno != EINTR)
+			_exit(2);
+		if (io_poll(&q, 1, -1) != -1 || errno != EINTR)
+			_exit(3);
+		_exit(0);
+	}
+	(void)waitpid(pid, &st, 0);
+	(void)close(p[0]);
+	(void)close(p[1]);
+	return st;
+}
+
+/* Without one, and with one that means nothing. */
+static int
+waits(void)
+{
+	struct pollfd	q;
+	int		p[2], ok;
+
+	if (pipe(p) == -1)
+		return 0;
+	q.fd = p[0];
+	q.events = POLLIN;
+	ok = io_poll(&q, 1, 1) == 0 && io_write(p[1], "x", 1) == 0 &&
+	    io_await(p[0]) == 0 && io_poll(&q, 1, -1) == 1;
+	(void)close(p[1]);
+	(void)close(p[0]);
+	return ok;
+}
+
 int
 main(void)
 {
 	int	st = 0, seven = 7;
 
-	tap_plan(6);
+	tap_plan(8);
 	(void)alarm(WAIT_S);
 	(void)signal(SIGHUP, SIG_IGN);
 	(void)signal(SIGPIPE, SIG_IGN);
 	io_catch_signals();
+	tap_ok(waits(), "a wait for bytes, and for a time");
+	tap_ok(lost() == 0, "no wait misses a signal that came before it");
 	tap_ok(run(leave, &seven, &st) == 0 && WIFEXITED(st) &&
 	    WEXITSTATUS(st) == 7, "a child's status");
 	tap_ok(run(look, NULL, &st) == 0 && st == 0,

@@ -3,6 +3,8 @@
  * malformed one is named.
  * SPDX-License-Identifier: ISC
  */
+#include <sys/wait.h>
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -318,6 +320,69 @@ unread(void)
 	(void)close(keep);
 }
 
+/* In a child: a signal after its flag was looked at, and before the read. */
+static int
+signalled(void)
+{
+	struct stream_in	*in;
+	const struct rec	*r;
+	struct err		 e = { 0, "" };
+	int			 p[2], st = -1;
+	pid_t			 pid;
+
+	if (pipe(p) == -1)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		(void)alarm(60);
+		io_catch_signals();
+		(void)raise(SIGTERM);
+		in = stream_in_new(p[0], 0);
+		_exit(stream_read_hello(in, &r, &e) != STREAM_IOERR);
+	}
+	(void)waitpid(pid, &st, 0);
+	(void)close(p[0]);
+	(void)close(p[1]);
+	return st;
+}
+
+/* What is at hand: whole records, and not half of one. */
+static void
+at_hand(int json)
+{
+	struct stream_in	*in = NULL;
+	const struct rec	*r;
+	struct err		 e = { 0, "" };
+	struct buf		 b;
+	const char		*rec = "{\"t\":\"delta\"}";
+	int			 p[2], ok, i;
+
+	buf_init(&b, 1 << 20);
+	for (i = 0; i < 3; i++) {
+		if (json) {
+			buf_str(&b, i == 0 ? hello : rec);
+			buf_addc(&b, '\n');
+		} else
+			put(&b, i == 0 ? hello : rec);
+	}
+	if (pipe(p) == -1)
+		exit(99);
+	(void)io_write(p[1], b.p, b.len - 1);
+	in = stream_in_new(p[0], json);
+	ok = !stream_ready(in) && stream_read_hello(in, &r, &e) == 0 &&
+	    stream_ready(in) && stream_read(in, &r, &e) == STREAM_REC &&
+	    !stream_ready(in);
+	(void)io_write(p[1], b.p + b.len - 1, 1);
+	(void)close(p[1]);
+	ok = ok && stream_read(in, &r, &e) == STREAM_REC &&
+	    stream_read(in, &r, &e) == STREAM_CUT && !stream_ready(in);
+	tap_ok(ok, "%s: whole records are at hand", json ? "JSON" :
+	    "msgpack");
+	stream_in_free(in);
+	(void)close(p[0]);
+	buf_free(&b);
+}
+
 int
 main(void)
 {
@@ -347,7 +412,7 @@ main(void)
 	msg_init("stream");
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)unsetenv("DTRACE");
-	tap_plan(38);
+	tap_plan(41);
 	buf_init(&b, 1 << 20);
 	put(&b, hello);
 	put(&b, end);
@@ -408,5 +473,8 @@ main(void)
 	readers();
 	traced();
 	unread();
+	at_hand(0);
+	at_hand(1);
+	tap_ok(signalled() == 0, "a signal just before a read ends it");
 	return tap_done();
 }
