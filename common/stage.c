@@ -13,6 +13,9 @@
 
 #include <sys/file.h>
 #include <sys/stat.h>
+#ifdef __linux__
+#include <sys/vfs.h>
+#endif
 
 #include <dirent.h>
 #include <errno.h>
@@ -42,6 +45,7 @@
 #define STAGE_HANDOFF_S	600	/* seconds that a handoff is good for */
 #define STAGE_LOST_S	86400	/* seconds until what nobody owns is litter */
 #define STAGE_UNSEEN_S	604800	/* until what cannot be looked at is */
+#define STAGE_BOOT	36	/* bytes of a boot's id */
 
 int
 stage_run_id(char out[STAGE_RUN_MAX], struct err *e)
@@ -81,6 +85,49 @@ stage_place(char out[STAGE_PLACE_MAX])
 		    buf_cstr(&b), pid, mnt);
 	}
 	buf_free(&b);
+}
+
+#ifdef __linux__
+/* File systems that one kernel alone can have mounted. */
+static int
+is_own_disk(int fd)
+{
+	static const unsigned long	magic[] = {
+		0xef53UL,	/* ext */
+		0x58465342UL,	/* XFS */
+		0x9123683eUL,	/* Btrfs */
+		0xf2f52010UL,	/* F2FS */
+		0x2fc12fc1UL,	/* ZFS */
+		0x01021994UL	/* tmpfs */
+	};
+	struct statfs			fs;
+	size_t				i;
+
+	if (fstatfs(fd, &fs) == -1)
+		return 0;
+	for (i = 0; i < sizeof(magic) / sizeof(magic[0]); i++)
+		if (((unsigned long)fs.f_type & 0xffffffffUL) == magic[i])
+			return 1;
+	return 0;
+}
+#else
+static int
+is_own_disk(int fd)
+{
+	(void)fd;
+	return 0;
+}
+#endif
+
+int
+stage_other_boot(int fd, const char *place)
+{
+	char	here[STAGE_PLACE_MAX];
+
+	stage_place(here);
+	return strcspn(here, " ") == STAGE_BOOT &&
+	    strcspn(place, " ") == STAGE_BOOT &&
+	    strncmp(here, place, STAGE_BOOT) != 0 && is_own_disk(fd);
 }
 
 const char *
@@ -129,7 +176,8 @@ make(struct stage *s, struct err *e)
 	struct stat	st;
 
 	if (mkdir(s->path, 0700) == -1)
-		return errno == EEXIST ? 1 : err_sys(e, errno, "%s", s->path);
+		return errno == EEXIST ? 1 : err_sys(e, errno, "%s: staging "
+		    "cannot be made there (TMPDIR)", s->path);
 	s->dirfd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dirfd == -1)
 		return errno == ENOENT ? 1 : err_sys(e, errno, "%s", s->path);
@@ -409,7 +457,8 @@ stage_collect(const char *parent, unsigned int *n, struct err *e)
 
 	*n = 0;
 	if (d == NULL)
-		return err_sys(e, errno, "%s: staging", parent);
+		return err_sys(e, errno, "%s: no place for staging (TMPDIR)",
+		    parent);
 	while ((de = readdir(d)) != NULL)
 		if (strncmp(de->d_name, STAGE_PREFIX,
 		    sizeof(STAGE_PREFIX) - 1) == 0)
@@ -541,8 +590,17 @@ work_dead(int fd)
 	buf_init(&b, STAGE_OWNER_MAX);
 	hostname(host, sizeof(host));
 	stage_place(place);
-	if (io_slurp(fd, STAGE_OWNER, &b, &e) == -1 ||
-	    !says(&j, &b, "host", host) ||
+	if (io_slurp(fd, STAGE_OWNER, &b, &e) == -1)
+		goto done;
+	if (json_find(&j, (char *)b.p, b.len, &v, "place", NULL) == 1 &&
+	    v.type == JSON_STR) {
+		path = mem_ndup(v.str, v.len);
+		dead = stage_other_boot(fd, path);
+		free(path);
+		if (dead)
+			goto done;
+	}
+	if (!says(&j, &b, "host", host) ||
 	    (place[0] != '\0' && !says(&j, &b, "place", place) &&
 	    !is_older(fd, STAGE_UNSEEN_S)))
 		goto done;

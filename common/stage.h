@@ -31,6 +31,12 @@ struct stage {
  * where that cannot be told.
  */
 void	stage_place(char out[STAGE_PLACE_MAX]);
+/*
+ * Was what calls itself place (stage_place), and left something in the file
+ * system of fd, another boot's?  1 only where no other machine can have that
+ * file system mounted: then it has ended, as all that ran before this boot.
+ */
+int	stage_other_boot(int fd, const char *place);
 /* A fresh run id: 20261120T161248.123456Z-<8 hex>; sorts by time. */
 int	stage_run_id(char out[STAGE_RUN_MAX], struct err *e);
 /* The directory in which runs are staged: TMPDIR, else /var/tmp. */
@@ -76,8 +82,8 @@ int	stage_work_make(const struct stage *s, int dirfd, char **name,
 	    struct err *e);
 /*
  * Remove the work directories below dirfd whose run is dead.  That is seen
- * at its own place alone; elsewhere, under the same host name, what is a
- * week old counts as dead.
+ * at its own place alone, and of another boot on a disk of this machine;
+ * elsewhere, under the same host name, what is a week old counts as dead.
  */
 int	stage_work_collect(int dirfd, struct err *e);
 

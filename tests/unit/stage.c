@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "io.h"
 #include "mem.h"
 #include "stage.h"
@@ -107,6 +108,60 @@ die_with(char *out, size_t n, int work)
 		exit(1);
 }
 
+/* The owner of the work directory name below fd, with from made to. */
+static void
+forge(int fd, const char *name, const char *from, const char *to)
+{
+	struct err	e = { 0, "" };
+	struct buf	b;
+	char		file[256], *s;
+
+	buf_init(&b, 65536);
+	(void)snprintf(file, sizeof(file), "%s/owner", name);
+	if (io_slurp(fd, file, &b, &e) == -1 ||
+	    (s = strstr(buf_cstr(&b), from)) == NULL)
+		exit(1);
+	memcpy(s, to, strlen(to));
+	if (io_replace(fd, file, "owner.forged", b.p, b.len, &e) == -1)
+		exit(1);
+	buf_free(&b);
+}
+
+/*
+ * A run that lives, whose work directory says another process name space,
+ * and then another boot: that one is over, where the disk is this machine's.
+ */
+static int
+rebooted(int fd)
+{
+	static const char	boot[] =
+	    "00000000-0000-0000-0000-000000000000";
+	struct stage		s;
+	struct err		e = { 0, "" };
+	char			place[STAGE_PLACE_MAX], *name;
+	int			ok, other;
+
+	if (stage_make(&s, parent, NULL, &e) == -1 ||
+	    stage_work_make(&s, fd, &name, &e) == -1)
+		return 0;
+	stage_place(place);
+	forge(fd, name, "pid:[", "pid:]");
+	ok = !stage_other_boot(fd, place) &&
+	    stage_work_collect(fd, &e) == 0 &&
+	    faccessat(fd, name, F_OK, 0) == 0;
+	place[36] = '\0';
+	forge(fd, name, place, boot);
+	memcpy(place, boot, 36);
+	other = stage_other_boot(fd, place);
+	ok = ok && stage_work_collect(fd, &e) == 0 &&
+	    (faccessat(fd, name, F_OK, 0) == -1) == other;
+	(void)io_rmtree(fd, name, &e);
+	free(name);
+	ok = ok && stage_remove(&s, &e) == 0;
+	stage_clear(&s);
+	return ok;
+}
+
 /* Four processes make stagings while four sweep. */
 static int
 storm(void)
@@ -161,7 +216,7 @@ main(void)
 	    tmp != NULL ? tmp : "/var/tmp");
 	if (mkdtemp(parent) == NULL)
 		return 1;
-	tap_plan(22);
+	tap_plan(23);
 	tap_ok(stage_make(&a, parent, NULL, &e) == 0, "make: %s", e.text);
 	tap_ok(there(a.path) && stage_alive(a.path), "it is alive");
 	tap_ok(stage_join(&b, a.path, &e) == 0 && strcmp(a.run, b.run) == 0,
@@ -209,6 +264,8 @@ main(void)
 	    -1, "one that was killed while it was made goes");
 	tap_ok(lost(fd), "what has lost its lock goes when it is a day old, "
 	    "and has a name of ours");
+	tap_ok(rebooted(fd), "another boot's goes at once, another name "
+	    "space's stays");
 	(void)mkdirat(fd, "intact.x", 0755);
 	(void)snprintf(dead, sizeof(dead), "%s/intact.x", parent);
 	tap_ok(stage_join(&a, dead, &e) == -1 && e.code == MSG_NOPERM,
