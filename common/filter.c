@@ -185,6 +185,26 @@ upstream_failed(struct filter *f)
 	return 1;
 }
 
+/*
+ * There will be no work here, but a FAIL: it wants a hello before it, with
+ * whatever is known of the run.  -1, as filter_open has failed.
+ */
+static int
+hello_to_fail(struct filter *f, enum stream_mode mode, const char *id)
+{
+	const char	*run = getenv("DRUN_ID");
+	struct err	 e = { 0, "" };
+
+	if (*id == '\0' && run != NULL)
+		id = run;
+	(void)snprintf(f->run, sizeof(f->run), "%s", id);
+	if (f->run[0] == '\0' && stage_run_id(f->run, &e) == -1)
+		f->run[0] = '\0';
+	else if (mode != STREAM_TEXT && !f->opts.quiet)
+		(void)send_hello(f, f->run, &e);
+	return -1;
+}
+
 int
 filter_open(struct filter *f, const struct filter_opts *o)
 {
@@ -208,13 +228,13 @@ filter_open(struct filter *f, const struct filter_opts *o)
 			f->broken = 1;
 			filter_fail(f, MSG_USAGE, "stdin is a terminal: want "
 			    "a stream, as in: dfetch DIR | %s", msg_prog());
-			return -1;
+			return hello_to_fail(f, mode, id);
 		}
 		f->in = stream_in_new(STDIN_FILENO, o->json_in);
 		ev = stream_read_hello(f->in, &r, &e);
 		if (ev != 0) {
 			broken(f, (enum stream_event)ev, r, &e);
-			return -1;
+			return hello_to_fail(f, mode, id);
 		}
 		(void)rec_get_str(r, "run", &run);
 		(void)rec_get_str(r, "stage", &stage);
@@ -224,11 +244,7 @@ filter_open(struct filter *f, const struct filter_opts *o)
 		if (o->source || o->stage != NULL || getenv("DSTAGE") != NULL
 		    || !upstream_failed(f))
 			filter_fail_err(f, &e);
-		else {
-			memset(&e, 0, sizeof(e));
-			(void)send_hello(f, id, &e);
-		}
-		return -1;
+		return hello_to_fail(f, mode, id);
 	}
 	(void)snprintf(f->run, sizeof(f->run), "%s",
 	    run != NULL ? run : f->stage.run);
@@ -282,6 +298,12 @@ filter_next(struct filter *f, const struct rec **r)
 		return 0;
 	}
 	return 0;
+}
+
+int
+filter_ready(const struct filter *f)
+{
+	return !f->broken && f->in != NULL && stream_ready(f->in);
 }
 
 int

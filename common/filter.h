@@ -47,7 +47,8 @@ struct filter {
 /*
  * Joins or makes the staging (option, DSTAGE, upstream's hello; a source
  * without any makes one), reads upstream's HELLO, writes ours.  0, or -1
- * after saying why: call filter_finish all the same.
+ * after saying why: call filter_finish all the same, which tells those who
+ * come after us, so that they need not say that nothing came.
  */
 int	filter_open(struct filter *f, const struct filter_opts *o);
 /*
@@ -56,6 +57,8 @@ int	filter_open(struct filter *f, const struct filter_opts *o);
  * been said and recorded.
  */
 int	filter_next(struct filter *f, const struct rec **r);
+/* 1 when filter_next has more and need not wait for it. */
+int	filter_ready(const struct filter *f);
 /* Pass r on.  -1 when the run is over (reader gone, disk full). */
 int	filter_put(struct filter *f, const struct rec *r);
 /* One line on stderr, one reason in FAIL, and the status. */

@@ -3,7 +3,7 @@
 # never half happen, one content digest whatever the way, conservation,
 # absent things, and a machine that fails.
 . "$(dirname "$0")/lib.sh"
-plan 108
+plan 112
 GEN=${GEN:-$SRC/build/gen}
 S=$DATA/samples
 DEMO=$DATA/demo
@@ -319,6 +319,23 @@ done
 is "$(sort -u early)" "dpublish: stream: no store record, nothing to \
 publish: want dmerge before dpublish" "one says why, nobody stumbles over it"
 is "$(ls -A "$TMPDIR")" "" "and the last one out tidies up"
+
+# --- the first cause is said, and nothing after it
+# three CMD: it, and two stages behind it, without drun; their lines
+three() {
+	: >said
+	sh -c "$1" 2>>said | { dcheck; echo $? >st.1; } 2>>said |
+	    { dmerge -o none; echo $? >st.2; } 2>>said >/dev/null
+	cat said
+}
+is "$(three 'TMPDIR=/nonexistent dfetch deltas')" "dfetch: /nonexistent: no \
+place for staging (TMPDIR): No such file or directory" "no staging: one line"
+is "$(cat st.1 st.2)" "76
+76" "and those behind it have failed, too"
+is "$(three :)" "dcheck: stream: empty: want a hello record" \
+    "nothing came: who sees it says so"
+is "$(cat st.1 st.2)" "76
+76" "once"
 
 # --- places that are reached through a symbolic link
 mkdir there
