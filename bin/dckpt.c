@@ -46,6 +46,7 @@ enum {
 
 #define V_CREATES	1	/* the database, when it is not there */
 #define V_NO_KEYS	2	/* its operands are not keys */
+#define V_LOOKS		4	/* and changes nothing */
 
 /* Which units; and with their state. */
 #define WHICH	'g', O_CLASS, O_CODE, O_NEWER, O_OLDER, O_SCOPE
@@ -58,13 +59,15 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-	{ "list", dckpt_list, 0, { WHICH, O_STATE, O_HISTORY, O_JSON,
+	{ "list", dckpt_list, V_LOOKS, { WHICH, O_STATE, O_HISTORY, O_JSON,
 	    O_LIMIT } },
-	{ "failed", dckpt_failed, 0, { WHICH, O_HISTORY, O_JSON, O_LIMIT } },
-	{ "stale", dckpt_stale, 0, { WHICH, O_HISTORY, O_JSON, O_LIMIT } },
-	{ "show", dckpt_show, 0, { O_SCOPE, O_JSON } },
-	{ "stats", dckpt_stats, 0, { WHICH, O_JSON } },
-	{ "verify", dckpt_verify, 0, { WHICH, O_JSON, O_LIMIT, O_FULL,
+	{ "failed", dckpt_failed, V_LOOKS, { WHICH, O_HISTORY, O_JSON,
+	    O_LIMIT } },
+	{ "stale", dckpt_stale, V_LOOKS, { WHICH, O_HISTORY, O_JSON,
+	    O_LIMIT } },
+	{ "show", dckpt_show, V_LOOKS, { O_SCOPE, O_JSON } },
+	{ "stats", dckpt_stats, V_LOOKS, { WHICH, O_JSON } },
+	{ "verify", dckpt_verify, V_LOOKS, { WHICH, O_JSON, O_LIMIT, O_FULL,
 	    O_QUICK } },
 	{ "retry", dckpt_retry, 0, { WHICH, '0', 'n', O_JSON, O_LIMIT,
 	    O_RUN } },
@@ -72,10 +75,10 @@ static const struct verb verbs[] = {
 	    O_LIMIT, O_RUN } },
 	{ "clear", dckpt_clear, 0, { WHICH, O_STATE, 'n', 'y', O_JSON } },
 	{ "expire", dckpt_expire, 0, { WHICH, O_STATE, 'n', 'y', O_JSON } },
-	{ "breaker", dckpt_breaker, V_NO_KEYS, { 'n', O_JSON } },
-	{ "alert", dckpt_alert, 0, { WHICH, O_JSON, O_MAX_AGE,
+	{ "breaker", dckpt_breaker, V_NO_KEYS | V_LOOKS, { 'n', O_JSON } },
+	{ "alert", dckpt_alert, V_LOOKS, { WHICH, O_JSON, O_MAX_AGE,
 	    O_MAX_BREAKERS, O_MAX_RATE, O_MAX_STALE } },
-	{ "export", dckpt_export, V_NO_KEYS, { 'o', O_JSON,
+	{ "export", dckpt_export, V_NO_KEYS | V_LOOKS, { 'o', O_JSON,
 	    O_PROMETHEUS } },
 	{ "note", dckpt_note, V_CREATES | V_NO_KEYS, { 0 } },
 	{ "beat", dckpt_beat, V_CREATES | V_NO_KEYS, { 0 } },
@@ -456,15 +459,16 @@ check_named(struct ckpt *c, const struct ckpt_sel *s, struct err *e)
 	if (s->pipeline != NULL && (r = exists(c, &q, e)) != 1) {
 		if (r == 0)
 			msg_error(MSG_NOINPUT, "%s: no such pipeline in this "
-			    "database", s->pipeline);
+			    "database: dckpt stats names those it has",
+			    s->pipeline);
 		return r == 0 ? MSG_NOINPUT : e->code;
 	}
 	q.scopes = s->scopes;
 	q.glob = s->glob;
 	if (s->glob != NULL && (r = exists(c, &q, e)) != 1) {
 		if (r == 0)
-			msg_error(MSG_NOINPUT, "%s: no key is like this",
-			    s->glob);
+			msg_error(MSG_NOINPUT, "%s: no key is like this: dckpt "
+			    "list shows them", s->glob);
 		return r == 0 ? MSG_NOINPUT : e->code;
 	}
 	q.n_keys = 1;
@@ -474,8 +478,8 @@ check_named(struct ckpt *c, const struct ckpt_sel *s, struct err *e)
 		if (r == -1)
 			return e->code;
 		if (r == 0) {
-			msg_error(MSG_NOINPUT, "%s: no such checkpoint",
-			    s->keys[i]);
+			msg_error(MSG_NOINPUT, "%s: no such checkpoint: dckpt "
+			    "list shows those there are", s->keys[i]);
 			status = MSG_NOINPUT;
 		}
 	}
@@ -545,7 +549,8 @@ open_database(struct dckpt_opts *o, const struct verb *v, int *status)
 	struct err	 e = { 0, "" };
 	struct ckpt	*c;
 
-	c = ckpt_open(o->db, v->flags & V_CREATES ? CKPT_CREATE : 0, &e);
+	c = ckpt_open(o->db, (v->flags & V_CREATES ? CKPT_CREATE : 0) |
+	    (v->flags & V_LOOKS ? CKPT_LOOK : 0), &e);
 	if (c == NULL && e.code == 0)
 		err_set(&e, MSG_USAGE, "no checkpoint database: give -c db or "
 		    "set DCKPT_DB");

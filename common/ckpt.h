@@ -75,6 +75,7 @@ enum ckpt_class ckpt_class_of(int status);
 struct ckpt;
 
 #define CKPT_CREATE 1	/* make it when it is not there */
+#define CKPT_LOOK 2	/* nothing will be changed: also where nothing may be */
 
 /*
  * The database at path; path NULL: DCKPT_DB from the environment.  NULL
@@ -86,6 +87,9 @@ struct ckpt;
  * The journal is DCKPT_JOURNAL ("wal" or "delete"), else what the database
  * has, else WAL.  WAL on a network file system is refused (64), as it
  * needs memory that all its processes share.
+ *
+ * With CKPT_LOOK one on read-only media can be asked, too, unless it has a
+ * log that would have to be recovered (77).
  */
 struct ckpt *ckpt_open(const char *path, int flags, struct err *e);
 /* Rolls back what was begun and not committed.  NULL is fine. */

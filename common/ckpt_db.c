@@ -3,6 +3,7 @@
  * transactions.  It decides nothing about units.
  * SPDX-License-Identifier: ISC
  */
+#define _XOPEN_SOURCE 700 /* realpath */
 #include "ckpt_db.h"
 
 #include <sys/stat.h>
@@ -30,6 +31,8 @@
 #define CKPT_OPEN_S	10.0	/* for others who are making it too */
 #define CKPT_MAKE_S	2.0	/* for an empty file to be made one */
 #define CKPT_HEADER	100	/* bytes of a database's header */
+#define CKPT_LOOK_MS	10000	/* for who writes what we may only read */
+#define CKPT_PATH_MAX	4096	/* bytes of the name of a log */
 
 /*
  * Times are ms since 1970, but mtime, which is the file's, in ns, and born
@@ -387,11 +390,13 @@ forget_handle(struct ckpt *c)
  * does, which would change a stranger's journal mode.  While a database of
  * ours is made its application_id may still be in the log; it is in WAL
  * mode before it is anything else.  *wal gets the mode it is in; -1: it
- * has none yet.
+ * has none yet.  *ro: it may not be written, which with CKPT_LOOK is no
+ * error.
  */
 static int
-look_once(const char *path, int create, int *wal, struct err *e)
+look_once(const char *path, int flags, int *wal, int *ro, struct err *e)
 {
+	int		create = (flags & CKPT_CREATE) != 0;
 	const struct ckpt *same = is_open(path);
 	unsigned char	h[CKPT_HEADER];
 	struct stat	st;
@@ -402,6 +407,11 @@ look_once(const char *path, int create, int *wal, struct err *e)
 	if (same != NULL)
 		return 0;
 	fd = open(path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0666);
+	if (fd == -1 && (flags & CKPT_LOOK) != 0 && (errno == EROFS ||
+	    errno == EACCES || errno == EPERM)) {
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		*ro = 1;
+	}
 	if (fd == -1 && errno == ENOENT)
 		return err_set(e, MSG_NOINPUT, "%s: no such checkpoint "
 		    "database", path);
@@ -444,17 +454,37 @@ nap(void)
 
 /* An empty file may be one that somebody is making. */
 static int
-look(const char *path, int create, int *wal, struct err *e)
+look(const char *path, int flags, int *wal, int *ro, struct err *e)
 {
 	double	end = io_now() + CKPT_MAKE_S;
 	int	rv;
 
-	while ((rv = look_once(path, create, wal, e)) == 1 && io_now() < end)
+	while ((rv = look_once(path, flags, wal, ro, e)) == 1 &&
+	    io_now() < end)
 		nap();
 	if (rv == 1)
 		return err_set(e, MSG_DATAERR, "%s: not a checkpoint "
 		    "database: it is empty", path);
 	return rv;
+}
+
+/*
+ * Of one that may not be written: is it still?  Who writes one in WAL mode
+ * has a log beside it; without one, and in a directory that may not be
+ * written either, SQLite is told that nothing changes, as it could not make
+ * the memory it would share.
+ */
+static int
+is_still(const char *path, const char *dir, int wal)
+{
+	struct stat	st;
+	char		log[CKPT_PATH_MAX];
+	int		n;
+
+	n = snprintf(log, sizeof(log), "%s-wal", path);
+	return wal == 1 && n > 0 && (size_t)n < sizeof(log) &&
+	    (stat(log, &st) == -1 ? errno == ENOENT : st.st_size == 0) &&
+	    access(dir, W_OK) == -1;
 }
 
 /* Keys are relative to DCKPT_ROOT, or to the database's directory. */
@@ -522,6 +552,10 @@ open_schema(struct ckpt *c, int create, struct err *e)
 	    " sqlite_master", c->path, &n, e) != -1 && n == 0)
 		return err_set(e, MSG_TEMPFAIL, "%s: nobody has finished "
 		    "making it", c->path);
+	if (v == 1 && app == CKPT_APP_ID && c->how != CKPT_RW)
+		return err_set(e, MSG_NOPERM, "%s: schema: want %d, got 1: "
+		    "ask it once where it may be written, which brings it up "
+		    "to date", c->path, CKPT_VERSION);
 	if (((v == 0 && create) || (v == 1 && app == CKPT_APP_ID)) &&
 	    (make_schema(c, &v, e) == -1 || db_int(c->db,
 	    "PRAGMA application_id", c->path, &app, e) == -1))
@@ -554,7 +588,8 @@ check_root(struct ckpt *c, struct err *e)
 	if (!env)
 		return err_set(e, MSG_USAGE, "%s: its keys are relative to "
 		    "DCKPT_ROOT: set it", c->path);
-	if (db_exec(c->db, "BEGIN IMMEDIATE", c->path, e) == -1)
+	if (c->how == CKPT_RW && db_exec(c->db, "BEGIN IMMEDIATE", c->path,
+	    e) == -1)
 		return -1;
 	if (db_int(c->db, "SELECT count(*) FROM unit WHERE key GLOB './*'"
 	    " OR key GLOB 'publish ./*'", c->path, &n, e) == -1)
@@ -563,21 +598,60 @@ check_root(struct ckpt *c, struct err *e)
 		return err_set(e, MSG_USAGE, "%s: its keys are relative to "
 		    "its own directory: unset DCKPT_ROOT, or begin another "
 		    "database", c->path);
+	if (c->how != CKPT_RW)
+		return 0;
 	if (put_root_kind(c, 1, e) == -1)
 		return -1;
 	return db_exec(c->db, "COMMIT", c->path, e);
 }
 
+/* The handle of one that is only looked at; its name may be a link. */
+static struct sqlite3 *
+open_to_look(const struct ckpt *c, struct err *e)
+{
+	struct err	 sub = { 0, "" };
+	struct sqlite3	*db;
+	int64_t		 v;
+	char		*real = realpath(c->path, NULL);
+
+	if (real == NULL) {
+		err_sys(e, errno, "%s", c->path);
+		return NULL;
+	}
+	db = db_open(real, c->how == CKPT_STILL ? DB_FROZEN : DB_STRANGER, 0,
+	    &sub);
+	free(real);
+	if (db != NULL) {
+		(void)sqlite3_busy_timeout(db, CKPT_LOOK_MS);
+		/* ours are asked with keys */
+		(void)sqlite3_limit(db, SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
+		    CKPT_KEY_MAX);
+		if (db_int(db, "PRAGMA user_version", c->path, &v, &sub) !=
+		    -1)
+			return db;
+		sqlite3_close(db);
+	}
+	if (c->how == CKPT_RO && c->wal && (sub.code == MSG_NOPERM ||
+	    sub.code == MSG_TEMPFAIL))
+		err_set(e, MSG_NOPERM, "%s: its log, %s-wal, wants to be "
+		    "recovered, and may not be written here: copy both to "
+		    "where they may", c->path, c->path);
+	else
+		err_set(e, sub.code, "%s", sub.text);
+	return NULL;
+}
+
 /* Opened and made by many at once: SQLite may say busy without waiting. */
 static int
-open_db(struct ckpt *c, int create, int wal, struct err *e)
+open_db(struct ckpt *c, int create, struct err *e)
 {
 	struct err	try;
 	double		end = io_now() + CKPT_OPEN_S;
 
 	for (;;) {
 		try.code = 0;
-		c->db = db_open(c->path, wal ? DB_SHARED : DB_SHARED_DELETE,
+		c->db = c->how != CKPT_RW ? open_to_look(c, &try) :
+		    db_open(c->path, c->wal ? DB_SHARED : DB_SHARED_DELETE,
 		    0, &try);
 		if (c->db != NULL && add_functions(c, &try) == 0 &&
 		    open_schema(c, create, &try) == 0 &&
@@ -632,6 +706,7 @@ struct ckpt *
 ckpt_open(const char *path, int flags, struct err *e)
 {
 	int		 create = (flags & CKPT_CREATE) != 0, given, wal, is;
+	int		 ro = 0;
 	struct ckpt	*c = NULL;
 	struct stat	 st;
 	char		*dir = NULL;
@@ -652,7 +727,7 @@ ckpt_open(const char *path, int flags, struct err *e)
 	if (wal && (given || access(path, F_OK) == -1) &&
 	    check_fs(path, dir, e) == -1)
 		goto fail;
-	if (look(path, create, &is, e) == -1)
+	if (look(path, flags, &is, &ro, e) == -1)
 		goto fail;
 	if (!given && is == 0)
 		wal = 0;
@@ -660,7 +735,10 @@ ckpt_open(const char *path, int flags, struct err *e)
 		goto fail;
 	c = mem_zero(1, sizeof(*c));
 	c->path = mem_dup(path);
-	if (prepare(c, dir, e) == -1 || open_db(c, create, wal, e) == -1)
+	c->wal = wal;
+	if (ro)
+		c->how = is_still(path, dir, is) ? CKPT_STILL : CKPT_RO;
+	if (prepare(c, dir, e) == -1 || open_db(c, create, e) == -1)
 		goto fail;
 	if (stat(path, &st) == -1) {
 		err_sys(e, errno, "%s", path);
@@ -668,7 +746,6 @@ ckpt_open(const char *path, int flags, struct err *e)
 	}
 	c->dev = st.st_dev;
 	c->ino = st.st_ino;
-	c->wal = wal;
 	c->next = handles;
 	handles = c;
 	if (create)

@@ -56,6 +56,8 @@ struct ckpt {
 	dev_t			 dev;
 	ino_t			 ino;
 	int			 wal;
+	/* may be written; may not; nor may its directory, and has no log */
+	enum { CKPT_RW, CKPT_RO, CKPT_STILL } how;
 	struct sqlite3		*db;
 	struct sqlite3_stmt	*st[CKPT_ST_N];
 	char			*path;
