@@ -103,8 +103,9 @@ struct dckpt_again {
 	char	*pipeline, *command, *cwd;
 };
 struct dckpt_agains {
-	struct dckpt_again *v;
+	struct dckpt_again **v;	/* in the order of their units */
 	size_t		 n, cap;
+	void		*tree;		/* the same, for tsearch */
 	uint64_t	 unknown;	/* units whose pipeline is not */
 	uint64_t	 hidden;	/* or not all of it */
 };

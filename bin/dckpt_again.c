@@ -3,6 +3,7 @@
  * run in, under drun.  What it is, who ran it said; nothing is guessed.
  * SPDX-License-Identifier: ISC
  */
+#define _XOPEN_SOURCE 700 /* tsearch */
 #include "dckpt.h"
 
 #include <sys/types.h>
@@ -10,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,17 +24,39 @@
 
 #define EXE_MAX		4096	/* bytes of our own executable's path */
 
+/* No directory comes before any. */
 static int
-is_same(const char *a, const char *b)
+cwd_cmp(const char *a, const char *b)
 {
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+	if (a == NULL || b == NULL)
+		return (a != NULL) - (b != NULL);
+	return strcmp(a, b);
+}
+
+static int
+again_cmp(const void *pa, const void *pb)
+{
+	const struct dckpt_again	*a = pa, *b = pb;
+	int				 r = strcmp(a->command, b->command);
+
+	if (r == 0)
+		r = strcmp(a->pipeline, b->pipeline);
+	return r != 0 ? r : cwd_cmp(a->cwd, b->cwd);
+}
+
+static void
+again_free(struct dckpt_again *g)
+{
+	free(g->pipeline);
+	free(g->command);
+	free(g->cwd);
+	free(g);
 }
 
 void
 dckpt_again_add(struct dckpt_agains *a, const struct ckpt_unit *u)
 {
-	struct dckpt_again	*g;
-	size_t			 i;
+	struct dckpt_again	*g, **found;
 
 	if (u->command == NULL) {
 		a->unknown++;
@@ -42,16 +66,19 @@ dckpt_again_add(struct dckpt_agains *a, const struct ckpt_unit *u)
 		a->hidden++;
 		return;
 	}
-	for (i = 0; i < a->n; i++)
-		if (strcmp(a->v[i].command, u->command) == 0 &&
-		    strcmp(a->v[i].pipeline, u->pipeline) == 0 &&
-		    is_same(a->v[i].cwd, u->cwd))
-			return;
-	a->v = mem_grow(a->v, &a->cap, a->n + 1, sizeof(*a->v));
-	g = &a->v[a->n++];
+	g = mem_zero(1, sizeof(*g));
 	g->pipeline = mem_dup(u->pipeline);
 	g->command = mem_dup(u->command);
 	g->cwd = u->cwd != NULL ? mem_dup(u->cwd) : NULL;
+	found = tsearch(g, &a->tree, again_cmp);
+	if (found == NULL)
+		msg_die(MSG_IOERR, "pipelines to run again: no memory");
+	if (*found != g) {
+		again_free(g); /* it is there */
+		return;
+	}
+	a->v = mem_grow(a->v, &a->cap, a->n + 1, sizeof(*a->v));
+	a->v[a->n++] = g;
 }
 
 void
@@ -60,9 +87,8 @@ dckpt_again_clear(struct dckpt_agains *a)
 	size_t	i;
 
 	for (i = 0; i < a->n; i++) {
-		free(a->v[i].pipeline);
-		free(a->v[i].command);
-		free(a->v[i].cwd);
+		(void)tdelete(a->v[i], &a->tree, again_cmp);
+		again_free(a->v[i]);
 	}
 	free(a->v);
 	memset(a, 0, sizeof(*a));
@@ -77,10 +103,10 @@ dckpt_again_say(struct dckpt *o, const struct dckpt_agains *a)
 	(void)o;
 	buf_init(&b, DCKPT_LINE_MAX);
 	for (i = 0; i < a->n; i++) {
-		dckpt_quoted(&b, a->v[i].command);
+		dckpt_quoted(&b, a->v[i]->command);
 		msg_note("would run: drun %s%s%s", buf_cstr(&b),
-		    a->v[i].cwd != NULL ? " in " : "",
-		    a->v[i].cwd != NULL ? a->v[i].cwd : "");
+		    a->v[i]->cwd != NULL ? " in " : "",
+		    a->v[i]->cwd != NULL ? a->v[i]->cwd : "");
 		buf_reset(&b);
 	}
 	buf_free(&b);
@@ -169,9 +195,9 @@ dckpt_again_run(struct dckpt *o, const struct dckpt_agains *a)
 	o->c = NULL;
 	io_catch_signals();
 	for (i = 0; i < a->n && io_signal() == 0; i++) {
-		msg_info("run: %s", a->v[i].command);
+		msg_info("run: %s", a->v[i]->command);
 		/* one pipeline may read a plan; of several, who? */
-		got = run_one(&a->v[i], prog, db, a->n == 1);
+		got = run_one(a->v[i], prog, db, a->n == 1);
 		status = msg_worse(status, got);
 	}
 	free(db);

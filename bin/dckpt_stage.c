@@ -23,6 +23,7 @@
 
 #define NOTE_MAX	((size_t)64 << 20)	/* bytes of a summary */
 #define NOTE_READ	65536
+#define STAGE_BATCH	1024			/* records in one commit */
 
 /*
  * As a stage.
@@ -100,13 +101,80 @@ record(struct ckpt *c, const struct rec *r, const char *run, struct err *e)
 	return 0;
 }
 
+/* Records that were at hand together. */
+struct batch {
+	struct rec	*v[STAGE_BATCH];
+	size_t		 n;
+};
+
+/* The first n of b, in one transaction; *bad gets the one that failed. */
+static int
+record_n(struct ckpt *c, const struct batch *b, size_t n, const char *run,
+    size_t *bad, struct err *e)
+{
+	size_t	i;
+
+	*bad = 0;
+	if (ckpt_begin(c, e) == -1)
+		return -1;
+	for (i = 0; i < n; i++)
+		if (record(c, b->v[i], run, e) == -1) {
+			ckpt_rollback(c);
+			*bad = i;
+			return -1;
+		}
+	return ckpt_commit(c, e);
+}
+
+/*
+ * What is in b is recorded, and then passed on.  Of one that cannot be,
+ * those before it are, as if each had come alone.
+ */
+static void
+flush_batch(struct filter *f, struct ckpt *c, struct batch *b)
+{
+	struct err	e = { 0, "" }, again = { 0, "" };
+	size_t		i, n = b->n, bad, worse;
+
+	if (record_n(c, b, n, f->stage.run, &bad, &e) == -1)
+		n = bad > 0 && record_n(c, b, bad, f->stage.run, &worse,
+		    &again) == 0 ? bad : 0;
+	for (i = 0; i < n && filter_put(f, b->v[i]) == 0; i++)
+		continue;
+	if (e.code != 0)
+		filter_fail_err(f, &e);
+	for (i = 0; i < b->n; i++)
+		rec_free(b->v[i]);
+	b->n = 0;
+}
+
+/*
+ * Each record is in the database before it is passed on; what came together
+ * goes there together, since each commit waits for the disk.  The lock is
+ * never held while the stream is waited for.
+ */
+static void
+pass_all(struct filter *f, struct ckpt *c)
+{
+	const struct rec	*r;
+	struct batch		 b;
+
+	b.n = 0;
+	while (filter_ok(f) && filter_next(f, &r)) {
+		b.v[b.n++] = rec_copy(r);
+		if (b.n == STAGE_BATCH || !filter_ready(f))
+			flush_batch(f, c, &b);
+	}
+	if (b.n > 0)
+		flush_batch(f, c, &b);
+}
+
 int
 dckpt_pass(const struct dckpt_opts *o, struct ckpt *c)
 {
 	struct err		 e = { 0, "" };
 	struct filter_opts	 fo;
 	struct filter		 f;
-	const struct rec	*r;
 
 	memset(&fo, 0, sizeof(fo));
 	fo.json = o->json;
@@ -114,13 +182,7 @@ dckpt_pass(const struct dckpt_opts *o, struct ckpt *c)
 	fo.stage = o->stage;
 	io_catch_signals();
 	if (filter_open(&f, &fo) == 0) {
-		while (filter_ok(&f) && filter_next(&f, &r)) {
-			if (record(c, r, f.stage.run, &e) == -1)
-				filter_fail_err(&f, &e);
-			else if (filter_put(&f, r) == -1)
-				break;
-		}
-		e.code = 0;
+		pass_all(&f, c);
 		if (!filter_ok(&f) && ckpt_release(c, f.stage.run,
 		    f.status != 0 ? f.status : MSG_PROTOCOL, NULL, &e) == -1)
 			msg_err(&e);
@@ -149,7 +211,7 @@ dckpt_beat(struct dckpt *o, int *status)
 	for (;;) {
 		if (ckpt_beat(o->c, s->keys[0], o->e) == -1)
 			return -1;
-		r = poll(&p, 1, ckpt_beat_wait(o->c));
+		r = io_poll(&p, 1, ckpt_beat_wait(o->c));
 		if (io_signal() != 0)
 			break;
 		if (r == -1 && errno != EINTR)

@@ -2,7 +2,7 @@
 # dckpt.t: what the checkpoint database says to people and programs, and
 # dckpt as a stage, many at once.
 . "$(dirname "$0")/lib.sh"
-plan 123
+plan 132
 
 DB=$T/db
 A=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
@@ -76,6 +76,61 @@ ok "it is there" [ -s env.db ]
 status 74 "a full stdout is 74" sh -c "dckpt -c '$DB' list >/dev/full"
 DB=/nope/db status 66 "a database that cannot be made" through s1
 
+# what comes together is recorded together, and each as if it came alone
+{ hello; refused /d/before; echo '{"t":"delta","url":7}'; refused /d/behind
+    end; } >s2
+status 76 "a record that is wrong, between others" \
+    drun "cat s2 | dckpt -c mix.db --json-in --json"
+is "$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' out)" /d/before \
+    "those before it have gone on"
+is "$(sqlite3 mix.db 'select key, state from unit')" "/d/before|failed" \
+    "and are recorded"
+{ hello; i=0; while [ $i -lt 3000 ]; do delta /m/$i; i=$((i + 1)); done
+    end; } >s3
+status 0 "three thousand at once" \
+    drun "cat s3 | dckpt -c many.db --json-in --json"
+is "$(sed 1d out | cksum)" "$(sed 1d s3 | cksum)" "all go on, in their order"
+is "$(sqlite3 many.db 'select count(*), sum(size), min(state) from unit')" \
+    "3000|21000|in_progress" "and are recorded"
+
+# --- where nothing may be written
+cp s1 in1
+drun 'cat in1 | dckpt -c ro.db --json-in --json' >/dev/null 2>&1
+mkdir ro
+cp ro.db ro/db
+dckpt -c ro.db list --json >want
+sqlite3 ro.db 'pragma journal_mode = delete' >/dev/null
+cp ro.db ro/delete
+cat >ro.sh <<'E2'
+mount --bind ro ro && mount -o remount,bind,ro ro || exit 99
+for v in "list --json" failed stats "export --prometheus" breaker \
+    "list --json -g /d/*"; do
+	dckpt -c ro/db $v >ro.out 2>&1 || echo "$v: $?: $(cat ro.out)"
+done
+dckpt -c ro/db list --json | cmp - want
+dckpt -c ro/delete list --json | cmp - want
+dckpt -c ro/db retry -g '*'; echo $?
+dckpt -c ro/log list; echo $?
+E2
+# a log that nobody has taken in
+cp ro/db ro/log
+sqlite3 ro/log 'update unit set size = 8' \
+    '.shell cp ro/log ro/l; cp ro/log-wal ro/l-wal'
+mv ro/l ro/log
+mv ro/l-wal ro/log-wal
+rm -f ro/log-shm
+unshare -m sh ro.sh >ro.got 2>ro.err || unshare -rm sh ro.sh >ro.got 2>ro.err
+if [ $? = 99 ]; then
+	skip 3 "nothing can be mounted here"
+else
+	is "$(cat ro.got)" "77
+77" "on read-only media it can be looked at, and not changed"
+	like ro.err '^dckpt: ro/db: Read-only file system' "by who changes it"
+	like ro.err '^dckpt: ro/log: its log, ro/log-wal, wants to be recovered' \
+	    "and not looked at where a log must be taken in"
+fi
+rm -f many.db* ro.db*
+
 # --- list, failed, stats
 status 0 "list" dckpt -c "$DB" list
 is "$(wc -l <out | tr -d ' ')" 4 "a line each"
@@ -83,7 +138,7 @@ like out '^failed +input +20[^ ]*Z +1 lines /d/bad$' "with what it should"
 status 0 "list of a key" dckpt -c "$DB" list /d/one
 is "$(wc -l <out | tr -d ' ')" 1 "that one"
 status 66 "list of a key that is not there" dckpt -c "$DB" list /d/one /d/onne
-like err '^dckpt: /d/onne: no such checkpoint$' "named"
+like err '^dckpt: /d/onne: no such checkpoint: dckpt list ' "named"
 status 66 "a pipeline that is not there" dckpt -c "$DB" -p linse list
 status 66 "a glob like nothing" dckpt -c "$DB" -g '/e/*' list
 is "$(count -g '/d/*')" 4 "a glob"
