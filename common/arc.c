@@ -181,6 +181,17 @@ file_seek(struct archive *ar, void *arg, la_int64_t off, int whence)
 	return r;
 }
 
+/* There is more of it than the limit. */
+static int
+too_much(struct arc *a, const char *name, uint64_t most, const char *what)
+{
+	char	why[96];
+
+	(void)snprintf(why, sizeof(why), "want at most %llu %s, got more",
+	    (unsigned long long)most, what);
+	return bad(a, CHECK_LIMIT, name, why);
+}
+
 /* Count what comes out of the decompressor, and note where it is not 0. */
 static int
 plain_count(struct arc *a, const unsigned char *p, size_t n)
@@ -193,7 +204,7 @@ plain_count(struct arc *a, const unsigned char *p, size_t n)
 		a->nonzero = a->plain + i;
 	a->plain += n;
 	if (a->plain > a->lim.bytes)
-		return bad(a, CHECK_LIMIT, NULL, "more bytes than allowed");
+		return too_much(a, NULL, a->lim.bytes, "bytes");
 	if (a->plain > ARC_RATIO_FREE &&
 	    a->plain / a->lim.ratio > a->packed)
 		return bad(a, CHECK_LIMIT, NULL,
@@ -348,7 +359,8 @@ entry_path(struct arc *a, struct archive_entry *ent, char **out)
 		return 1;
 	}
 	if (depth > a->lim.depth) {
-		bad(a, CHECK_LIMIT, s, "deeper than allowed");
+		(void)too_much(a, s, (uint64_t)a->lim.depth,
+		    "directories above it");
 		free(p);
 		return 1;
 	}
@@ -408,8 +420,7 @@ static int
 charge(struct arc *a, uint64_t n, const char *name)
 {
 	if (n > a->lim.bytes || a->bytes > a->lim.bytes - n)
-		return bad(a, CHECK_LIMIT, name,
-		    "unpacked, it is more bytes than allowed");
+		return too_much(a, name, a->lim.bytes, "bytes unpacked");
 	if (a->bytes + n > ARC_RATIO_FREE &&
 	    (a->bytes + n) / a->lim.ratio > a->packed)
 		return bad(a, CHECK_LIMIT, name,
@@ -569,7 +580,7 @@ unpack_entry(struct arc *a, struct archive *ar, struct archive_entry *ent)
 	int		 type = (int)archive_entry_filetype(ent), rv;
 
 	if (++a->entries > a->lim.entries)
-		return bad(a, CHECK_LIMIT, NULL, "more entries than allowed");
+		return too_much(a, NULL, a->lim.entries, "entries");
 	if (archive_entry_hardlink(ent) != NULL ||
 	    archive_entry_symlink(ent) != NULL || type == AE_IFLNK)
 		return bad(a, CHECK_UNSAFE, name, "a link");
