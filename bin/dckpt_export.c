@@ -561,8 +561,8 @@ dckpt_export(struct dckpt *o, int *status)
 		all.over |= x.m[i].over;
 	}
 	if (all.over) {
-		err_set(o->e, MSG_IOERR, "export: more than %zu bytes",
-		    EXPORT_MAX);
+		err_set(o->e, MSG_IOERR, "export: want at most %zu bytes, got "
+		    "more: give -p to export one pipeline", EXPORT_MAX);
 		goto done;
 	}
 	rv = 0;

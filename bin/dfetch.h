@@ -95,10 +95,11 @@ struct fetch_src {
 	int	(*look)(const char *url, struct fetch_info *info,
 		    struct err *e);
 	/*
-	 * Copy it into the empty directory dirfd (a file under name, made
-	 * safe), or with dirfd -1 only read it.  d gets the input digest.
+	 * Copy it into the empty directory dirfd of staging stage (a file
+	 * under name, made safe), or with dirfd -1 only read it.  d gets the
+	 * input digest.
 	 */
-	int	(*fetch)(const char *url, int dirfd,
+	int	(*fetch)(const char *url, const char *stage, int dirfd,
 		    char name[FETCH_NAME_MAX], struct fetch_info *info,
 		    unsigned char d[HASH_LEN], struct err *e);
 
@@ -147,6 +148,8 @@ int	fetch_local_files(const char *url, const char *path,
 void	fetch_http_name(char out[FETCH_NAME_MAX], const char *url);
 /* Whose url it is; NULL: *e (64). */
 const struct fetch_src *fetch_src_of(const char *url, struct err *e);
+/* 75: somebody writes it. */
+int	fetch_changed(const char *url, struct err *e);
 /* Does a name directly below a directory say that it is one delta? */
 int	fetch_marks_delta(const char *name);
 /* A file's name in staging from that at the end of a URL. */

@@ -192,10 +192,11 @@ batch_read(struct batch_api *a, int dir, const struct batch_join *j,
 	t.j = j;
 	t.seconds = CHILD_CPU + (bytes >> 20);
 	if (pipe(p) == -1)
-		return err_sys(e, errno, "pipe");
+		return err_sys(e, errno, "%s: reader of its files: pipe",
+		    t.url);
 	pid = fork();
 	if (pid == -1) {
-		err_sys(e, errno, "fork");
+		err_sys(e, errno, "%s: reader of its files: fork", t.url);
 		(void)close(p[0]);
 		(void)close(p[1]);
 		return -1;
@@ -284,6 +285,7 @@ int
 batch_requeue(const char *url, const char *id, int dir, const char *file,
     const char *path, struct err *e)
 {
+	struct err	 sub = { 0, "" };
 	struct stat	 st;
 	struct buf	 b;
 	int		 rv = -1;
@@ -300,8 +302,10 @@ batch_requeue(const char *url, const char *id, int dir, const char *file,
 	else if (b.over)
 		err_set(e, MSG_USAGE, "%s: requeue file: name too long",
 		    url);
+	else if (place(dir, file, buf_cstr(&b), &sub) == -1)
+		err_set(e, sub.code, "%s (--requeue)", sub.text);
 	else
-		rv = place(dir, file, buf_cstr(&b), e);
+		rv = 0;
 	buf_free(&b);
 	return rv;
 }

@@ -52,8 +52,8 @@ add(struct tree *t, const char *url, const char *name,
 	}
 	if (x->plan.n >= HASH_TREE_MAX) {
 		fetch_seen_free(seen);
-		return err_set(e, MSG_DATAERR, "%s: more than %d files",
-		    t->url, HASH_TREE_MAX);
+		return err_set(e, MSG_DATAERR, "%s: want at most %d "
+		    "files, got more", t->url, HASH_TREE_MAX);
 	}
 	id = plan_url(url, NULL, e);
 	if (id == NULL || fetch_add_url(x, url, seen, e) == -1) {
@@ -375,8 +375,9 @@ walk(struct fetch *x, int first, unsigned char d[HASH_LEN])
 		if (one_tree(&t, *v, &e) == 0)
 			continue;
 		if (!first && e.code == MSG_NOINPUT)
-			err_set(&e, MSG_TEMPFAIL, "%s: it is gone while it "
-			    "was read", *v);
+			err_set(&e, MSG_TEMPFAIL, "%s: it went while it "
+			    "was read: run again when nobody is at work there",
+			    *v);
 		fetch_fail(x, &e);
 		rv = -1;
 	}
@@ -410,8 +411,8 @@ fetch_files_still(struct fetch *x)
 	if (walk(x, 0, d) == -1 || memcmp(d, x->tree_d, HASH_LEN) == 0)
 		return;
 	err_set(&e, MSG_TEMPFAIL, "%s%s: changed while it was read; its "
-	    "writer is still at work", x->trees[0],
-	    x->trees[1] != NULL ? " or another tree" : "");
+	    "writer is still at work: run again when it has ended",
+	    x->trees[0], x->trees[1] != NULL ? " or another tree" : "");
 	fetch_fail(x, &e);
 }
 

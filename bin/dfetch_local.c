@@ -11,6 +11,7 @@
 #include "dfetch.h"
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -44,6 +45,7 @@ struct ent {
 
 struct list {
 	const char	*url;	/* for messages */
+	const char	*stage;	/* the same: where the copy goes */
 	struct ent	*v;
 	size_t		 n, cap;
 	uint64_t	 files;
@@ -57,20 +59,12 @@ ns(const struct timespec *ts)
 	return (int64_t)ts->tv_sec * 1000000000 + ts->tv_nsec;
 }
 
-static int
-changed(const char *url, struct err *e)
-{
-	return err_set(e, MSG_TEMPFAIL,
-	    "%s: changed while it was read; its writer is still at work",
-	    url);
-}
-
 /* A call on something that had been listed failed. */
 static int
 lost(const char *url, const char *name, int errnum, struct err *e)
 {
 	if (errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP)
-		return changed(url, e);
+		return fetch_changed(url, e);
 	return err_sys(e, errnum, "%s%s%s", url, *name != '\0' ? "/" : "",
 	    name);
 }
@@ -130,11 +124,11 @@ list_add(struct list *l, const char *name, const struct stat *st,
 		    "%s/%s: neither a regular file nor a directory", l->url,
 		    name);
 	if (S_ISREG(st->st_mode) && ++l->files > HASH_TREE_MAX)
-		return err_set(e, MSG_DATAERR, "%s: more than %d files",
-		    l->url, HASH_TREE_MAX);
+		return err_set(e, MSG_DATAERR, "%s: want at most %d "
+		    "files, got more", l->url, HASH_TREE_MAX);
 	if (l->n > 2 * (size_t)HASH_TREE_MAX)
-		return err_set(e, MSG_DATAERR, "%s: more than %d files and "
-		    "directories", l->url, 2 * HASH_TREE_MAX);
+		return err_set(e, MSG_DATAERR, "%s: want at most %d files "
+		    "and directories, got more", l->url, 2 * HASH_TREE_MAX);
 	l->v = mem_grow(l->v, &l->cap, l->n + 1, sizeof(*l->v));
 	x = &l->v[l->n++];
 	x->name = mem_dup(name);
@@ -303,7 +297,7 @@ list_again(const struct list *l, const char *path, struct err *e)
 	again.again = 1;
 	rv = list_input(&again, path, &fd, e);
 	if (rv == 0 && !list_same(l, &again))
-		rv = changed(l->url, e);
+		rv = fetch_changed(l->url, e);
 	list_clear(&again);
 	if (fd != -1)
 		(void)close(fd);
@@ -349,6 +343,53 @@ clone(int in, int out)
 }
 
 /*
+ * Before a byte is written: is there room for them all?  A hole in a file
+ * needs none there, and all of its size here.
+ */
+static int
+has_room(int fd, const char *text, const char *stage, uint64_t want,
+    struct err *e)
+{
+	struct statvfs	fs;
+	uint64_t	got;
+
+	if (fstatvfs(fd, &fs) == -1 || fs.f_blocks == 0)
+		return 0;	/* it does not say: writing will */
+	got = fs.f_bavail >= UINT64_MAX / fs.f_frsize ? UINT64_MAX :
+	    (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (want <= got)
+		return 0;
+	return err_set(e, MSG_IOERR, "%s: copy: want room for %llu bytes in "
+	    "%s, got %llu: make room there, or set TMPDIR", text,
+	    (unsigned long long)want, stage, (unsigned long long)got);
+}
+
+/* The bytes of in into out, digested; the bytes that there were to *size. */
+static int
+copy_bytes(int in, int out, const char *text, const char *stage,
+    uint64_t want, unsigned char d[HASH_LEN], uint64_t *size, struct err *e)
+{
+	struct err	 sub = { 0, "" };
+	struct hash	*h;
+	int		 rv, saved;
+
+	if (has_room(out, text, stage, want, e) == -1)
+		return -1;
+	h = hash_new();
+	rv = io_copy(in, out, text, h, size, &sub);
+	saved = errno;
+	hash_final(h, d);
+	hash_free(h);
+	if (rv == 0)
+		return 0;
+	if (saved == ENOSPC || saved == EDQUOT)
+		return err_set(e, MSG_IOERR, "%s: copy: want room for %llu "
+		    "bytes in %s: %s: make room there, or set TMPDIR", text,
+		    (unsigned long long)want, stage, strerror(saved));
+	return err_set(e, sub.code, "%s", sub.text);
+}
+
+/*
  * The open file in, which was listed as x, into name below outfd (-1: only
  * read it), digested.
  */
@@ -356,7 +397,6 @@ static int
 copy_file(const struct list *l, const struct ent *x, int in, int outfd,
     const char *name, unsigned char d[HASH_LEN], struct err *e)
 {
-	struct hash	*h;
 	struct stat	 st;
 	struct ent	 now;
 	uint64_t	 size = 0;
@@ -369,28 +409,25 @@ copy_file(const struct list *l, const struct ent *x, int in, int outfd,
 		return err_sys(e, errno, "%s", text);
 	ent_fill(&now, &st);
 	if (!S_ISREG(st.st_mode) || !ent_same(&now, x))
-		return changed(l->url, e);
+		return fetch_changed(l->url, e);
 	if (outfd == -1)
 		rv = hash_fd(in, text, d, &size, e);
 	else {
 		out = openat(outfd, name, O_RDWR | O_CREAT | O_EXCL |
 		    O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (out == -1)
-			return err_sys(e, errno, "%s: create of the copy",
-			    text);
+			return err_sys(e, errno, "%s: copy into %s", text,
+			    l->stage);
 		if (clone(in, out) == 0)
 			rv = hash_fd(out, text, d, &size, e);
-		else {
-			h = hash_new();
-			rv = io_copy(in, out, text, h, &size, e);
-			hash_final(h, d);
-			hash_free(h);
-		}
+		else
+			rv = copy_bytes(in, out, text, l->stage, x->size, d,
+			    &size, e);
 		if (io_close(&out, text, e) == -1)
 			rv = -1;
 	}
 	if (rv == 0 && size != x->size)
-		rv = changed(l->url, e);
+		rv = fetch_changed(l->url, e);
 	return rv;
 }
 
@@ -425,8 +462,8 @@ copy_dir(const struct list *l, int fd, int outfd, unsigned char d[HASH_LEN],
 		if (!x->dir)
 			rv = copy_below(l, x, fd, outfd, t, e);
 		else if (outfd != -1 && mkdirat(outfd, x->name, 0700) == -1)
-			rv = err_sys(e, errno, "%s/%s: mkdir of the copy",
-			    l->url, x->name);
+			rv = err_sys(e, errno, "%s/%s: copy into %s", l->url,
+			    x->name, l->stage);
 	}
 	if (rv == 0)
 		hash_tree_final(t, d, NULL);
@@ -435,7 +472,7 @@ copy_dir(const struct list *l, int fd, int outfd, unsigned char d[HASH_LEN],
 }
 
 static int
-local_fetch(const char *url, int dirfd, char name[FETCH_NAME_MAX],
+local_fetch(const char *url, const char *stage, int dirfd, char name[FETCH_NAME_MAX],
     struct fetch_info *info, unsigned char d[HASH_LEN], struct err *e)
 {
 	static const struct timespec	tick = { 0, LOCAL_TICK };
@@ -445,6 +482,7 @@ local_fetch(const char *url, int dirfd, char name[FETCH_NAME_MAX],
 
 	memset(&l, 0, sizeof(l));
 	l.url = url;
+	l.stage = stage;
 	path = path_from_url(url, e);
 	if (path == NULL)
 		return -1;

@@ -262,9 +262,7 @@ as_fetched(const struct fetched *d, const struct fetch_look *k,
 		*e = k->e;
 		return -1;
 	}
-	return err_set(e, MSG_TEMPFAIL,
-	    "%s: changed while it was read; its writer is still at work",
-	    k->line->url);
+	return fetch_changed(k->line->url, e);
 }
 
 void

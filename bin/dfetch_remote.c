@@ -72,9 +72,7 @@ static int
 changed(const char *url, struct err *e)
 {
 	memset(e, 0, sizeof(*e));
-	return err_set(e, MSG_TEMPFAIL,
-	    "%s: changed while it was read; its writer is still at work",
-	    url);
+	return fetch_changed(url, e);
 }
 
 /*

@@ -433,8 +433,7 @@ s3in_open(struct fetch_list *l, const struct plan_line *line,
 	if (k.seen == NULL || k.seen->n == 0) {
 		if (k.e.code == 0 || k.e.code == MSG_NOINPUT) {
 			memset(e, 0, sizeof(*e));
-			err_set(e, MSG_TEMPFAIL, "%s: changed while it was "
-			    "read; its writer is still at work", line->url);
+			(void)fetch_changed(line->url, e);
 		} else
 			*e = k.e;
 		goto done;

@@ -160,8 +160,8 @@ s3in_judge_names(const char *url, const struct fetch_seen *s, struct err *e)
 	int		 depth;
 
 	if (s->n > HASH_TREE_MAX)
-		return err_set(e, MSG_DATAERR, "%s: more than %d files", url,
-		    HASH_TREE_MAX);
+		return err_set(e, MSG_DATAERR, "%s: want at most %d "
+		    "files, got more", url, HASH_TREE_MAX);
 	for (i = 0; i < s->n; i++) {
 		if (!path_is_safe(s->v[i].name))
 			return err_set(e, MSG_DATAERR, "%s%s: not a safe "

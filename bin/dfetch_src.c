@@ -71,3 +71,11 @@ fetch_seen_free(struct fetch_seen *s)
 	free(s->from);
 	free(s);
 }
+
+int
+fetch_changed(const char *url, struct err *e)
+{
+	return err_set(e, MSG_TEMPFAIL, "%s: changed while it was read; its "
+	    "writer is still at work: run again when it has ended, or with "
+	    "--older-than", url);
+}

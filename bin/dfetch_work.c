@@ -31,6 +31,7 @@ struct worker {
 	int		 fd;
 	int		 remote;	/* takes any number of jobs */
 	unsigned int	 busy;		/* jobs it has */
+	const char	*url;		/* the last one's */
 };
 
 struct fetch_pool {
@@ -38,6 +39,7 @@ struct fetch_pool {
 	struct pollfd	*p;
 	unsigned int	 n;
 	int		 out;	/* stdout, or -1: no use watching it */
+	const struct plan *plan;
 };
 
 static int
@@ -246,6 +248,29 @@ is_forced(const struct fetch_work *w, const struct fetch_answer *a)
 	return w->forced != NULL && w->forced[a->line];
 }
 
+/*
+ * What comes from elsewhere only says that there was no room: where, and
+ * what to do.
+ */
+static void
+name_full_disk(const struct fetch_work *w, struct err *e)
+{
+	static const int	full[] = { ENOSPC, EDQUOT };
+	const char		*why;
+	size_t			 i, len = strlen(e->text), n;
+
+	if (e->code != MSG_IOERR || w->list)
+		return;
+	for (i = 0; i < sizeof(full) / sizeof(full[0]); i++) {
+		why = strerror(full[i]);
+		n = strlen(why);
+		if (len >= n && strcmp(e->text + len - n, why) == 0)
+			(void)snprintf(e->text + len, sizeof(e->text) - len,
+			    ": staging is %s: make room there, or set TMPDIR",
+			    w->stage);
+	}
+}
+
 /* Whatever failed, and however it was told. */
 static void
 judged(const struct fetch_work *w, struct fetch_answer *a)
@@ -256,8 +281,10 @@ judged(const struct fetch_work *w, struct fetch_answer *a)
 	    (unsigned long long)a->n);
 	if (a->what != FETCH_DONE && !w->list)
 		(void)io_rmtree(w->stagefd, dir, &a->e);
-	if (a->e.code != 0)
-		a->what = FETCH_FAILED;
+	if (a->e.code == 0)
+		return;
+	name_full_disk(w, &a->e);
+	a->what = FETCH_FAILED;
 }
 
 int
@@ -337,7 +364,7 @@ fetch_one(const struct fetch_work *w, const struct fetch_job *j,
 		return;
 	fd = fetch_open_dir(w, j->n, &a->e);
 	if (a->e.code == 0)
-		(void)fetch_local.fetch(l->url, fd, a->name, &a->info, d,
+		(void)fetch_local.fetch(l->url, w->stage, fd, a->name, &a->info, d,
 		    &a->e);
 	fetch_after(w, fd, d, a);
 	if (fd != -1)
@@ -369,10 +396,10 @@ start(struct fetch_pool *p, const struct fetch_work *w, int remote,
 	int		 sv[2], keep[3];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == -1)
-		return err_sys(e, errno, "socketpair");
+		return err_sys(e, errno, "a process to fetch with: socketpair");
 	k->pid = fork();
 	if (k->pid == -1) {
-		err_sys(e, errno, "fork");
+		err_sys(e, errno, "a process to fetch with: fork");
 		(void)close(sv[0]);
 		(void)close(sv[1]);
 		return -1;
@@ -414,6 +441,7 @@ fetch_pool_new(const struct fetch_work *w, unsigned int n,
 	p->v = mem_zero((size_t)n + remote, sizeof(*p->v));
 	p->p = mem_zero((size_t)n + remote + 1, sizeof(*p->p));
 	p->out = STDOUT_FILENO;
+	p->plan = w->plan;
 	for (i = 0; i < n + remote; i++)
 		if (start(p, w, i >= n, e) == -1) {
 			fetch_pool_free(p);
@@ -437,7 +465,9 @@ fetch_pool_give(struct fetch_pool *p, const struct fetch_job *j, int remote,
 	if (k == NULL || (k->busy != 0 && !remote))
 		return 0;
 	if (io_write(k->fd, j, sizeof(*j)) == -1)
-		return err_sys(e, errno, "worker");
+		return err_sys(e, errno, "%s: the process that is to fetch "
+		    "it", p->plan->v[j->line].url);
+	k->url = p->plan->v[j->line].url;
 	k->busy++;
 	return 1;
 }
@@ -453,11 +483,18 @@ died(struct worker *k, struct err *e)
 	while (waitpid(k->pid, &status, 0) == -1 && errno == EINTR)
 		;
 	k->pid = -1;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return err_set(e, MSG_IOERR, "%s%s: the process that fetched "
+		    "it was killed from outside, perhaps for want of memory: "
+		    "run again, or with a smaller -P", k->url,
+		    k->busy > 1 ? " or another" : "");
 	if (WIFSIGNALED(status))
-		return err_set(e, MSG_IOERR, "a worker died of signal %d",
-		    WTERMSIG(status));
-	return err_set(e, MSG_IOERR, "a worker ended with status %d",
-	    WEXITSTATUS(status));
+		return err_set(e, MSG_IOERR, "%s%s: the process that fetched "
+		    "it died of signal %d", k->url, k->busy > 1 ?
+		    " or another" : "", WTERMSIG(status));
+	return err_set(e, MSG_IOERR, "%s%s: the process that fetched it ended "
+	    "with status %d and no answer", k->url, k->busy > 1 ?
+	    " or another" : "", WEXITSTATUS(status));
 }
 
 int
@@ -475,7 +512,7 @@ fetch_pool_wait(struct fetch_pool *p, int ms, struct fetch_answer *a,
 	p->p[p->n].fd = p->out;
 	p->p[p->n].events = 0;
 	p->p[p->n].revents = 0;
-	if (poll(p->p, p->n + 1, ms) == -1)
+	if (io_poll(p->p, p->n + 1, ms) == -1)
 		return errno == EINTR ? 0 : err_sys(e, errno, "poll");
 	for (i = 0; i < p->n; i++) {
 		if (p->p[i].revents == 0)

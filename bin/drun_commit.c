@@ -87,7 +87,7 @@ dpublish(struct run *r, const char *option, double until, int *st,
 
 	pid = fork();
 	if (pid == -1)
-		return err_sys(e, errno, "fork");
+		return err_sys(e, errno, "%s %s: fork", prog, option);
 	if (pid == 0) {
 		(void)setpgid(0, 0);
 		fd = open("/dev/null", O_RDONLY);

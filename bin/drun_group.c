@@ -78,7 +78,7 @@ drun_group_start(struct run *r, struct err *e)
 	pid_t		pid;
 
 	if (drun_pipe(fds) == -1)
-		return err_sys(e, errno, "pipe");
+		return err_sys(e, errno, "watcher of the stages: pipe");
 	sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &old);
 	pid = fork();
@@ -101,7 +101,7 @@ drun_group_start(struct run *r, struct err *e)
 	(void)close(fds[0]);
 	if (pid == -1) {
 		(void)close(fds[1]);
-		return err_sys(e, errno, "fork");
+		return err_sys(e, errno, "watcher of the stages: fork");
 	}
 	(void)setpgid(pid, pid);
 	r->group = pid;

@@ -40,7 +40,8 @@ become(const struct run *r, int i, int in, int out)
 	    (out != STDOUT_FILENO && dup2(out, STDOUT_FILENO) == -1) ||
 	    /* the run is alive as long as anything of it is */
 	    fcntl(r->stage.lockfd, F_SETFD, 0) == -1) {
-		msg_warn("stage %d: %s", i + 1, strerror(errno));
+		msg_warn("stage %d: stdin, stdout: %s", i + 1,
+		    strerror(errno));
 		_exit(err_status(errno));
 	}
 	drun_restore_signals(r);
@@ -70,7 +71,8 @@ drun_start(struct run *r, struct err *e)
 		out = r->held != -1 ? r->held : STDOUT_FILENO;
 		if (i < r->n - 1) {
 			if (drun_pipe(fds) == -1) {
-				err_sys(e, errno, "pipe");
+				err_sys(e, errno, "%s: pipe",
+				    drun_show(r, i));
 				break;
 			}
 			out = fds[1];
@@ -81,7 +83,7 @@ drun_start(struct run *r, struct err *e)
 			become(r, i, in, out);
 		if (r->p[i].pid == -1) {
 			r->p[i].pid = 0;
-			err_sys(e, errno, "fork");
+			err_sys(e, errno, "%s: fork", drun_show(r, i));
 		} else {
 			(void)setpgid(r->p[i].pid, r->group);
 			r->left++;
@@ -213,6 +215,17 @@ earlier(double a, double b)
 	return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
+static void
+tell_killed(const struct run *r)
+{
+	int	i;
+
+	for (i = 0; i < r->n; i++)
+		if (r->p[i].pid > 0)
+			msg_warn("%s: does not end on TERM: killed",
+			    drun_show(r, i));
+}
+
 /* Wait for all stages, stopping them all when one has failed. */
 void
 drun_attend(struct run *r)
@@ -246,7 +259,7 @@ drun_attend(struct run *r)
 		}
 		if (r->kill_at != 0 && now >= r->kill_at) {
 			r->kill_at = 0;
-			msg_warn("a stage does not end on TERM: killed");
+			tell_killed(r);
 			drun_group_signal(r, SIGKILL);
 		}
 		drun_wait(r, earlier(earlier(r->grace_at, r->term_at),

@@ -2,7 +2,7 @@
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 184
+plan 186
 
 S=$DATA/samples
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
@@ -239,16 +239,25 @@ is "$(cat st)" "74" "the copy may not grow: 74"
 is "$(left)" "0" "and the staging is gone"
 cat >full.sh <<'SH'
 mount -t tmpfs -o size=64k tmpfs "$TMPDIR" || exit 99
-dfetch --json a.tar
+dfetch --json a.tar || st=$?
+dfetch --json sparse 2>err.sparse
+echo $? >st.sparse
+exit $st
 SH
+truncate -s 900G sparse
 unshare -rm sh full.sh >out 2>err </dev/null
 r=$?
 if [ $r -eq 99 ] || ! grep -q hello out; then
-	skip 2 "no small file system can be mounted here"
+	skip 4 "no small file system can be mounted here"
 else
 	is "$r" "74" "disk full: 74"
-	like err "No space left" "is named"
+	like err "a.tar: copy: want room for [0-9]+ bytes in $TMPDIR/intact.*, got [0-9]+: make room there, or set TMPDIR\$" \
+	    "what was wanted, where, and what to do"
+	is "$(cat st.sparse)" 74 "a file of holes that would fill it: 74"
+	like err.sparse "sparse: copy: want room for 966367641600 bytes" \
+	    "before a byte is written"
 fi
+rm -f sparse
 
 # --- writers at work
 fresh
