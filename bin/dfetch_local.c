@@ -472,8 +472,9 @@ copy_dir(const struct list *l, int fd, int outfd, unsigned char d[HASH_LEN],
 }
 
 static int
-local_fetch(const char *url, const char *stage, int dirfd, char name[FETCH_NAME_MAX],
-    struct fetch_info *info, unsigned char d[HASH_LEN], struct err *e)
+local_fetch(const char *url, const char *stage, int dirfd,
+    char name[FETCH_NAME_MAX], struct fetch_info *info,
+    unsigned char d[HASH_LEN], struct err *e)
 {
 	static const struct timespec	tick = { 0, LOCAL_TICK };
 	struct list			l;

@@ -364,8 +364,8 @@ fetch_one(const struct fetch_work *w, const struct fetch_job *j,
 		return;
 	fd = fetch_open_dir(w, j->n, &a->e);
 	if (a->e.code == 0)
-		(void)fetch_local.fetch(l->url, w->stage, fd, a->name, &a->info, d,
-		    &a->e);
+		(void)fetch_local.fetch(l->url, w->stage, fd, a->name,
+		    &a->info, d, &a->e);
 	fetch_after(w, fd, d, a);
 	if (fd != -1)
 		(void)close(fd);
