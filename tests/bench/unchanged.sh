@@ -2,7 +2,7 @@
 # unchanged.sh [COUNT]: a run whose COUNT (10000) inputs are all published
 # already, against find -newer over the same inputs, which only looks at
 # them, too.  Prints CPU, wall and peak RSS of the medians of RUNS (5), and
-# how many bytes of the inputs were read.  Needs strace, python3, and
+# how often an input was read, or the snapshot.  Needs strace, python3, and
 # build/gen (make gens).
 # SPDX-License-Identifier: ISC
 set -eu
@@ -52,3 +52,4 @@ done
 awk -v a="$(median intact 2)" -v b="$(median find 2)" -v n="$count" \
     'BEGIN { printf "ratio    %6.1f of the wall of find; %.3f s for 10,000 inputs\n", a / b, a / n * 10000 }'
 echo "read     $(grep -c "<$T/in/[^>]*\\.jsonl>" trace || :) calls that read an input"
+echo "read     $(grep -c '/store\.sqlite3>' trace || :) calls that read the snapshot"
