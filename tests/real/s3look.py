@@ -110,7 +110,7 @@ class Target:
         for n in names:
             m = re.fullmatch(r'commits/([0-9]+)\.json', n)
             if m:
-                self.commits[int(m.group(1))] = json.loads(self.get(n))
+                self.commits[int(m.group(1))] = json.loads(self.seen(n))
         self.runs = {g: c['run'] for g, c in self.commits.items()}
         self.newest = max(self.commits, default=0)
         self.check_commits()
@@ -130,6 +130,15 @@ class Target:
     def get(self, name):
         return self.s3.get(self.bucket, self.top + name)
 
+    def seen(self, name):
+        """The bytes, as they were when its ETag was seen first."""
+        etag = self.keys.get(self.top + name)
+        had, raw = self.known.get('bytes of ' + self.top + name, (None, None))
+        if etag is None or had != etag:
+            raw = self.get(name)
+            self.known['bytes of ' + self.top + name] = (etag, raw)
+        return raw
+
     def check_commits(self):
         self.sources, before = set(), None
         for g in range(1, self.newest + 1):
@@ -148,7 +157,7 @@ class Target:
     def check_version(self, g, c):
         """Its sources, when every byte of it is what was committed."""
         where = 'timestamped/%s/' % c['version']
-        raw = self.get(where + 'manifest.json')
+        raw = self.seen(where + 'manifest.json')
         if raw is None:
             self.bad.append('commit %d: %s is gone' % (g, where))
             return set()
