@@ -4,6 +4,8 @@
 # what becomes of answers that are lost on the way.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
+# BIG=bytes is the largest object (250 MB; FULL=1: 500 MB).
+BIG=${BIG:-$([ "${FULL:-0}" = 1 ] && echo 500000000 || echo 250000000)}
 EACH=33
 plan $((2 * EACH + 16 + 27))
 down_all() {
@@ -28,7 +30,7 @@ while [ $i -lt 1000 ]; do
 	echo $i >small/$i
 	i=$((i + 1))
 done
-mkdir s10 s200 s500 mid
+mkdir s10 s200 many mid
 head -c 10000000 /dev/urandom >s10/f
 head -c 200000000 /dev/urandom >s200/f
 head -c 100000 /dev/urandom >mid/a
@@ -151,17 +153,19 @@ if s3_rgw; then
 	is "$(moved_of)" "0 0 sent, 1 40000000 kept" \
 	    "as the object has its own digest"
 	is "$(s3do uploads s3://bucket/same/)" "" "and no upload is left"
-	head -c 500000000 /dev/urandom >s500/f
+	head -c "$BIG" /dev/urandom >many/f
 	s3tree send s3://bucket/s10/ s10 >out
 	small=$(mb)
-	s3tree send s3://bucket/s500/ s500 >out
-	ok "memory for 500 MB is that for 10 MB (${small} and $(mb) MB)" \
+	s3tree send s3://bucket/many/ many >out
+	ok "memory for $BIG bytes is that for 10 MB (${small} and $(mb) MB)" \
 	    test "$(mb)" -le $((small + 64))
-	status 0 "500 MB are proved" s3tree prove s3://bucket/s500/ s500
-	s3tree rmtree s3://bucket/s500/
-	rm -f s500/f
+	status 0 "$BIG bytes are proved" s3tree prove s3://bucket/many/ many
+	s3tree rmtree s3://bucket/many/
+	rm -f many/f
 
 	# --- answers that do not come
+	mkdir s80
+	head -c 80000000 s200/f >s80/f
 	fault_up send "$RGW"
 	export AWS_ENDPOINT_URL=$PROXY
 	U=s3://bucket/f
@@ -184,25 +188,25 @@ if s3_rgw; then
 	    'PUT partNumber=3 1 done reset' \
 	    'POST uploadId 1 done reset'
 	status 0 "parts, and a complete, whose answers are lost" \
-	    s3tree send $U/ s200
+	    s3tree send $U/ s80
 	is "$(asked '^POST .*uploadId')" 1 "it is not completed twice"
-	status 0 "it is whole" s3tree prove $U/ s200
+	status 0 "it is whole" s3tree prove $U/ s80
 	s3tree rmtree $U/
 	s3tree rmtree $U/
 	fault 'POST uploads 1 done reset' 'PUT partNumber=4 1 not error NoSuchUpload'
-	status 0 "an upload that nobody knows the id of" s3tree send $U/ s200
+	status 0 "an upload that nobody knows the id of" s3tree send $U/ s80
 	is "$(s3do uploads s3://bucket/)" "" "is taken away"
 	s3tree rmtree $U/
 	fault 'PUT partNumber=4 1 not status 404 NoSuchUpload' \
 	    'POST uploadId 1 not status 400 InvalidPart'
 	status 0 "an upload that is lost, and one that is not taken" \
-	    s3tree send $U/ s200
-	status 0 "are begun anew" s3tree prove $U/ s200
+	    s3tree send $U/ s80
+	status 0 "are begun anew" s3tree prove $U/ s80
 	is "$(s3do uploads s3://bucket/)" "" "and leave nothing"
 	is "$(asked '^POST .*uploads')" 3 "once each"
 	s3tree rmtree $U/
 	fault 'POST uploadId 1 not status 500'
-	status 0 "a complete that was not done" s3tree -n send $U/ s200
+	status 0 "a complete that was not done" s3tree -n send $U/ s80
 	is "$(asked '^POST .*uploadId')" 2 "is done again"
 	s3tree rmtree $U/
 	fault '* f/a 1- not status 403'
