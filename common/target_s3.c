@@ -450,7 +450,7 @@ s3t_fetch(void *impl, const char *key, int dirfd, const struct manifest *m,
 	struct xfer_get		 g;
 	struct xfer		*x;
 	struct s3_file		*v;
-	char			*cache, *name;
+	char			*cache, *name, *rel;
 	unsigned char		 none[HASH_LEN] = { 0 };
 	size_t			 i, n;
 	int			 r = 0;
@@ -467,11 +467,9 @@ s3t_fetch(void *impl, const char *key, int dirfd, const struct manifest *m,
 	g.done = fetched;
 	g.arg = &f;
 	for (i = 0; i < n && r == 0; i++) {
-		name = cat(t->o.url, v[i].key + strlen(t->prefix) - 1);
-		if (t->prefix[0] == '\0') {
-			free(name);
-			name = cat("s3://", v[i].key);
-		}
+		rel = cat("/", v[i].key + strlen(t->prefix));
+		name = cat(t->o.url, rel);
+		free(rel);
 		g.name = name;
 		g.key = v[i].key;
 		g.file = v[i].name;
