@@ -110,7 +110,7 @@ $(B)/bin/drun: $(DRUN:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DRUN:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) \
 	    $(SQLITE_L) $(CRYPTO_L)
 
-$(B)/unit/%: tests/unit/%.c tests/unit/tap.h $(LIB)
+$(B)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h) $(LIB)
 	@mkdir -p $(@D)
 	$(COMPILE) $(MSGPACK_C) -o $@ $< $(LIB) $(LDFLAGS) $(ARCHIVE_L) \
 	    $(LATE_L) $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm

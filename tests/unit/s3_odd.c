@@ -564,33 +564,33 @@ probes(void)
 	enum s3_excludes	x = S3_LACKS;
 
 	fresh();
-	once("PUT", "-0", "200 OK", "", "");
-	on("PUT", "-0", "412 No", "", ERROR("PreconditionFailed"));
-	once("PUT", "-1", "200 OK", "", "");
-	on("PUT", "-1", "412 No", "", ERROR("PreconditionFailed"));
+	once("PUT", "-0$", "200 OK", "", "");
+	on("PUT", "-0$", "412 No", "", ERROR("PreconditionFailed"));
+	once("PUT", "-1$", "200 OK", "", "");
+	on("PUT", "-1$", "412 No", "", ERROR("PreconditionFailed"));
 	tap_ok(probe(&x) == 0 && x == S3_EXCLUDES, "one of many wins");
 	tap_ok(asked("PUT") == 2 + S3_WRITERS && asked("DELETE") == 2,
 	    "and nothing is left");
 	script_clear();
-	once("PUT", "-0", "200 OK", "", "");
-	on("PUT", "-0", "412 No", "", ERROR("PreconditionFailed"));
+	once("PUT", "-0$", "200 OK", "", "");
+	on("PUT", "-0$", "412 No", "", ERROR("PreconditionFailed"));
 	tap_ok(probe(&x) == 0 && x == S3_RACES, "all of many win");
 	script_clear();
-	once("PUT", "-0", "200 OK", "", "");
-	on("PUT", "-0", "412 No", "", ERROR("PreconditionFailed"));
-	once("PUT", "-1", "200 OK", "", "");
-	on("PUT", "-1", "403 No", "", ERROR("AccessDenied"));
+	once("PUT", "-0$", "200 OK", "", "");
+	on("PUT", "-0$", "412 No", "", ERROR("PreconditionFailed"));
+	once("PUT", "-1$", "200 OK", "", "");
+	on("PUT", "-1$", "403 No", "", ERROR("AccessDenied"));
 	refused(probe(&x), MSG_NOPERM, "AccessDenied",
 	    "many of whom some may not");
 	script_clear();
-	once("PUT", "-0", "200 OK", "", "");
-	on("PUT", "-0", "412 No", "", ERROR("PreconditionFailed"));
+	once("PUT", "-0$", "200 OK", "", "");
+	on("PUT", "-0$", "412 No", "", ERROR("PreconditionFailed"));
 	on("PUT", "", "412 No", "", ERROR("PreconditionFailed"));
 	refused(probe(&x), MSG_TEMPFAIL, "of many writers at once none won",
 	    "all of many are told");
 	script_clear();
-	once("PUT", "-0", "200 OK", "", "");
-	on("PUT", "-0", "403 No", "", ERROR("AccessDenied"));
+	once("PUT", "-0$", "200 OK", "", "");
+	on("PUT", "-0$", "403 No", "", ERROR("AccessDenied"));
 	refused(probe(&x), MSG_NOPERM, "AccessDenied", "a second that may not");
 	tap_ok(asked("DELETE") == 1, "the first is removed");
 	fresh();
@@ -598,21 +598,21 @@ probes(void)
 	refused(probe(&x), MSG_TEMPFAIL, "PreconditionFailed",
 	    "a name nobody has is taken");
 	script_clear();
-	once("PUT", "-0", "500 Oops", "", "");
-	on("PUT", "-0", "412 No", "", ERROR("PreconditionFailed"));
-	once("PUT", "-1", "200 OK", "", "");
-	on("PUT", "-1", "412 No", "", ERROR("PreconditionFailed"));
+	once("PUT", "-0$", "500 Oops", "", "");
+	on("PUT", "-0$", "412 No", "", ERROR("PreconditionFailed"));
+	once("PUT", "-1$", "200 OK", "", "");
+	on("PUT", "-1$", "412 No", "", ERROR("PreconditionFailed"));
 	tap_ok(probe(&x) == 0 && x == S3_EXCLUDES,
 	    "taken by our own, of which nobody knew");
 	script_clear();
-	on("PUT", "-0", "501 No", "", ERROR("NotImplemented"));
+	on("PUT", "-0$", "501 No", "", ERROR("NotImplemented"));
 	on("DELETE", "", "403 No", "", ERROR("AccessDenied"));
 	refused(probe(&x), MSG_NOPERM, "AccessDenied",
 	    "what cannot be removed");
 	script_clear();
-	once("PUT", "-0", "200 OK", "", "");
-	on("PUT", "-0", "412 No", "", ERROR("PreconditionFailed"));
-	on("DELETE", "-1", "403 No", "", ERROR("AccessDenied"));
+	once("PUT", "-0$", "200 OK", "", "");
+	on("PUT", "-0$", "412 No", "", ERROR("PreconditionFailed"));
+	on("DELETE", "-1$", "403 No", "", ERROR("AccessDenied"));
 	refused(probe(&x), MSG_NOPERM, "AccessDenied", "nor after a race");
 }
 

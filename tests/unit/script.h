@@ -38,7 +38,13 @@ static char		script_url[64];
 static inline int
 script_fits(struct script_rule *r, const struct http_req *q)
 {
-	if ((r->method[0] != '\0' && strcmp(r->method, q->method) != 0) ||
+	size_t	n = strlen(r->match), k = strlen(q->target);
+
+	if (r->method[0] != '\0' && strcmp(r->method, q->method) != 0)
+		return 0;
+	/* at its end; or anywhere */
+	if (n > 0 && r->match[n - 1] == '$' ? k < n - 1 ||
+	    strncmp(q->target + k - (n - 1), r->match, n - 1) != 0 :
 	    strstr(q->target, r->match) == NULL)
 		return 0;
 	return !r->once || __sync_fetch_and_add(&r->used, 1) == 0;

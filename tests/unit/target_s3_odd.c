@@ -235,8 +235,8 @@ probing(void)
 	refused(probe(), MSG_USAGE, "wrote over the first",
 	    "one that does not heed them");
 	fresh("s3://bucket/p", NULL);
-	once("PUT", "-0", "200 OK", "", "");
-	on("PUT", "-0", "412 No", "", ERROR("PreconditionFailed"));
+	once("PUT", "-0$", "200 OK", "", "");
+	on("PUT", "-0$", "412 No", "", ERROR("PreconditionFailed"));
 	refused(probe(), MSG_USAGE, "more than one succeeded",
 	    "one that does not heed them at once");
 	fresh("s3://bucket/p", NULL);
