@@ -111,8 +111,10 @@ load_upper(struct hnsw_build *b, struct err *e)
 	size_t			 left, len, words;
 
 	buf_init(&f, SIZE_MAX / 2);
-	if (io_slurp(b->dirfd, HNSW_LINKS_FILE, &f, e) == -1)
+	if (io_slurp(b->dirfd, HNSW_LINKS_FILE, &f, e) == -1) {
+		buf_free(&f);
 		return -1;
+	}
 	g->up = mem_alloc((size_t)g->n_old * sizeof(*g->up) + 1);
 	p = f.p;
 	left = f.len;
