@@ -101,7 +101,10 @@ int	cache_open(struct cache *c, const char *dir, struct err *e);
 /* 1 and *a when the verdict on these bytes is known. */
 int	cache_get(const struct cache *c, const struct job *j,
 	    struct answer *a);
-/* Remember a, if it is one to remember.  A failure is only a loss. */
+/*
+ * Remember a, if it is one to remember.  A failure is only a loss.  The
+ * first of a run forgets, once a day, what nobody has used for a month.
+ */
 void	cache_put(struct cache *c, const struct job *j,
 	    const struct answer *a);
 void	cache_close(struct cache *c);

@@ -7,17 +7,24 @@
 
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io.h"
 #include "mem.h"
 #include "rec.h"
 #include "banned.h"
+
+#define KEEP_S	(30 * 86400)	/* a verdict that nobody asks for */
+#define SWEEP_S	86400		/* from one sweep to the next */
+#define USED_S	86400		/* from one mark of use to the next */
+#define SWEPT	".swept"	/* whose time is the last sweep's */
 
 static char *
 join(const char *a, const char *b)
@@ -113,7 +120,76 @@ sum_of(const void *p, size_t n, char hex[HASH_HEX])
 	hash_hex(d, hex);
 }
 
-/* The whole file, when nobody but this user can have written it. */
+/* Has t, of a file, been over for s seconds, or not come yet? */
+static int
+is_past(time_t t, time_t s)
+{
+	time_t	now = time(NULL);
+
+	return t < now - s || t > now + s;
+}
+
+/* A verdict, or what a run that died left of one. */
+static int
+is_ours(const char *name)
+{
+	return strncmp(name, ".new.", 5) == 0 ||
+	    (strlen(name) == HASH_HEX - 1 &&
+	    strspn(name, "0123456789abcdef") == HASH_HEX - 1);
+}
+
+/* Is it time, and is it we who do it?  Who else does it does no harm. */
+static int
+begin_sweep(int dirfd)
+{
+	struct stat	st;
+	int		fd;
+
+	if (fstatat(dirfd, SWEPT, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    !is_past(st.st_mtime, SWEEP_S))
+		return 0;
+	fd = openat(dirfd, SWEPT, O_WRONLY | O_CREAT | O_NOFOLLOW |
+	    O_NONBLOCK | O_CLOEXEC, 0600);
+	if (fd == -1)
+		return 0;
+	(void)futimens(fd, NULL);
+	(void)close(fd);
+	return 1;
+}
+
+/*
+ * Remove what has not been used for long.  A verdict that another run uses
+ * or writes at this moment may go with it, and is found again.
+ */
+static void
+sweep(int dirfd)
+{
+	struct dirent	*de;
+	struct stat	 st;
+	DIR		*d;
+	int		 fd;
+
+	if (!begin_sweep(dirfd))
+		return;
+	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		return;
+	if ((d = fdopendir(fd)) == NULL) {
+		(void)close(fd);
+		return;
+	}
+	while ((de = readdir(d)) != NULL)
+		if (is_ours(de->d_name) && fstatat(dirfd, de->d_name, &st,
+		    AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		    st.st_mtime < time(NULL) - KEEP_S)
+			(void)unlinkat(dirfd, de->d_name, 0);
+	(void)closedir(d);
+}
+
+/*
+ * The whole file, when nobody but this user can have written it.  That it
+ * was used is its time.
+ */
 static int
 slurp_own(int dirfd, const char *name, struct buf *b)
 {
@@ -138,6 +214,8 @@ slurp_own(int dirfd, const char *name, struct buf *b)
 		goto done;
 	b->len = (size_t)n;
 	rv = 0;
+	if (is_past(st.st_mtime, USED_S))
+		(void)futimens(fd, NULL);
 done:
 	(void)close(fd);
 	return rv;
@@ -207,6 +285,8 @@ cache_put(struct cache *c, const struct job *j, const struct answer *a)
 
 	if (c->dirfd == -1 || !is_definite(j, a))
 		return;
+	if (c->n == 0)
+		sweep(c->dirfd);
 	key_of(j, key, name);
 	buf_init(&b, 2 * REC_MAX);
 	r = answer_put(a);

@@ -38,7 +38,7 @@ GOOD='clean_small hnsw_plus_queue killed_torn_hnsw legacy_py0424_synthetic
 legacy_py063_synthetic metadata_types purged_hnsw_cosine purged_hnsw_l2
 py1021_clean py1021_purged py135_clean py140_purged two_collections
 updates_deletes dim384 dim1536'
-plan $((222 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
+plan $((228 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
 
 # check INPUT... [-- OPTION...]: through dfetch; records in $T/json
 check() {
@@ -362,6 +362,29 @@ chmod 600 "$DCACHE/verdicts/$v"
 : >"$DCACHE/verdicts/$v"
 check "$c" -- -v 2>err
 is $? 0 "an empty one does no harm"
+# what nobody used for a month goes, once a day; $odd is no verdict, $v is used
+w=$DCACHE/verdicts odd=$DCACHE/verdicts/README
+old=$w/$(sha err) left=$w/.new.1.0
+age() { : >"$old" && : >"$left" && touch -d '31 days ago' "$@"; }
+age "$old" "$left" "$w/$v" && : >"$odd" && touch -d '31 days ago' "$odd"
+check "$S/bad_trunc50/db" 2>err
+ok "swept today: nothing goes" test -e "$old" -a -e "$left" -a -e "$w/$v"
+check "$c" -- -v 2>err
+like err 'verdict from the cache' "an old one is believed"
+touch -d '2 days ago' "$w/.swept"
+check "$S/bad_magic/db" 2>err
+ok "swept again: what is old goes" test ! -e "$old" -a ! -e "$left"
+ok "what was used since stays, and what is none of ours" \
+    test -e "$w/$v" -a -e "$odd"
+age "$old" "$left" && touch -d '2 days ago' "$w/.swept"
+for i in bad_zeroed_queue_leaf bad_invalid_utf8_id; do
+	dfetch "$S/$i/db" >"$i.in" || :
+done
+dcheck <bad_zeroed_queue_leaf.in >one 2>err &
+dcheck <bad_invalid_utf8_id.in >two 2>err2
+wait $!
+is $? 65 "two sweep at once"
+ok "and agree" test ! -e "$old" -a ! -e "$left" -a -e "$w/$v"
 stage 2
 copy clean_small "$DIR/in"
 sum=$(dfetch -l --sha256 "$DIR/in" | sed 's/.*sha256=\([0-9a-f]*\).*/\1/')
