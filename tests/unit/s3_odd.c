@@ -683,7 +683,7 @@ int
 main(void)
 {
 	msg_init("s3_odd");
-	tap_plan(118);
+	tap_plan(99);
 	script_start();
 	(void)unsetenv("http_proxy");
 	(void)unsetenv("AWS_PROFILE");

@@ -563,7 +563,7 @@ main(void)
 	char		 dir[1024];
 
 	msg_init("s3_send_odd");
-	tap_plan(58);
+	tap_plan(57);
 	(void)snprintf(dir, sizeof(dir), "%s/s3_send.XXXXXX", tmp != NULL ?
 	    tmp : "/tmp");
 	if (mkdtemp(dir) == NULL)

@@ -332,7 +332,7 @@ main(void)
 	const char	*tmp = getenv("TMPDIR");
 
 	msg_init("target_s3_odd");
-	tap_plan(36);
+	tap_plan(35);
 	(void)snprintf(top, sizeof(top), "%s/target_s3.XXXXXX", tmp != NULL ?
 	    tmp : "/tmp");
 	if (mkdtemp(top) == NULL)
