@@ -424,6 +424,16 @@ ends(void)
 	refused(put(&big, 0), MSG_NOPERM, "403",
 	    "a lost answer, and what is there is not for us");
 
+	fresh();
+	once("POST", "uploadId", "500 Oops", "", "");
+	well("U");
+	on("GET", "uploadId", "404 Gone", "", ERROR("NoSuchUpload"));
+	lies_there(BIG);
+	r = put(&big, 0);
+	done(r, sent.objects == 1 && created == 1 &&
+	    asked("POST /bucket/p/f?uploadId=U") == 1,
+	    "a lost answer, and it is ours and there");
+
 	/* created only where nothing is */
 	fresh();
 	well("U");
@@ -563,7 +573,7 @@ main(void)
 	char		 dir[1024];
 
 	msg_init("s3_send_odd");
-	tap_plan(57);
+	tap_plan(58);
 	(void)snprintf(dir, sizeof(dir), "%s/s3_send.XXXXXX", tmp != NULL ?
 	    tmp : "/tmp");
 	if (mkdtemp(dir) == NULL)
