@@ -12,8 +12,8 @@
 #include "msg.h"
 #include "banned.h"
 
-static void
-nomem(size_t sz)
+void
+mem_die(size_t sz)
 {
 	msg_die(MSG_IOERR, "no memory for %zu bytes", sz);
 }
@@ -24,7 +24,7 @@ mem_alloc(size_t sz)
 	void	*p = malloc(sz != 0 ? sz : 1);
 
 	if (p == NULL)
-		nomem(sz);
+		mem_die(sz);
 	return p;
 }
 
@@ -34,7 +34,7 @@ mem_zero(size_t n, size_t sz)
 	void	*p = calloc(n != 0 ? n : 1, sz != 0 ? sz : 1);
 
 	if (p == NULL)
-		nomem(n);
+		mem_die(n);
 	return p;
 }
 
@@ -44,10 +44,10 @@ mem_resize(void *p, size_t n, size_t sz)
 	void	*q;
 
 	if (sz != 0 && n > SIZE_MAX / sz)
-		nomem(SIZE_MAX);
+		mem_die(SIZE_MAX);
 	q = realloc(p, n * sz != 0 ? n * sz : 1);
 	if (q == NULL)
-		nomem(n * sz);
+		mem_die(n * sz);
 	return q;
 }
 
@@ -91,7 +91,7 @@ mem_grow(void *p, size_t *cap, size_t n, size_t sz)
 		c = 16;
 	while (c < n) {
 		if (c > SIZE_MAX / 2)
-			nomem(SIZE_MAX);
+			mem_die(SIZE_MAX);
 		c += c / 2;
 	}
 	*cap = c;

@@ -8,6 +8,8 @@
 
 #include <stddef.h>
 
+/* For a library that has told us so instead. */
+void	mem_die(size_t sz);
 void	*mem_alloc(size_t sz);
 /* Zeroed. */
 void	*mem_zero(size_t n, size_t sz);

@@ -106,11 +106,34 @@ put_sbuf(struct rec *r, const char *key, msgpack_sbuffer *sb)
 	put(r, key, strlen(key), p, n);
 }
 
+/* No memory is never a value cut short. */
+static int
+write_sbuf(void *sb, const char *p, size_t n)
+{
+	if (msgpack_sbuffer_write(sb, p, n) == -1)
+		mem_die(n);
+	return 0;
+}
+
 static void
 start(msgpack_sbuffer *sb, msgpack_packer *pk)
 {
 	msgpack_sbuffer_init(sb);
-	msgpack_packer_init(pk, sb, msgpack_sbuffer_write);
+	msgpack_packer_init(pk, sb, write_sbuf);
+}
+
+/* All of it as one value; z is destroyed by the caller.  0, -1 no such. */
+static int
+unpack(msgpack_unpacked *z, const void *p, size_t n)
+{
+	size_t	off = 0;
+	int	r;
+
+	msgpack_unpacked_init(z);
+	r = msgpack_unpack_next(z, p, n, &off);
+	if (r == MSGPACK_UNPACK_NOMEM_ERROR)
+		mem_die(n);
+	return r == MSGPACK_UNPACK_SUCCESS && off == n ? 0 : -1;
 }
 
 static void
@@ -235,15 +258,10 @@ rec_key(const struct rec *r, size_t i)
 static int
 decode(const struct field *f, msgpack_unpacked *z)
 {
-	size_t	off = 0;
-
+	if (f != NULL)
+		return unpack(z, f->val, f->len);
 	msgpack_unpacked_init(z);
-	if (f == NULL)
-		return -1;
-	if (msgpack_unpack_next(z, (const char *)f->val, f->len, &off) !=
-	    MSGPACK_UNPACK_SUCCESS || off != f->len)
-		return -1;
-	return 0;
+	return -1;
 }
 
 /* A NUL-terminated copy that lives as long as the record does. */
@@ -405,12 +423,9 @@ rec_parse(const void *p, size_t n, struct err *e)
 	struct rec_walk	 w;
 	struct rec_pair	 f;
 	struct rec	*r;
-	size_t		 off = 0;
 
 	/* msgpack-c has the last word on the form; success and all used */
-	msgpack_unpacked_init(&z);
-	if (msgpack_unpack_next(&z, p, n, &off) != MSGPACK_UNPACK_SUCCESS ||
-	    off != n || z.data.type != MSGPACK_OBJECT_MAP) {
+	if (unpack(&z, p, n) == -1 || z.data.type != MSGPACK_OBJECT_MAP) {
 		msgpack_unpacked_destroy(&z);
 		err_set(e, MSG_PROTOCOL, "record: not one msgpack map");
 		return NULL;
@@ -608,8 +623,8 @@ open_slot(msgpack_sbuffer *sb, struct slot *s, int is_map)
 	s->at = sb->size;
 	s->count = 0;
 	s->is_map = is_map;
-	(void)msgpack_sbuffer_write(sb, &c, 1);
-	(void)msgpack_sbuffer_write(sb, zero, 4);
+	(void)write_sbuf(sb, &c, 1);
+	(void)write_sbuf(sb, zero, 4);
 }
 
 static void
