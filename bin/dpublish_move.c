@@ -585,6 +585,7 @@ static int
 remove_local(const char *path, const struct move_thing *x, struct err *e)
 {
 	struct move_thing	 there;
+	struct err		 f = { 0, "" };
 	char			*gone = hidden_beside(path, MOVE_GONE);
 	int			 r, rv = -1;
 
@@ -600,8 +601,12 @@ remove_local(const char *path, const struct move_thing *x, struct err *e)
 		rv = io_rmtree(AT_FDCWD, gone, e);
 	else if (r == 0)
 		rv = 0;
-	if (r == 1 && rv == 0)
-		rv = io_fsync_parent(path, e);
+	/* who was killed after its removal may not have come to that */
+	if (rv == 0 && io_fsync_parent(path, &f) == -1 &&
+	    f.code != MSG_NOINPUT) {
+		*e = f;
+		rv = -1;
+	}
 done:
 	move_thing_clear(&there);
 	free(gone);
@@ -667,6 +672,22 @@ done:
 	free(bucket);
 	free(key);
 	move_thing_clear(&there);
+	return rv;
+}
+
+int
+move_settle(const char *url, struct err *e)
+{
+	char	*path;
+	int	 rv;
+
+	if (!path_is_local(url))
+		return 0;
+	path = path_from_url(url, e);
+	if (path == NULL)
+		return -1;
+	rv = io_fsync_parent(path, e);
+	free(path);
 	return rv;
 }
 

@@ -67,6 +67,8 @@ int	move_rename(const char *from, const char *to, struct err *e);
  */
 int	move_put(struct move *m, const struct move_thing *x, const char *to,
 	    struct err *e);
+/* What lies there, here, stays there though the power goes: 0, -1. */
+int	move_settle(const char *url, struct err *e);
 /*
  * Remove what is left there of x: 0 nothing is there now, 1 something else
  * than x is, and all of it stays, -1.

@@ -188,7 +188,9 @@ move_there(struct quarantine *q, const struct entry *n, const char *from,
 	memset(&x, 0, sizeof(x));
 	r = have = move_read(&q->m, to, &there, e);
 	if (r == 1 && is_it(n, &there)) {
-		rv = move_remove(&q->m, from, &there, e);
+		/* who was killed may have renamed it, and not synced that */
+		if (move_settle(to, e) == 0)
+			rv = move_remove(&q->m, from, &there, e);
 		goto done;
 	}
 	if (r == -1)

@@ -340,30 +340,34 @@ static int
 claim_remove(struct target *t, const char *name, const char *version,
     struct err *e)
 {
-	char	key[TARGET_KEY_MAX];
-	int	r;
+	char	key[TARGET_KEY_MAX], data[TARGET_KEY_MAX];
+	int	r, went = 0;
 
 	if (version != NULL && version[0] != '\0') {
-		if (target_version_key(t, key, version, NULL, e) == -1)
+		if (target_version_key(t, key, version, NULL, e) == -1 ||
+		    t->ops->remove(t->impl, key, e) == -1)
 			return -1;
-		if (t->ops->remove(t->impl, key, e) == -1)
-			return -1;
-		/* or a crash could bring it back without its claim */
-		if (t->ops->settle != NULL) {
-			r = t->ops->has(t->impl, TARGET_VERSIONS, e);
-			if (r == -1 || (r == 1 && target_settle(t,
-			    TARGET_VERSIONS, e) == -1))
-				return -1;
-		}
-	}
-	/* the owner last: without it nobody knows whose the rest is */
-	if (!target_is_remote(t)) {
-		(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/"
-		    TARGET_DATA, name);
-		if (t->ops->remove(t->impl, key, e) == -1)
-			return -1;
+		went = 1;
 	}
 	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
+	(void)snprintf(data, sizeof(data), TARGET_STAGING "/%s/" TARGET_DATA,
+	    name);
+	/* what a gc had renamed when it was killed went from there, too */
+	if (!target_is_remote(t) && !went) {
+		went = t->ops->has(t->impl, data, e);
+		if (went == -1 || (went && target_settle(t, key, e) == -1))
+			return -1;
+	}
+	/* or a crash could bring a version back without its claim */
+	if (went && t->ops->settle != NULL) {
+		r = t->ops->has(t->impl, TARGET_VERSIONS, e);
+		if (r == -1 || (r == 1 && target_settle(t, TARGET_VERSIONS,
+		    e) == -1))
+			return -1;
+	}
+	/* the owner last: without it nobody knows whose the rest is */
+	if (!target_is_remote(t) && t->ops->remove(t->impl, data, e) == -1)
+		return -1;
 	return t->ops->remove(t->impl, key, e);
 }
 
@@ -433,17 +437,20 @@ is_dead_local(struct target *t, const char *name, const struct owner *o,
 	struct err	f = { 0, "" };
 	char		key[TARGET_KEY_MAX], host[256], place[STAGE_PLACE_MAX];
 	int64_t		old;
-	int		held = -1, r, unknown;
+	int		held = -1, r, unknown, gone;
 
 	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s", name);
 	r = t->ops->hold(t->impl, key, &held, &f);
 	if (r == 1)
 		return 0;
+	gone = r == 0 && held != -1 && stage_other_boot(held, o->place);
 	t->ops->release(t->impl, held);
 	/* out of descriptors, say: whether it is held was not asked */
 	unknown = r == -1 && f.code != MSG_NOINPUT;
 	if (o->host == NULL)	/* died before it could say who it is */
 		return !unknown;
+	if (gone)
+		return 1;
 	host_here(host);
 	old = (io_wall_ns() - o->created) / 1000000000;
 	if (strcmp(host, o->host) != 0)

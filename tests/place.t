@@ -2,7 +2,7 @@
 # place.t: a run in another container, of the same host name: its staging is
 # not seen from here, and what it has prepared is not taken for litter.
 . "$(dirname "$0")/lib.sh"
-plan 10
+plan 11
 mkdir apart out
 # apart COMMAND: where $T/apart is another file system
 apart() {
@@ -11,7 +11,7 @@ apart() {
 	    exec sh -c "$2"' sh "$T" "$1"
 }
 if ! apart 'test -d "$TMPDIR"' 2>why; then
-	skip 10 "no mount name spaces here: $(cat why)"
+	skip 11 "no mount name spaces here: $(cat why)"
 	finish
 fi
 "$GEN/gendelta" --out deltas --count 2 --records 5 --dim 8 --seed 1
@@ -78,4 +78,17 @@ is "$(ls -A out | grep '^\.')" "$work" "one of another place stays"
 touch -d '8 days ago' "out/$work/owner" "out/$work"
 drun "dfetch $one | dcheck | dmerge -o out/seven" >/dev/null
 is "$(ls -A out | grep -c '^\.')" 0 "for a week"
+
+# on a disk of this machine alone (a tmpfs), another boot's claim is over
+cat >claims <<'X'
+cp -a S apart/S
+for boot in elsewhere 00000000-0000-4000-8000-000000000000; do
+	mkdir -p "apart/S/staging/of-$boot"
+	printf '{"run":"x","created_ns":%s,"host":"%s","place":"%s pid mnt",%s}\n' \
+	    "$(date +%s%N)" "$(uname -n)" "$boot" '"staging":"/none"' \
+	    >"apart/S/staging/of-$boot/owner"
+done
+dpublish gc --keep-newer-than 1d apart/S >removed && ls apart/S/staging
+X
+is "$(apart '. ./claims')" of-elsewhere "a claim of another boot goes at once"
 finish

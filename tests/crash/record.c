@@ -58,6 +58,7 @@ struct head {
 	uint32_t		events;
 	uint64_t		at;	/* where the next event goes */
 	uint64_t		size, dev, kill;
+	uint64_t		torn;	/* a call whose event is missing */
 	uint64_t		mapped[LOG_MAPPED];
 	pthread_mutex_t		lock;
 };
@@ -130,8 +131,10 @@ at_load(void)
 static void
 lock(void)
 {
-	if (pthread_mutex_lock(&head->lock) == EOWNERDEAD)
+	if (pthread_mutex_lock(&head->lock) == EOWNERDEAD) {
+		head->torn = 1;
 		(void)pthread_mutex_consistent(&head->lock);
+	}
 }
 
 static void

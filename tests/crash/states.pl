@@ -746,21 +746,28 @@ sub copy_tree {
 }
 
 # Record a run from $W.before; with kill, one that is killed at that event
-# and then run again.
+# and then run again.  One whose record lacks an event, as who was to write
+# it was killed by another (drun, when it has waited enough), is done anew.
 sub record {
 	my ($kill) = @_;
 	my @env = (LD_PRELOAD => $ENV{RECORD}, CRASH_LOG => "$W.log");
+	my ($f, $head);
 
-	remove_tree($W, "$W.log");
-	copy_tree("$W.before", $W);
-	open my $f, '>', "$W.log" or die;
-	truncate $f, LOG_MAX or die;
-	close $f;
-	%sum = ();
-	@first = ((lstat $W)[1], 0755, snapshot($W));
-	sh($S->{run}, @env, CRASH_KILL => $kill) if $kill;
-	must($S->{run}, @env);
-	return read_log();
+	for (1 .. 20) {
+		remove_tree($W, "$W.log");
+		copy_tree("$W.before", $W);
+		open $f, '>', "$W.log" or die;
+		truncate $f, LOG_MAX or die;
+		close $f;
+		%sum = ();
+		@first = ((lstat $W)[1], 0755, snapshot($W));
+		sh($S->{run}, @env, CRASH_KILL => $kill) if $kill;
+		must($S->{run}, @env);
+		open $f, '<', "$W.log" or die;
+		read $f, $head, 48;
+		return read_log() if !unpack 'x40 Q', $head;
+	}
+	die "$scene: killed at $kill: no whole record of it\n";
 }
 
 # A run that is killed when some of it can be seen, and not all.
