@@ -40,7 +40,7 @@ struct judge {
 	int			 version[JUDGE_SERIES];
 	struct chroma_ours	 ours;		/* when c.ours */
 	int			 light;	/* CHECK_OURS of such a one */
-	int			 meta_seen; /* each row of metadata was judged */
+	int			 meta_seen;	/* each row was judged */
 	int			 docs_known;
 	int64_t			 docs;	/* rows that are documents */
 };
