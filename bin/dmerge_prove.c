@@ -126,7 +126,8 @@ finish(const struct merge *m, struct worker *w, int failed, struct proof *p,
 	ssize_t		n;
 	int		st;
 
-	n = failed ? 0 : io_read(w->fd, p, sizeof(*p));
+	n = failed || io_await(w->fd) == -1 ? 0 :
+	    io_read(w->fd, p, sizeof(*p));
 	(void)close(w->fd);
 	if (n != (ssize_t)sizeof(*p))
 		(void)kill(w->pid, SIGKILL);
