@@ -13,7 +13,7 @@
 #define SCRIPT_LOG	1000
 
 struct script_rule {
-	char		 method[8], match[128];	/* "" any: part of it */
+	char		 method[16], match[120];	/* "" any: part of it */
 	char		 status[64];		/* "CUT": no answer at all */
 	char		 more[384];		/* headers, "A: b\r\n" each */
 	char		 body[2048];
