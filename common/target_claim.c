@@ -518,6 +518,9 @@ collect_one(struct target *t, const char *name, const struct owner *o,
 			return -1;
 		if (!committed)
 			left.version = o->version;
+		/* or the power takes the commit, when its claim has gone */
+		else if (!c->dry && target_settle(t, TARGET_COMMITS, e) == -1)
+			return -1;
 	}
 	if (c->say != NULL)
 		c->say(c->arg, &left);
