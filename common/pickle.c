@@ -454,6 +454,29 @@ marked(struct machine *m, int op)
 	return 0;
 }
 
+static int
+set_item(struct machine *m)
+{
+	if (m->n < 3)
+		return bad(m, "stack too short");
+	if (set_items(m, m->n - 3, m->n - 2) == -1)
+		return -1;
+	drop(m, m->n - 2);
+	return 0;
+}
+
+/* The state of an object, of which nothing is wanted. */
+static int
+build(struct machine *m)
+{
+	if (need(m, 2) == -1)
+		return -1;
+	if (m->st[m->n - 2].kind != K_OBJECT)
+		return bad(m, "state for something without state");
+	drop(m, m->n - 1);
+	return 0;
+}
+
 /* 1 at STOP, 0 to go on, -1. */
 static int
 step(struct machine *m)
@@ -520,12 +543,7 @@ step(struct machine *m)
 	case 'j': /* LONG_BINGET */
 		return take_le(m, 4, &u) == -1 ? -1 : memo_get(m, u);
 	case 's': /* SETITEM */
-		if (m->n < 3)
-			return bad(m, "stack too short");
-		if (set_items(m, m->n - 3, m->n - 2) == -1)
-			return -1;
-		drop(m, m->n - 2);
-		return 0;
+		return set_item(m);
 	case 'u': /* SETITEMS */
 	case 't': /* TUPLE */
 		return marked(m, op);
@@ -545,12 +563,7 @@ step(struct machine *m)
 	case 'R': /* REDUCE */
 		return fold(m, 2, K_OBJECT);
 	case 'b': /* BUILD */
-		if (need(m, 2) == -1)
-			return -1;
-		if (m->st[m->n - 2].kind != K_OBJECT)
-			return bad(m, "state for something without state");
-		drop(m, m->n - 1);
-		return 0;
+		return build(m);
 	case '.': /* STOP */
 		return 1;
 	default:
