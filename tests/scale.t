@@ -179,7 +179,7 @@ SHOW=1 "$SRC/tests/real/manifests.sh" "$C"/kubernetes/*.yaml \
 start() {
 	jq -r --arg e "$1" --arg s "$2" 'select(.name == $s and
 	    (.file | test($e))) | .words[2]' shown |
-	    sed "s|/work|$T/work|g; s|{{inputs.parameters.index}}|${3:-}|g" >step
+	    sed "s|/fanout|$T/work|g; s|{{inputs.parameters.index}}|${3:-}|g" >step
 	JOB_COMPLETION_INDEX=$((${3:-1} - 1)) NAME=${4:-} sh -ec "$(cat step)"
 }
 for e in '^(plan|chunks|reduce)' '^fanout.yaml' '^fanout.asl'; do
