@@ -35,21 +35,23 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 # from the ground up: a module includes only modules before it
 # (tests/lint.t checks this order)
 MODS = msg mem num buf io hash path json rec_scan rec rec_kind stream stage \
-	filter sandbox_calls sandbox \
-	db late arc arc_late net_answer net_op net net_late \
-	item ledger pickle hnsw team vec hnsw_graph hnsw_build manifest \
-	hide plan cover chroma chroma_walk \
-	chroma_ours chroma_read chroma_judge_check chroma_schema_check \
-	chroma_rows_check chroma_index_check chroma_check chroma_conf \
-	chroma_schema chroma_rows chroma_write batch batch_line batch_join \
-	batch_check dstore \
+	filter spare sandbox_calls sandbox \
+	db late gz arc arc_late net_answer net_op net net_late \
+	item ledger pickle hnsw team vec hnsw_graph hnsw_link hnsw_build \
+	manifest hide plan cover chroma chroma_walk \
+	chroma_ours chroma_meta chroma_read chroma_judge_check \
+	chroma_schema_check chroma_rows_check chroma_index_check \
+	chroma_check chroma_conf \
+	chroma_schema chroma_rows chroma_write batch_result batch batch_line \
+	batch_join batch_check dstore \
 	dstore_check store check spill breaker ckpt ckpt_step ckpt_fs \
-	ckpt_owner ckpt_key ckpt_db ckpt_unit ckpt_ask ckpt_run ckpt_breaker \
-	aimd retry ticket \
+	ckpt_owner ckpt_key ckpt_db ckpt_open ckpt_unit ckpt_ask ckpt_run \
+	ckpt_breaker aimd retry ticket \
 	xml sign cred s3_endpoint s3 s3_calls s3_list s3_probe remote \
 	part xfer_job xfer_take xfer_ask xfer \
 	s3_pool s3_ahead s3_send_job s3_send_big s3_send s3_prove \
-	dav dav_calls dav_list dav_send \
+	s3_remove \
+	dav dav_calls dav_list dav_send dav_ahead \
 	target target_commits target_ahead target_claim target_upload \
 	target_keep target_local target_object target_s3 target_dav_probe \
 	target_dav \
@@ -87,7 +89,8 @@ DCHECK = dcheck dcheck_pass dcheck_known dcheck_work dcheck_worker \
 $(B)/bin/dcheck: $(DCHECK:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DCHECK:%=$(B)/bin/%.o) $(LIB) $(LATE_L) \
 	    $(MSGPACK_L) $(SQLITE_L) $(CRYPTO_L) -lm
-DMERGE = dmerge dmerge_build dmerge_join dmerge_place dmerge_prove
+DMERGE = dmerge dmerge_build dmerge_join dmerge_winners dmerge_place \
+	dmerge_prove
 $(B)/bin/dmerge: $(DMERGE:%=$(B)/bin/%.o) $(LIB)
 	$(LINK) -o $@ $(DMERGE:%=$(B)/bin/%.o) $(LIB) $(MSGPACK_L) \
 	    $(SQLITE_L) $(CRYPTO_L) -lm
@@ -162,7 +165,9 @@ $(B)/fuzzer: $(FUZZSRC) tests/fuzz/fuzz.h $(LIB)
 $(B)/gen/%.so: tests/crash/%.c
 	@mkdir -p $(@D)
 	$(CC) $(STD) -pthread $(WARN) $(WERROR) $(CPPFLAGS) $(CFLAGS) -fPIC \
-	    -shared -o $@ $< $(LDFLAGS) -ldl
+	    -shared -o $@ $< $(LDFLAGS) -ldl $(SO_LIBS)
+# it hands on to the library, though it names nothing of it
+$(B)/gen/nthcurl.so: SO_LIBS = -Wl,--no-as-needed `pkg-config --libs libcurl`
 
 PRELOADS = $(patsubst tests/crash/%.c,$(B)/gen/%.so,$(wildcard tests/crash/*.c))
 gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree \
@@ -258,6 +263,7 @@ bench:
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/merge.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/fan.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/unchanged.sh
+	BIN=$(B)/bin GEN=$(B)/gen tests/bench/idle.sh
 	B=$(B) BIN=$(B)/bin GEN=$(B)/gen tests/bench/chroma.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/fetch.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/remote.sh
@@ -271,7 +277,7 @@ CPPCHECK_NOT = --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 	--suppress=normalCheckLevelMaxBranches \
 	--suppress='nullPointerOutOfMemory:tests/unit/*' \
 	--suppress='nullPointerArithmeticOutOfMemory:tests/unit/*' \
-	--suppress=uninitvar:common/chroma_read.c \
+	--suppress=uninitvar:common/chroma_meta.c \
 	--suppress=uninitvar:common/chroma_walk.c \
 	--suppress=uninitvar:common/manifest.c
 lint:

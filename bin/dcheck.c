@@ -64,7 +64,6 @@ static const char help_text[] =
     "See dcheck(1) for the verdicts.\n";
 
 static int			 chld_fd = -1;
-static volatile sig_atomic_t	 wants_status;
 
 static void
 on_child(int sig)
@@ -77,19 +76,12 @@ on_child(int sig)
 	errno = saved;
 }
 
-static void
-on_usr1(int sig)
-{
-	(void)sig;
-	wants_status = 1;
-}
-
 /* The loop ----------------------------------------------------------- */
 
 struct polled {
 	struct pollfd	 p[2 * JOBS_MAX + 3];
 	struct slot	*s[2 * JOBS_MAX + 3];
-	nfds_t		 n;
+	unsigned int	 n;
 };
 
 static void
@@ -126,7 +118,7 @@ static void
 look_at(struct run *g, const struct polled *w)
 {
 	struct slot	*s;
-	nfds_t		 i;
+	unsigned int	 i;
 	size_t		 k;
 	int		 lost = 0;
 
@@ -154,7 +146,6 @@ look_at(struct run *g, const struct polled *w)
 static void
 say_status(struct run *g)
 {
-	wants_status = 0;
 	msg_warn("%llu checked, %llu refused, %u at work",
 	    (unsigned long long)g->checked, (unsigned long long)g->refused,
 	    g->running);
@@ -182,7 +173,7 @@ wait_for(struct run *g)
 		if (s->said != -1)
 			watch(&w, s->said, POLLIN, s);
 	}
-	if (poll(w.p, w.n, patience(g)) == -1) {
+	if (io_poll(w.p, w.n, patience(g)) == -1) {
 		if (errno != EINTR)
 			filter_fail(&g->f, MSG_IOERR, "poll: %s",
 			    strerror(errno));
@@ -219,7 +210,7 @@ run(struct run *g)
 	size_t		 i;
 
 	while (going(g)) {
-		if (wants_status)
+		if (io_status_wanted())
 			say_status(g);
 		for (i = 0; i < g->n && g->running < g->o.jobs; i++) {
 			s = slot_at(g, i);
@@ -295,7 +286,9 @@ number(const char *s, uint64_t max, int duration, const char *what)
 		why = v == 0 ? "too small" : "too large";
 	}
 	if (r == -1)
-		msg_die(MSG_USAGE, "%s %s: %s", what, s, why);
+		msg_die(MSG_USAGE, "%s %s: %s: want 1%s to %llu%s", what, s,
+		    why, duration ? "s" : "", (unsigned long long)max,
+		    duration ? "s" : "");
 	return (unsigned int)v;
 }
 
@@ -392,20 +385,23 @@ options(int argc, char **argv, struct options *o)
 		default:
 			usage();
 		}
-	if (optind != argc)
+	if (optind != argc) {
+		msg_warn("%s: no operand is wanted: what to check comes on "
+		    "stdin, from dfetch", argv[optind]);
 		usage();
+	}
 }
 
 static void
-catch(int sig, void (*f)(int))
+catch_ends(void)
 {
 	struct sigaction	sa;
 
 	memset(&sa, 0, sizeof(sa));
-	sa.sa_handler = f;
+	sa.sa_handler = on_child;
 	sa.sa_flags = SA_RESTART;
 	sigemptyset(&sa.sa_mask);
-	(void)sigaction(sig, &sa, NULL);
+	(void)sigaction(SIGCHLD, &sa, NULL);
 }
 
 /* Unless the stream broke, what was judged was judged. */
@@ -433,8 +429,8 @@ prepare(struct run *g, struct err *e)
 		return -1;
 	(void)fcntl(g->chld[1], F_SETFL, O_NONBLOCK);
 	chld_fd = g->chld[1];
-	catch(SIGCHLD, on_child);
-	catch(SIGUSR1, on_usr1);
+	catch_ends();
+	io_catch_status();
 	/* libcrypto reads its configuration before there is a sandbox */
 	h = hash_new();
 	hash_free(h);

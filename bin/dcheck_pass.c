@@ -27,9 +27,13 @@
 /* Out ---------------------------------------------------------------- */
 
 static void
-mend_text(enum check_code code, const char *url, char *out, size_t sz)
+mend_text(const struct slot *s, char *out, size_t sz)
 {
-	const char	*m = check_code_mend(code), *p = strstr(m, "{}");
+	/* what was published cannot be fetched again from anywhere */
+	const char	*m = s->what == BASE ? "bring {} back as it was: "
+			    "dpublish rollback, or make it anew: dpublish "
+			    "rebuild" : check_code_mend(s->a.v.code);
+	const char	*url = s->url, *p = strstr(m, "{}");
 	char		 name[SHOWN_MAX + 1];
 
 	if (p == NULL) {
@@ -73,7 +77,7 @@ say_refused(struct run *g, struct slot *s)
 	int		 bad;
 
 	g->refused++;
-	mend_text(s->a.v.code, s->url, mend, sizeof(mend));
+	mend_text(s, mend, sizeof(mend));
 	if (s->what == DELTA)
 		verdicts_add(g->verdicts, &s->delta, &s->a, mend);
 	r = rec_new("refused");

@@ -234,7 +234,10 @@ add_word(struct dckpt_opts *o, int opt, const char *s)
 	else if (opt == O_CLASS && ckpt_class_parse(s, &class) == 0)
 		o->sel.classes |= 1U << class;
 	else {
-		msg_warn("%s: no such %s", s, option_name(opt));
+		msg_warn("--%s: %s: want %s", option_name(opt), s,
+		    opt == O_SCOPE ? "input, chunk, operation or pipeline" :
+		    opt == O_STATE ? "pending, in_progress, completed or "
+		    "failed" : "transient, permanent or unknown");
 		return -1;
 	}
 	return 0;

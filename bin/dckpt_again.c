@@ -137,7 +137,7 @@ become(const struct dckpt_again *g, const char *prog, const char *db,
     int stdin_too)
 {
 	static const char *const	not_ours[] = { "DSTAGE", "DRUN_ID",
-	    "DRUN_LAST", "DRUN_PIPELINE", "DRUN_CWD" };
+	    "DRUN_LAST", "DRUN_PLAIN", "DRUN_PIPELINE", "DRUN_CWD" };
 	size_t				i;
 	int				fd;
 

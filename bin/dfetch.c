@@ -76,15 +76,6 @@ static const char	help_text[] =
 "  -h, --help                this text\n"
 "  -V, --version             the version\n";
 
-static volatile sig_atomic_t	want_status;
-
-static void
-on_usr1(int sig)
-{
-	(void)sig;
-	want_status = 1;
-}
-
 static void
 usage(void)
 {
@@ -193,9 +184,8 @@ tell_status(struct fetch *x)
 	char	bytes[32];
 
 	fetch_progress_show(&x->progress, x->told, x->plan.n);
-	if (!want_status)
+	if (!io_status_wanted())
 		return;
-	want_status = 0;
 	fetch_progress_hide(&x->progress);
 	fetch_bytes_text(bytes, (double)x->progress.bytes);
 	if (x->n_remote == 0)
@@ -705,7 +695,6 @@ read_stale(struct fetch *x)
 int
 main(int argc, char **argv)
 {
-	struct sigaction	 sa;
 	struct fetch		 x;
 	struct err		 e = { 0, "" };
 	char			**plans = NULL, *cache;
@@ -717,8 +706,12 @@ main(int argc, char **argv)
 	x.o.max_size = FETCH_SIZE_MAX;
 	x.o.filter.source = 1;
 	first = options(&x, argc, argv, &plans, &n);
-	if (first == argc && n == 0 && (x.o.base == NULL || x.o.list))
+	if (first == argc && n == 0 && (x.o.base == NULL || x.o.list)) {
+		msg_warn("nothing to %s: want an input%s or a plan (-f)",
+		    x.o.list ? "list" : "fetch",
+		    x.o.list ? "" : ", a base (-b)");
 		usage();
+	}
 	if (x.o.list && x.o.filter.json) {
 		msg_warn("-l prints a plan, not --json");
 		usage();
@@ -738,10 +731,7 @@ main(int argc, char **argv)
 	/* workers ask, too; where there is no memory, they are not counted */
 	(void)retry_share(&e);
 	e.code = 0;
-	memset(&sa, 0, sizeof(sa));
-	sa.sa_handler = on_usr1;
-	sigemptyset(&sa.sa_mask);
-	(void)sigaction(SIGUSR1, &sa, NULL);
+	io_catch_status();
 	plan_init(&x.plan);
 	buf_init(&x.stale, FETCH_BATCH_STALE);
 	x.o.no_stdin = !reads_stdin(plans, n, argv + first, argc - first);

@@ -16,6 +16,7 @@
 
 #include "path.h"
 #include "rec_kind.h"
+#include "spare.h"
 #include "target.h"
 #include "banned.h"
 
@@ -66,69 +67,14 @@ no_base(struct fetch *x, const char *url)
 	return rv;
 }
 
-/*
- * Does a version that is here lie there as it was when it was committed:
- * has nobody written to one of its files since?  Elsewhere every byte is
- * digested as it comes.  1; 0 no, or nobody knows.
- */
+/* What is current: its manifest, as it was committed; d: its digest. */
 static int
-as_committed(struct target *t, const struct target_commit *c,
-    const struct manifest *m)
+know_base(struct fetch *x, struct target *t, const struct target_commit *c,
+    unsigned char d[HASH_LEN], struct err *e)
 {
-	const char	*dir = target_version_path(t, c->version);
-	struct err	 e = { 0, "" };
-	struct stat	 st, then;
-	struct buf	 b;
-	char		*top;
-	size_t		 i;
-	int		 rv;
+	char	hex[HASH_HEX];
 
-	if (dir == NULL)
-		return 1;
-	top = path_from_url(target_url(t), &e);
-	if (top == NULL)
-		return 0;
-	buf_init(&b, 65536);
-	buf_printf(&b, "%s/" TARGET_COMMITS "/%llu.json", top,
-	    (unsigned long long)c->generation);
-	rv = stat(buf_cstr(&b), &then) == 0;
-	for (i = 0; rv && i < m->n_files; i++) {
-		buf_reset(&b);
-		buf_printf(&b, "%s/%s", dir, m->files[i].name);
-		rv = lstat(buf_cstr(&b), &st) == 0 && S_ISREG(st.st_mode) &&
-		    (st.st_mtim.tv_sec < then.st_mtim.tv_sec ||
-		    (st.st_mtim.tv_sec == then.st_mtim.tv_sec &&
-		    st.st_mtim.tv_nsec <= then.st_mtim.tv_nsec));
-	}
-	if (b.over)
-		rv = 0;
-	buf_free(&b);
-	free(top);
-	return rv;
-}
-
-/* The version into staging; x->base and the record from what came. */
-static int
-bring_base(struct fetch *x, struct target *t, const struct target_commit *c,
-    struct err *e)
-{
-	unsigned char	 d[HASH_LEN];
-	char		 hex[HASH_HEX];
-	struct rec_base	 b;
-	struct rec	*r;
-	int		 fd, rv;
-
-	if (target_fetch(t, c->version, x->f.stage.dirfd, FETCH_BASE,
-	    e) == -1)
-		return -1;
-	fd = openat(x->f.stage.dirfd, FETCH_BASE, O_RDONLY | O_DIRECTORY |
-	    O_NOFOLLOW | O_CLOEXEC);
-	if (fd == -1)
-		return err_sys(e, errno, "%s/%s", x->f.stage.path,
-		    FETCH_BASE);
-	rv = manifest_read(&x->base, fd, d, e);
-	(void)close(fd);
-	if (rv == -1)
+	if (target_manifest(t, c->version, &x->base, d, e) == -1)
 		return -1;
 	hash_hex(d, hex);
 	if (strcmp(hex, c->manifest_sha256) != 0)
@@ -137,15 +83,58 @@ bring_base(struct fetch *x, struct target *t, const struct target_commit *c,
 		    c->version, c->manifest_sha256,
 		    (unsigned long long)c->generation, hex);
 	fetch_index(&x->base, &x->work.by_url);
+	return 0;
+}
+
+/*
+ * May the files of a base elsewhere stay there: is nothing new, does nobody
+ * behind us want them, and are they those that were committed?  If not, the
+ * inputs are looked at again when it has come, as that may take its time.
+ */
+static int
+may_stay(struct fetch *x, struct target *t, const struct target_commit *c)
+{
+	if (!target_is_remote(t) || x->o.filter.stage != NULL ||
+	    !spare_told())
+		return 0;
+	if (fetch_nothing_new(x) &&
+	    spare_base(x->f.stage.dirfd, x->base.format) &&
+	    target_as_committed(t, c, &x->base)) {
+		msg_info("%s: version %s: nothing is new: it stays there",
+		    target_url(t), c->version);
+		return 1;
+	}
+	memset(x->done, 0, x->plan.n * sizeof(*x->done));
+	return 0;
+}
+
+/* The version into staging, or its manifest alone; and the record. */
+static int
+bring_base(struct fetch *x, struct target *t, const struct target_commit *c,
+    struct err *e)
+{
+	unsigned char	 d[HASH_LEN];
+	struct rec_base	 b;
+	struct rec	*r;
+	int		 rv;
+
+	if (know_base(x, t, c, d, e) == -1)
+		return -1;
 	x->work.base = &x->base;
-	x->unchanged = fetch_nothing_new(x);
 	memset(&b, 0, sizeof(b));
-	b.unchanged = x->unchanged && as_committed(t, c, &x->base);
+	b.left = may_stay(x, t, c);
+	if (target_bring(t, c->version, b.left ? NULL : &x->base, d,
+	    x->f.stage.dirfd, FETCH_BASE, e) == -1)
+		return -1;
+	x->unchanged = fetch_nothing_new(x);
+	/* elsewhere every byte was digested as it came */
+	b.unchanged = x->unchanged && (target_is_remote(t) ||
+	    target_as_committed(t, c, &x->base));
 	b.target = target_url(t);
 	b.version = c->version;
 	b.generation = c->generation;
 	b.path = FETCH_BASE;
-	b.sha256 = hex;
+	b.sha256 = c->manifest_sha256;
 	b.format = x->base.format;
 	b.records = x->base.records;
 	b.content_digest = x->base.content_digest;
@@ -194,23 +183,15 @@ static int
 know_parent(struct fetch *x, struct target *t,
     const struct target_commit *c, struct err *e)
 {
-	unsigned char	 d[HASH_LEN];
-	char		 hex[HASH_HEX];
+	unsigned char	d[HASH_LEN];
 
 	if (strcmp(c->format, "files") != 0 &&
 	    strcmp(c->format, "in-place") != 0)
 		return err_set(e, MSG_USAGE, "%s: it holds stores (%s): a "
 		    "target holds stores or file sets, never both",
 		    target_url(t), c->format);
-	if (target_manifest(t, c->version, &x->base, d, e) == -1)
+	if (know_base(x, t, c, d, e) == -1)
 		return -1;
-	hash_hex(d, hex);
-	if (strcmp(hex, c->manifest_sha256) != 0)
-		return err_set(e, MSG_DATAERR, "%s: version %s: manifest: "
-		    "want sha256 %s (commit %llu), got %s", target_url(t),
-		    c->version, c->manifest_sha256,
-		    (unsigned long long)c->generation, hex);
-	fetch_index(&x->base, &x->work.by_url);
 	return put_parent(x, target_url(t), c);
 }
 
@@ -301,7 +282,10 @@ fetch_base(struct fetch *x)
 	}
 	if (strcmp(c.format, "sqlite") != 0 &&
 	    strcmp(c.format, "chroma") != 0) {
-		err_set(&e, MSG_USAGE, "%s: it holds %s, no stores: there is "
+		/* a name that nobody gives is damage, or of a later version */
+		err_set(&e, strcmp(c.format, "files") == 0 ||
+		    strcmp(c.format, "in-place") == 0 ? MSG_USAGE :
+		    MSG_DATAERR, "%s: it holds %.32s, no stores: there is "
 		    "nothing to merge onto", target_url(t), c.format);
 		goto done;
 	}

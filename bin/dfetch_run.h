@@ -85,6 +85,7 @@ struct fetch {
 	int			 has_job;
 	int			 unchanged; /* the base holds every line */
 	uint64_t		 told;	/* lines */
+	int			 future; /* an input of then was named */
 	struct progress		 progress;
 };
 

@@ -7,11 +7,15 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "io.h"
 #include "mem.h"
 #include "rec_kind.h"
 #include "banned.h"
+
+#define NS_PER_S	1000000000
+#define CLOCKS_APART	((int64_t)86400 * NS_PER_S) /* and time zones */
 
 static int
 put_skip(struct fetch *x, const struct fetch_answer *a, const char *why)
@@ -116,10 +120,35 @@ put_stale(struct fetch *x, const struct fetch_answer *a)
 	return rv;
 }
 
+/*
+ * A clock that was wrong for a moment decides for years: what was written
+ * under it wins over all that is written until then.  Said once.
+ */
+static void
+warn_future(struct fetch *x, const struct fetch_answer *a)
+{
+	const struct plan_line	*l = &x->plan.v[a->line];
+	time_t			 s = (time_t)(a->info.mtime / NS_PER_S);
+	struct tm		 tm;
+	char			 when[32];
+
+	if (x->future || x->o.files || l->has_seq ||
+	    a->info.mtime < io_wall_ns() + CLOCKS_APART ||
+	    gmtime_r(&s, &tm) == NULL ||
+	    strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		return;
+	x->future = 1;
+	msg_warn("warning: %s: its newest file is of the future, %s: records "
+	    "of it win over all that is newer until then: touch it, or give "
+	    "seq= in a plan", l->url, when);
+}
+
 int
 fetch_tell(struct fetch *x, const struct fetch_answer *a)
 {
 	x->told++;
+	if (a->what == FETCH_DONE)
+		warn_future(x, a);
 	if (x->done != NULL) {
 		x->done[a->line].what = a->what;
 		x->done[a->line].info = a->info;

@@ -26,6 +26,7 @@
 #include "num.h"
 #include "path.h"
 #include "sandbox.h"
+#include "spare.h"
 #include "ticket.h"
 #include "banned.h"
 
@@ -69,7 +70,7 @@ show(const char *a, const char *b)
 {
 	if (fputs(a, stdout) == EOF || fputs(b, stdout) == EOF ||
 	    fflush(stdout) == EOF)
-		exit(MSG_IOERR);
+		msg_die(MSG_IOERR, "stdout: %s", strerror(errno));
 	exit(0);
 }
 
@@ -161,8 +162,11 @@ options(int argc, char *argv[], struct opts *o)
 			usage();
 		}
 	}
-	if (optind != argc)
+	if (optind != argc) {
+		msg_warn("%s: want no operand: inputs are what the stream on "
+		    "stdin names", argv[optind]);
 		usage();
+	}
 }
 
 /* From here on: staging, the place of -o, and nothing else. */
@@ -257,8 +261,8 @@ take_base(struct merge *m, const struct rec *r, struct err *e)
 	/* the bytes were proved by dcheck, or will be by merge_prove_base;
 	   here the manifest pins them, and join_base and the content digest
 	   the rest */
-	if (manifest_read(&m->base_m, fd, d, e) == -1 ||
-	    manifest_verify(&m->base_m, fd, 0, e) == -1)
+	if (manifest_read(&m->base_m, fd, d, e) == -1 || (!m->base.left &&
+	    manifest_verify(&m->base_m, fd, 0, e) == -1))
 		goto done;
 	hash_hex(d, hex);
 	if (strcmp(hex, m->base.sha256) != 0) {
@@ -542,6 +546,7 @@ main(int argc, char *argv[])
 
 	msg_init("dmerge");
 	options(argc, argv, &m.o);
+	spare_tell(merge_spares(&m.o));
 	m.started = io_now();
 	m.parentfd = -1;
 	io_catch_signals();

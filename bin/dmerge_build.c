@@ -15,6 +15,7 @@
 #include "hash.h"
 #include "io.h"
 #include "mem.h"
+#include "spare.h"
 #include "team.h"
 #include "banned.h"
 
@@ -47,6 +48,15 @@ merge_as_it_is(const struct merge *m)
 {
 	return m->inputs == 0 && !m->o.rebuild &&
 	    store_format_parse(m->base.format) == m->format;
+}
+
+const char *
+merge_spares(const struct opts *o)
+{
+	if (o->out != NULL || o->rebuild)
+		return SPARE_NO;
+	return o->format != STORE_NONE ? store_format_name(o->format) :
+	    SPARE_ANY;
 }
 
 /* --expect */

@@ -232,6 +232,10 @@ merge_prove_base(struct merge *m, struct err *e)
 
 	if (!m->unread)
 		return 0;
+	if (m->base.left)
+		return err_set(e, MSG_PROTOCOL, "base %s: its files were not "
+		    "brought, as nothing was to come to it: want all records "
+		    "of one run of dfetch", m->base.target);
 	dir = merge_path(m->f.stage.path, m->base.path);
 	rv = prove_base(m, dir, e);
 	free(dir);

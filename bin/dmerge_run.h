@@ -87,6 +87,8 @@ int	merge_prove_base(struct merge *m, struct err *e);
 
 /* Nothing comes to the base, and it is in the form that is wanted. */
 int	merge_as_it_is(const struct merge *m);
+/* Of which format it is so, whatever comes, as spare_tell wants it. */
+const char *merge_spares(const struct opts *o);
 /* Then the base itself is the answer. */
 int	merge_hand_on(struct merge *m, struct err *e);
 /* Else everything that came, as one. */

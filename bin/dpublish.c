@@ -16,6 +16,7 @@
 #include "mem.h"
 #include "path.h"
 #include "retry.h"
+#include "spare.h"
 #include "ticket.h"
 #include "banned.h"
 
@@ -547,62 +548,136 @@ is_quarantine(int n, const struct dpub_opts *o)
 	    n >= 2 && o->n_codes <= 1);
 }
 
+/* Called with other operands than that. */
+static int
+operands(const char *verb, const char *want, int n)
+{
+	msg_warn("%s: want %s, got %d operand%s", verb, want, n,
+	    n == 1 ? "" : "s");
+	return dpub_usage();
+}
+
+static int
+no_target(char **v, int n)
+{
+	if (n > 1)
+		msg_warn("%s: no such verb; a target is one operand, got %d",
+		    v[0], n);
+	else
+		msg_warn("want a target, or a verb such as log");
+	return dpub_usage();
+}
+
+static int
+dispatch_gc(const char *verb, int orphans, char **v, int n,
+    const struct dpub_opts *o)
+{
+	if (n != 1)
+		return operands(verb, "a target", n);
+	if (o->has_newer)
+		return dpub_gc(v[0], orphans, o);
+	msg_warn("%s: want --keep-newer-than, such as --keep-newer-than 7d",
+	    verb);
+	return dpub_usage();
+}
+
+static int
+dispatch_pin(enum dpub_what w, char **v, int n, const struct dpub_opts *o)
+{
+	if (w == DO_PIN && o->list) {
+		if (n == 1 && o->reason == NULL)
+			return dpub_pins(v[0], o);
+		return operands("pin --list", "a target alone", n);
+	}
+	if (n != 1 && n != 2)
+		return operands(w == DO_PIN ? "pin" : "lease",
+		    "a target, and a version or none", n);
+	if (w == DO_PIN || o->lease != 0)
+		return dpub_pin(v[0], v[1], o);
+	msg_warn("lease: want --for, such as --for 1h");
+	return dpub_usage();
+}
+
+static int
+dispatch_quarantine(char **v, int n, const struct dpub_opts *o)
+{
+	if (is_quarantine(n, o))
+		return dpub_quarantine(v[0], v + 1, o);
+	msg_warn("quarantine: want a target and --verdicts, or inputs with at "
+	    "most one --verdict, or --list and a target, each with its own "
+	    "options alone");
+	return dpub_usage();
+}
+
+static int
+dispatch_in_place(char **v, int n, const struct dpub_opts *o)
+{
+	if (n != 1)
+		return operands("--in-place", "a prefix", n);
+	if (o->rollback && (o->del || o->dry_run))
+		msg_warn("--rollback: neither with --delete nor with -n");
+	else if (o->has_max_delete && !o->del)
+		msg_warn("--max-delete: want --delete, too");
+	else
+		return o->rollback ? dpub_inplace_rollback(v[0], o) :
+		    dpub_inplace(v[0], o);
+	return dpub_usage();
+}
+
 static int
 dispatch(enum dpub_what w, char **v, int n, const struct dpub_opts *o)
 {
+	static const char	a_version[] =
+	    "a target, and a version or none";
+
 	switch (w) {
 	case DO_PUBLISH:
-		return n == 1 ? run(v[0], o) : dpub_usage();
+		return n == 1 ? run(v[0], o) : no_target(v, n);
 	case DO_ARTIFACT:
 		return dpub_artifact(v, o);
 	case DO_LOG:
-		return n == 1 ? dpub_log(v[0], o) : dpub_usage();
+		return n == 1 ? dpub_log(v[0], o) :
+		    operands("log", "a target", n);
 	case DO_ROLLBACK:
 		return n == 1 || n == 2 ? dpub_rollback(v[0],
-		    n == 2 ? v[1] : NULL, o) : dpub_usage();
+		    n == 2 ? v[1] : NULL, o) :
+		    operands("rollback", a_version, n);
 	case DO_PRUNE:
-		return n == 1 && o->has_newer ? dpub_gc(v[0], 0, o) :
-		    dpub_usage();
+		return dispatch_gc("prune", 0, v, n, o);
 	case DO_PROBE:
-		return n == 1 ? dpub_probe(v[0], o) : dpub_usage();
+		return n == 1 ? dpub_probe(v[0], o) :
+		    operands("probe", "a target", n);
 	case DO_GC:
-		return n == 1 && o->has_newer ? dpub_gc(v[0], 1, o) :
-		    dpub_usage();
+		return dispatch_gc("gc", 1, v, n, o);
 	case DO_PIN:
-		if (o->list)
-			return n == 1 && o->reason == NULL ? dpub_pins(v[0],
-			    o) : dpub_usage();
-		return n == 1 || n == 2 ? dpub_pin(v[0], v[1], o) :
-		    dpub_usage();
 	case DO_LEASE:
-		return (n == 1 || n == 2) && o->lease != 0 ? dpub_pin(v[0],
-		    v[1], o) : dpub_usage();
+		return dispatch_pin(w, v, n, o);
 	case DO_UNPIN:
-		return n >= 2 ? dpub_unpin(v[0], v + 1, o) : dpub_usage();
+		return n >= 2 ? dpub_unpin(v[0], v + 1, o) :
+		    operands("unpin", "a target and names", n);
 	case DO_SOURCES:
 		return n == 1 || n == 2 ? dpub_sources(v[0], v[1], o) :
-		    dpub_usage();
+		    operands("sources", a_version, n);
 	case DO_REBUILD:
 		return n == 2 || n == 3 ? dpub_rebuild(v[0], v[1], v[2], o) :
-		    dpub_usage();
+		    operands("rebuild", "a target, a directory to make, and a "
+		    "version or none", n);
 	case DO_QUARANTINE:
-		return is_quarantine(n, o) ? dpub_quarantine(v[0], v + 1, o) :
-		    dpub_usage();
+		return dispatch_quarantine(v, n, o);
 	case DO_UNQUARANTINE:
 		return n >= 2 ? dpub_unquarantine(v[0], v + 1, o) :
-		    dpub_usage();
+		    operands("unquarantine", "a target and names", n);
 	case DO_HOLDS:
-		return n >= 1 ? dpub_holds(v, o) : dpub_usage();
+		return n >= 1 ? dpub_holds(v, o) :
+		    operands("holds", "places", n);
 	case DO_COMMIT:
-		return n == 0 ? dpub_commit_tickets(o) : dpub_usage();
+		return n == 0 ? dpub_commit_tickets(o) :
+		    operands("--commit", "none", n);
 	case DO_DISCARD:
-		return n == 0 ? dpub_discard_tickets(o) : dpub_usage();
+		return n == 0 ? dpub_discard_tickets(o) :
+		    operands("--discard", "none", n);
 	case DO_IN_PLACE:
-		if (n != 1 || (o->rollback && (o->del || o->dry_run)) ||
-		    (o->has_max_delete && !o->del))
-			return dpub_usage();
-		return o->rollback ? dpub_inplace_rollback(v[0], o) :
-		    dpub_inplace(v[0], o);
+		return dispatch_in_place(v, n, o);
 	}
 	return MSG_SOFTWARE;
 }
@@ -618,6 +693,8 @@ main(int argc, char **argv)
 	status = dpub_options(&argc, &argv, &o, &w);
 	if (status != -1)
 		return status;
+	/* what is unchanged is proved by its manifest alone */
+	spare_tell(w == DO_PUBLISH ? SPARE_ANY : SPARE_NO);
 	io_catch_signals();
 	status = dispatch(w, argv, argc, &o);
 	io_die_of_signal();

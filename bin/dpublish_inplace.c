@@ -79,6 +79,53 @@ on_key(void *arg, const char *name, struct err *e)
 	return 0;
 }
 
+/* commits/N.json */
+static int
+is_commit(const char *name)
+{
+	static const char	dir[] = "commits/";
+	size_t			n;
+
+	if (strncmp(name, dir, sizeof(dir) - 1) != 0)
+		return 0;
+	name += sizeof(dir) - 1;
+	n = strspn(name, "0123456789");
+	return n > 0 && strcmp(name + n, ".json") == 0;
+}
+
+/* Versions that are published below the prefix do not go with the rest. */
+static int
+prove_no_target(const struct surplus *s, const struct replay *x,
+    struct err *e)
+{
+	static const char	ptr[] = "latest-pointer.txt";
+	const struct replay_keys *k = &s->keys;
+	const char		*name;
+	size_t			 i, j, n;
+
+	for (i = 0; i < k->n; i++) {
+		name = k->v[i].name;
+		n = strlen(name);
+		if (n < sizeof(ptr) - 1)
+			continue;
+		n -= sizeof(ptr) - 1;
+		if (strcmp(name + n, ptr) != 0 ||
+		    (n != 0 && name[n - 1] != '/'))
+			continue;
+		for (j = 0; j < k->n; j++)
+			if (strncmp(k->v[j].name, name, n) == 0 &&
+			    is_commit(k->v[j].name + n))
+				return err_set(e, MSG_USAGE, "%s%s%.*s: "
+				    "--delete: versions are published there "
+				    "(%s): want them in the set or elsewhere: "
+				    "use another prefix, or remove them "
+				    "yourself", plain_url(x->p),
+				    n > 0 ? "/" : "", n > 0 ? (int)n - 1 : 0,
+				    name, k->v[j].name);
+	}
+	return 0;
+}
+
 /* Keys that are not in the set, if they are to go and may. */
 static int
 find_surplus(struct dpub *p, struct replay *x, struct surplus *s,
@@ -91,7 +138,8 @@ find_surplus(struct dpub *p, struct replay *x, struct surplus *s,
 	s->p = p;
 	if (!o->del)
 		return 0;
-	if (plain_list(x->p, on_key, s, e) == -1)
+	if (plain_list(x->p, on_key, s, e) == -1 ||
+	    prove_no_target(s, x, e) == -1)
 		return -1;
 	most = o->max_percent ? s->all * o->max_delete / 100 : o->max_delete;
 	if (o->has_max_delete && s->keys.n > most)
@@ -441,6 +489,34 @@ publish(struct dpub *p, struct replay *x)
 	journal_clear(&c.j);
 }
 
+/*
+ * A target of stores or file sets is no place for plain keys: with --delete
+ * all of its versions would go, pinned ones and commits too.  Where keys are
+ * in place already, what is called like its parts is theirs.
+ */
+static int
+refuse_target(const char *prefix, const struct dpub_opts *o, struct err *e)
+{
+	struct plain	*p = plain_open(prefix, o->ckpt, e);
+	int		 r;
+
+	if (p == NULL)
+		return -1;
+	r = plain_has_tree(p, "commits", e);
+	if (r == 1)
+		r = plain_has_tree(p, "timestamped", e);
+	if (r == 1) {
+		r = plain_has_tree(p, ".intact/commits", e);
+		r = r == -1 ? -1 : !r;
+	}
+	if (r == 1)
+		err_set(e, MSG_USAGE, "%s: versions are published there "
+		    "(commits, timestamped): want a prefix of plain keys: use "
+		    "another, or dpublish without --in-place", plain_url(p));
+	plain_close(p);
+	return r == 0 ? 0 : -1;
+}
+
 /* --dry-run: nothing is made, nor finished. */
 static int
 open_dry(struct replay *x, const char *prefix, const struct dpub_opts *o,
@@ -481,7 +557,8 @@ dpub_inplace(const char *prefix, const struct dpub_opts *o)
 	    !o->dry_run;
 	dpub_note_begin(o->dry_run ? NULL : o->ckpt);
 	if (filter_open(&p.f, &fo) == 0) {
-		if ((o->dry_run ? open_dry(&x, prefix, o, &e) :
+		if (refuse_target(prefix, o, &e) == -1 ||
+		    (o->dry_run ? open_dry(&x, prefix, o, &e) :
 		    replay_open(&x, prefix, 1, o, &e) == -1 ? -1 :
 		    replay_recover(&x, 0, &e)) == -1)
 			filter_fail_err(&p.f, &e);

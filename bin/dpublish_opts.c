@@ -282,17 +282,36 @@ show_help(void)
 	return r == 0 ? show(help_options) : r;
 }
 
+/* What is done, in the user's words; verbs are what operands may be. */
+static const char *const whats[] = {
+	[DO_PUBLISH] = "a target",
+	[DO_ARTIFACT] = "-a",
+	[DO_LOG] = "log",
+	[DO_ROLLBACK] = "rollback",
+	[DO_PRUNE] = "prune",
+	[DO_PROBE] = "probe",
+	[DO_GC] = "gc",
+	[DO_PIN] = "pin",
+	[DO_LEASE] = "lease",
+	[DO_UNPIN] = "unpin",
+	[DO_SOURCES] = "sources",
+	[DO_REBUILD] = "rebuild",
+	[DO_QUARANTINE] = "quarantine",
+	[DO_UNQUARANTINE] = "unquarantine",
+	[DO_HOLDS] = "holds",
+	[DO_COMMIT] = "--commit",
+	[DO_DISCARD] = "--discard",
+	[DO_IN_PLACE] = "--in-place"
+};
+
 static int
 is_verb(const char *s, enum dpub_what *w)
 {
-	static const char *const names[] = { "log", "rollback", "prune",
-	    "probe", "gc", "pin", "lease", "unpin", "sources", "rebuild",
-	    "quarantine", "unquarantine", "holds" };
-	size_t	i;
+	int	i;
 
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(s, names[i]) == 0) {
-			*w = (enum dpub_what)(DO_LOG + (int)i);
+	for (i = DO_LOG; i <= DO_HOLDS; i++)
+		if (strcmp(s, whats[i]) == 0) {
+			*w = (enum dpub_what)i;
 			return 1;
 		}
 	return 0;
@@ -442,6 +461,33 @@ option(int ch, struct dpub_opts *o, enum dpub_what *w, unsigned int *seen)
 	return status;
 }
 
+/* Options that do not go with what is done: the first of them is named. */
+static int
+stray(unsigned int bits, enum dpub_what w)
+{
+	static const struct {
+		unsigned int	bit;
+		int		ch;
+	} other[] = { { B_A, 'a' }, { B_COMMIT, O_COMMIT },
+	    { B_DISCARD, O_DISCARD }, { B_IN_PLACE, O_IN_PLACE },
+	    { B_MAX_DELETE, O_MAX_DELETE }, { B_VERDICT, O_VERDICT },
+	    { B_VERIFY, O_VERIFY } };
+	const struct option	*l = longopts;
+	size_t			 i;
+	int			 ch = 0;
+
+	for (i = 0; i < sizeof(other) / sizeof(other[0]); i++)
+		if ((bits & other[i].bit) != 0)
+			ch = other[i].ch;
+	for (i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		if ((bits & plain[i].bit) != 0)
+			ch = plain[i].ch;
+	while (l->val != ch)
+		l++;
+	msg_warn("--%s: does not go with %s", l->name, whats[w]);
+	return dpub_usage();
+}
+
 int
 dpub_options(int *argc, char ***argv, struct dpub_opts *o,
     enum dpub_what *w)
@@ -466,7 +512,7 @@ dpub_options(int *argc, char ***argv, struct dpub_opts *o,
 		(*argv)++;
 	}
 	if ((seen & ~allowed[*w]) != 0)
-		return dpub_usage();
+		return stray(seen & ~allowed[*w], *w);
 	if (*w == DO_PUBLISH && o->plan != NULL && strcmp(o->plan, "-") ==
 	    0) {
 		msg_warn("-p -: stdin is the stream");

@@ -52,7 +52,7 @@ become(const char *plan, const char *dir, const struct manifest *m)
 	/* it is a run of its own, with a staging of its own */
 	if (null == -1 || dup2(null, 0) == -1 || dup2(null, 1) == -1 ||
 	    unsetenv("DSTAGE") == -1 || unsetenv("DRUN_ID") == -1 ||
-	    unsetenv("DRUN_LAST") == -1 ||
+	    unsetenv("DRUN_LAST") == -1 || unsetenv("DRUN_PLAIN") == -1 ||
 	    setenv("REBUILD_PLAN", plan, 1) == -1 ||
 	    setenv("REBUILD_DIR", dir, 1) == -1 ||
 	    setenv("REBUILD_FORMAT", m->format, 1) == -1 ||

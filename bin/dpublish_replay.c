@@ -269,15 +269,38 @@ moves_clear(struct moves *m)
 	replay_keys_clear(&m->gone);
 }
 
+/* name is to be made of from, which is freed; sha256 may be empty. */
 static void
+put(struct moves *m, const char *name, char *from, uint64_t size,
+    const char *sha256)
+{
+	struct plain_key	*to = replay_keys_add(&m->put, name, from);
+
+	free(from);
+	to->want_size = size;
+	to->want_sha256 = *sha256 != '\0' ? sha256 : NULL;
+}
+
+/* What of one key is to be moved; key and now outlive m. */
+typedef int	sort_fn(struct replay *, const struct journal_key *,
+		    const struct plain_key *, struct moves *, struct err *);
+
+static int
 sort_forward(struct replay *x, const struct journal_key *k,
-    const struct plain_key *now, enum state s, struct moves *m)
+    const struct plain_key *now, struct moves *m, struct err *e)
 {
 	struct plain_key	*to;
+	enum state		 s = state_of(k, now);
 	char			*name;
 
+	if (s == IS_OTHER)
+		return err_set(e, MSG_DATAERR, "%s/%s: neither what it was "
+		    "nor what it becomes (generation %" PRIu64 "): somebody "
+		    "else wrote it: move it away, or dpublish --in-place "
+		    "--rollback", plain_url(x->p), k->name,
+		    x->head.generation);
 	if (s == IS_NEW)
-		return;
+		return 0;
 	if (s == IS_OLD && k->was) {
 		name = old_name(x, k->name);
 		to = replay_keys_add(&m->keep, name, k->name);
@@ -286,53 +309,59 @@ sort_forward(struct replay *x, const struct journal_key *k,
 		to->want_sha256 = now->sha256[0] != '\0' ? now->sha256 : NULL;
 		to->from_etag = now->etag[0] != '\0' ? now->etag : NULL;
 	}
-	if (k->remove) {
+	if (k->remove)
 		(void)replay_keys_add(&m->gone, k->name, NULL);
-		return;
-	}
-	name = new_name(x, k->name);
-	to = replay_keys_add(&m->put, k->name, name);
-	free(name);
-	to->want_size = k->size;
-	to->want_sha256 = k->sha256;
+	else
+		put(m, k->name, new_name(x, k->name), k->size, k->sha256);
+	return 0;
 }
 
-int
-replay_forward(struct replay *x, struct target_upload *u, int proved,
-    struct err *e)
+static int
+sort_back(struct replay *x, const struct journal_key *k,
+    const struct plain_key *now, struct moves *m, struct err *e)
 {
-	struct journal	j;
-	struct replay_keys	now = { NULL, 0, 0 };
-	struct moves	m;
-	enum state	s;
-	size_t		i;
-	int		rv = -1;
+	enum state	s = state_of(k, now);
+
+	(void)e;
+	if (s == IS_OTHER)
+		msg_warn("%s/%s: somebody else wrote it: it stays",
+		    plain_url(x->p), k->name);
+	if (s == IS_OTHER || s == IS_OLD || journal_same(k))
+		return 0;
+	if (k->was)
+		put(m, k->name, old_name(x, k->name), k->was_size,
+		    k->was_sha256);
+	else
+		(void)replay_keys_add(&m->gone, k->name, NULL);
+	return 0;
+}
+
+/* One direction, to its end; proved: what is put need not be read before. */
+static int
+carry_out(struct replay *x, struct target_upload *u, sort_fn *sort,
+    int proved, const char *outcome, struct err *e)
+{
+	struct journal		 j;
+	struct replay_keys	 now = { NULL, 0, 0 };
+	struct moves		 m;
+	size_t			 i;
+	int			 rv = -1;
 
 	memset(&m, 0, sizeof(m));
 	if (load(x, &j, e) == -1)
 		return -1;
 	if (replay_look(x, &j, &now, e) == -1)
 		goto done;
-	for (i = 0; i < j.n; i++) {
-		s = state_of(&j.v[i], &now.v[i]);
-		if (s == IS_OTHER) {
-			err_set(e, MSG_DATAERR, "%s/%s: neither what it was "
-			    "nor what it becomes (generation %" PRIu64 "): "
-			    "somebody else wrote it: move it away, or "
-			    "dpublish --in-place --rollback",
-			    plain_url(x->p), j.v[i].name,
-			    x->head.generation);
+	for (i = 0; i < j.n; i++)
+		if (sort(x, &j.v[i], &now.v[i], &m, e) == -1)
 			goto done;
-		}
-		sort_forward(x, &j.v[i], &now.v[i], s, &m);
-	}
 	if (!proved && m.put.n != 0 &&
 	    target_verify(x->t, x->head.version, e) == -1)
 		goto done;
 	if (plain_copy(x->p, m.keep.v, m.keep.n, e) == 0 &&
 	    plain_copy(x->p, m.put.v, m.put.n, e) == 0 &&
 	    plain_remove(x->p, m.gone.v, m.gone.n, e) == 0)
-		rv = mark(x, u, "done", "done", e);
+		rv = mark(x, u, "done", outcome, e);
 done:
 	moves_clear(&m);
 	replay_keys_clear(&now);
@@ -340,51 +369,21 @@ done:
 	return rv;
 }
 
+int
+replay_forward(struct replay *x, struct target_upload *u, int proved,
+    struct err *e)
+{
+	return carry_out(x, u, sort_forward, proved, "done", e);
+}
+
 /* Make every key what it was. */
 static int
 backward(struct replay *x, struct target_upload *u, struct err *e)
 {
-	struct journal		 j;
-	struct replay_keys	 now = { NULL, 0, 0 };
-	struct moves		 m;
-	struct plain_key	*to;
-	enum state		 s;
-	char			*name;
-	size_t			 i;
-	int			 rv = -1;
-
-	memset(&m, 0, sizeof(m));
 	/* from here on nobody goes forward */
-	if (mark(x, u, "back", "back", e) == -1 || load(x, &j, e) == -1)
+	if (mark(x, u, "back", "back", e) == -1)
 		return -1;
-	if (replay_look(x, &j, &now, e) == -1)
-		goto done;
-	for (i = 0; i < j.n; i++) {
-		s = state_of(&j.v[i], &now.v[i]);
-		if (s == IS_OTHER)
-			msg_warn("%s/%s: somebody else wrote it: it stays",
-			    plain_url(x->p), j.v[i].name);
-		if (s == IS_OTHER || s == IS_OLD || journal_same(&j.v[i]))
-			continue;
-		if (!j.v[i].was) {
-			(void)replay_keys_add(&m.gone, j.v[i].name, NULL);
-			continue;
-		}
-		name = old_name(x, j.v[i].name);
-		to = replay_keys_add(&m.put, j.v[i].name, name);
-		free(name);
-		to->want_size = j.v[i].was_size;
-		to->want_sha256 = j.v[i].was_sha256[0] != '\0' ?
-		    j.v[i].was_sha256 : NULL;
-	}
-	if (plain_copy(x->p, m.put.v, m.put.n, e) == 0 &&
-	    plain_remove(x->p, m.gone.v, m.gone.n, e) == 0)
-		rv = mark(x, u, "done", "back", e);
-done:
-	moves_clear(&m);
-	replay_keys_clear(&now);
-	journal_clear(&j);
-	return rv;
+	return carry_out(x, u, sort_back, 1, "back", e);
 }
 
 /*

@@ -328,14 +328,9 @@ do_ticket(const struct rec *ticket, const struct stage *s,
 static int
 tell_hello(struct stream_out *out, const char *run, struct err *e)
 {
-	struct rec	*r = rec_new("hello");
-	int		 rv;
+	struct rec	*r = filter_hello(run);
+	int		 rv = tell(out, r, e);
 
-	rec_set_u64(r, "v", STREAM_VERSION);
-	rec_set_str(r, "prog", msg_prog());
-	rec_set_str(r, "version", MSG_VERSION);
-	rec_set_str(r, "run", run);
-	rv = tell(out, r, e);
 	rec_free(r);
 	return rv;
 }

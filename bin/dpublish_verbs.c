@@ -206,9 +206,48 @@ log_from(struct target *t, struct window *w, const struct dpub_opts *o,
 	return r == -1 ? -1 : dpub_flush(e);
 }
 
+/* No commit: of keys that were published in place the journal knows. */
+static int
+no_log(struct target *t, struct err *e)
+{
+	struct err	f = { 0, "" };
+	struct buf	b;
+	int		r;
+
+	buf_init(&b, TARGET_VERSION_MAX);
+	r = target_object(t, ".intact/" TARGET_POINTER, &b, &f);
+	buf_free(&b);
+	if (r == 1)
+		return err_set(e, MSG_NOINPUT, "%s: no versions, but plain "
+		    "keys (--in-place): dpublish log %s/.intact",
+		    target_url(t), target_url(t));
+	return err_set(e, MSG_NOINPUT, "%s: nothing was published here yet",
+	    target_url(t));
+}
+
+/* ptr is what the pointer said before c, the newest commit, was read. */
+static void
+judge_pointer(struct target *t, const struct target_commit *c,
+    const char *ptr, struct err *lost)
+{
+	struct err	f = { 0, "" };
+	char		now[TARGET_VERSION_MAX];
+
+	if (strcmp(ptr, c->version) == 0 ||
+	    target_explains(t, c, ptr, lost) == -1)
+		return;
+	/* somebody may just have published */
+	if (target_pointer(t, now, &f) != -1 && strcmp(now, c->version) == 0)
+		return;
+	msg_warn("warning: %s/%s: names %s, the newest commit names %s: the "
+	    "next dpublish mends it", target_url(t), TARGET_POINTER,
+	    ptr[0] != '\0' ? ptr : "nothing", c->version);
+}
+
 static int
 log_all(struct target *t, const struct dpub_opts *o, struct err *e)
 {
+	struct err	 lost = { 0, "" };
 	struct window	*w;
 	char		 ptr[TARGET_VERSION_MAX];
 	size_t		 i;
@@ -216,20 +255,21 @@ log_all(struct target *t, const struct dpub_opts *o, struct err *e)
 
 	w = mem_zero(1, sizeof(*w));
 	w->n = w->current = 1;
-	r = target_newest(t, &w->v[0], e);
-	if (r == 1)
-		r = target_pointer(t, ptr, e) == -1 ? -1 : 1;
+	/* the pointer first: what it names was committed before */
+	if (target_pointer(t, ptr, e) == -1)
+		r = -1;
+	else
+		r = target_newest(t, &w->v[0], e);
 	/* nothing at all, or commits that were lost? */
-	else if (r == 0 && (r = target_head(t, &w->v[0], e)) != -1)
-		r = err_set(e, MSG_NOINPUT, "%s: nothing was published "
-		    "here yet", target_url(t));
+	if (r == 0 && (r = target_head(t, &w->v[0], e)) != -1)
+		r = no_log(t, e);
 	if (r == 1) {
-		if (strcmp(ptr, w->v[0].version) != 0)
-			msg_warn("warning: %s/%s: names %s, the newest "
-			    "commit names %s: the next dpublish mends it",
-			    target_url(t), TARGET_POINTER, ptr[0] != '\0' ?
-			    ptr : "nothing", w->v[0].version);
+		judge_pointer(t, &w->v[0], ptr, &lost);
 		r = log_from(t, w, o, e);
+		if (r == 0 && lost.code != 0) {
+			*e = lost;
+			r = -1;
+		}
 	}
 	for (i = 0; i < w->n; i++)
 		target_commit_clear(&w->v[i]);

@@ -290,6 +290,8 @@ main(int argc, char **argv)
 		if (argc - optind > 1)
 			msg_warn("want the whole pipeline as one argument, in "
 			    "quotes; got %d", argc - optind);
+		else
+			msg_warn("want a pipeline: 'PROGRAM | PROGRAM ...'");
 		return usage();
 	}
 	if (o.lock_wait > 0 && o.lock == NULL) {

@@ -73,6 +73,11 @@ struct run {
  * Whoever shows or keeps a stage takes it as it is shown.
  */
 int	drun_split(struct run *r, const char *text);
+/*
+ * Is it dfetch | dcheck | dmerge | dpublish, each a simple command, and
+ * nothing else?
+ */
+int	drun_plain(const struct run *r);
 
 /*
  * drun_say.c.  What these return is valid until the next call.

@@ -363,3 +363,39 @@ drun_split(struct run *r, const char *text)
 	}
 	return add_stage(r, &l, l.pos);
 }
+
+/* Is a stage prog, with operands, and does it start nothing else? */
+static int
+is_simple(const struct stage_proc *p, const char *prog)
+{
+	size_t	i, n = 0, at = 0;
+
+	while (n < p->len && strchr(" \t", p->text[n]) == NULL)
+		n++;
+	for (i = 0; i < n; i++)
+		if (p->text[i] == '/')
+			at = i + 1;
+	if (n - at != strlen(prog) ||
+	    strncmp(p->text + at, prog, n - at) != 0)
+		return 0;
+	/* the split has refused all else that is no part of one command */
+	for (i = 0; i < p->len; i++)
+		if (p->text[i] == '`' || p->text[i] == '(')
+			return 0;
+	return 1;
+}
+
+int
+drun_plain(const struct run *r)
+{
+	static const char *const	four[] = { "dfetch", "dcheck",
+	    "dmerge", "dpublish" };
+	int				i;
+
+	if (r->n != 4)
+		return 0;
+	for (i = 0; i < r->n; i++)
+		if (!is_simple(&r->p[i], four[i]))
+			return 0;
+	return 1;
+}

@@ -190,7 +190,9 @@ run_stages(struct run *r, const struct drun_opts *o)
 	struct err	e = { 0, "" };
 
 	(void)unsetenv("DRUN_LAST");
-	if (setenv("DSTAGE", r->stage.path, 1) == -1 ||
+	if ((drun_plain(r) ? setenv("DRUN_PLAIN", "1", 1) :
+	    unsetenv("DRUN_PLAIN")) == -1 ||
+	    setenv("DSTAGE", r->stage.path, 1) == -1 ||
 	    setenv("DRUN_ID", r->stage.run, 1) == -1)
 		err_sys(&e, errno, "environment");
 	else if (hold_output(r, o, &e) == 0 && drun_start(r, &e) == -1)

@@ -4,9 +4,10 @@
  *
  * tar streams are undone in two steps, so that the end can be judged: one
  * reader takes the compression off (and, read to its end, checks its
- * checksum), the other sees plain tar, and between them the last byte that
- * is not zero is remembered.  libarchive itself stops at a tar's end mark,
- * or at the end of the file where there is none, and looks no further.
+ * checksum; gz for gzip, whose checksum libarchive does not look at), the
+ * other sees plain tar, and between them the last byte that is not zero is
+ * remembered.  libarchive itself stops at a tar's end mark, or at the end of
+ * the file where there is none, and looks no further.
  * SPDX-License-Identifier: ISC
  */
 #include "arc.h"
@@ -25,6 +26,7 @@
 #include <archive_entry.h>
 
 #include "check.h"
+#include "gz.h"
 #include "hash.h"
 #include "io.h"
 #include "mem.h"
@@ -52,6 +54,8 @@ struct arc {
 	int			 fd;
 	uint64_t		 packed;	/* its size */
 	struct archive		*filter;	/* takes the compression off */
+	struct gz		*gz;		/* or this does */
+	size_t			 block_at, block_n; /* of block, for it */
 	unsigned char		*block;
 	/* what the tar reader was given */
 	uint64_t		 plain;		/* bytes */
@@ -212,6 +216,46 @@ plain_count(struct arc *a, const unsigned char *p, size_t n)
 	return 0;
 }
 
+/* What gzip yields: bytes, 0 at its end, -1 and told. */
+static long
+gz_read(struct arc *a, const void **p)
+{
+	const char	*why = NULL;
+	ssize_t		 got;
+	size_t		 left;
+	long		 n;
+
+	for (;;) {
+		left = a->block_n - a->block_at;
+		n = gz_next(a->gz, a->block + a->block_at, &left, p, &why);
+		a->block_at = a->block_n - left;
+		if (n > 0)
+			return n;
+		if (n == -1 && why == NULL)
+			machine(a, ENOMEM, "unpack");
+		else if (n == -1)
+			bad(a, CHECK_ARCHIVE, NULL, why);
+		if (n == -1)
+			return -1;
+		got = io_read(a->fd, a->block, ARC_BLOCK);
+		if (got == -1)
+			return machine(a, errno, "read");
+		if (got == 0 && gz_at_end(a->gz) && a->plain == 0) {
+			bad(a, CHECK_ARCHIVE, NULL, "nothing is packed in it");
+			return -1;
+		}
+		if (got == 0 && gz_at_end(a->gz))
+			return 0;
+		if (got == 0) {
+			bad(a, CHECK_ARCHIVE, NULL, "cut short: the "
+			    "compressed data have no end");
+			return -1;
+		}
+		a->block_at = 0;
+		a->block_n = (size_t)got;
+	}
+}
+
 /* Plain tar for the tar reader: what the file or its filter yields. */
 static la_ssize_t
 plain_read(struct archive *ar, void *arg, const void **p)
@@ -224,7 +268,20 @@ plain_read(struct archive *ar, void *arg, const void **p)
 
 	if (a->plain_end)
 		return 0;
-	if (a->filter == NULL) {
+	if (a->gz != NULL) {
+		got = gz_read(a, p);
+		if (got < 0) {
+			archive_set_error(ar, EIO, "decompression failed");
+			return -1;
+		}
+		n = (size_t)got;
+		if (a->plain == 0 && n >= 2 && memcmp(*p, "\x1f\x8b", 2) == 0) {
+			bad(a, CHECK_ARCHIVE, NULL, "compressed more than "
+			    "once");
+			archive_set_error(ar, EIO, "decompression failed");
+			return -1;
+		}
+	} else if (a->filter == NULL) {
 		got = file_read(ar, a, p);
 		if (got < 0)
 			return got;
@@ -255,24 +312,17 @@ static int
 open_filter(struct arc *a)
 {
 	struct archive_entry	*ent;
-	int			 want, r;
+	int			 r;
 
 	a->filter = archive_read_new();
 	if (a->filter == NULL)
 		return machine(a, ENOMEM, "unpack");
-	if (a->kind == ARC_TAR_GZ) {
-		want = ARCHIVE_FILTER_GZIP;
-		r = archive_read_support_filter_gzip(a->filter);
-	} else {
-		want = ARCHIVE_FILTER_ZSTD;
-		r = archive_read_support_filter_zstd(a->filter);
-	}
+	r = archive_read_support_filter_zstd(a->filter);
 	/* WARN: it would run an external program */
 	if (r != ARCHIVE_OK) {
 		a->failed = -1;
 		return err_set(a->e, MSG_IOERR, "%s: this libarchive was "
-		    "built without %s", a->path,
-		    a->kind == ARC_TAR_GZ ? "zlib" : "zstd");
+		    "built without zstd", a->path);
 	}
 	(void)archive_read_support_format_raw(a->filter);
 	(void)archive_read_set_read_callback(a->filter, file_read);
@@ -286,7 +336,7 @@ open_filter(struct arc *a)
 		    bad(a, CHECK_ARCHIVE, NULL, "nothing is packed in it") :
 		    judge(a, a->filter, r, NULL);
 	if (archive_filter_count(a->filter) != 2 ||
-	    archive_filter_code(a->filter, 0) != want)
+	    archive_filter_code(a->filter, 0) != ARCHIVE_FILTER_ZSTD)
 		return bad(a, CHECK_ARCHIVE, NULL,
 		    "compressed more than once, or not as its first bytes "
 		    "say");
@@ -758,7 +808,9 @@ arc_unpack(const char *path, int dirfd, const struct arc_limits *lim,
 	if (loc != (locale_t)0)
 		old = uselocale(loc);
 	rv = open_file(&a);
-	if (rv == 0 && (a.kind == ARC_TAR_GZ || a.kind == ARC_TAR_ZST))
+	if (rv == 0 && a.kind == ARC_TAR_GZ && (a.gz = gz_new()) == NULL)
+		rv = machine(&a, ENOMEM, "unpack");
+	if (rv == 0 && a.kind == ARC_TAR_ZST)
 		rv = open_filter(&a);
 	if (rv == 0)
 		rv = open_reader(&a, &ar);
@@ -767,6 +819,7 @@ arc_unpack(const char *path, int dirfd, const struct arc_limits *lim,
 	/* archive_read_free(NULL) is fine */
 	(void)archive_read_free(ar);
 	(void)archive_read_free(a.filter);
+	gz_free(a.gz);
 	if (loc != (locale_t)0) {
 		(void)uselocale(old);
 		freelocale(loc);

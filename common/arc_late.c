@@ -8,6 +8,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 
+#include "gz.h"
 #include "late.h"
 #include "banned.h"
 
@@ -18,7 +19,6 @@
 #define FUNCTIONS(X)							\
 X(struct archive *, archive_read_new, (void), ())			\
 X(int, archive_read_free, (struct archive *a), (a))			\
-X(int, archive_read_support_filter_gzip, (struct archive *a), (a))	\
 X(int, archive_read_support_filter_zstd, (struct archive *a), (a))	\
 X(int, archive_read_support_format_raw, (struct archive *a), (a))	\
 X(int, archive_read_support_format_tar, (struct archive *a), (a))	\
@@ -69,5 +69,7 @@ arc_load(struct err *e)
 	};
 	static int			done;
 
+	if (gz_load(e) == -1)
+		return -1;
 	return late_load(&done, ARC_LIBRARY, v, sizeof(v) / sizeof(v[0]), e);
 }

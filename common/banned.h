@@ -22,6 +22,8 @@
 #undef gmtime
 #undef localtime
 #undef ctime
+#undef sqlite3_column_text
+#undef sqlite3_value_text
 #define strcpy(a, b) banned_use_buf_or_mem
 #define strcat(a, b) banned_use_buf
 #define strncpy(a, b, n) banned_use_snprintf
@@ -38,5 +40,7 @@
 #define gmtime(a) banned_use_gmtime_r
 #define localtime(a) banned_use_gmtime_r
 #define ctime(a) banned_use_strftime
+#define sqlite3_column_text(st, i) banned_use_db_text
+#define sqlite3_value_text(v) banned_use_db_value_text
 
 #endif

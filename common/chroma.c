@@ -31,8 +31,13 @@
 #define CACHE_SMALL_KIB 256	/* and of one whose pages are read once */
 #define HEADER_LEN 100		/* bytes of a SQLite header that we look at */
 #define DEFAULT_DIM 384U	/* of the function named "default" */
+#define JOURNAL_END 16		/* bytes behind a name at a journal's end */
 
 /* -- journals ---------------------------------------------------------- */
+
+static const unsigned char journal_magic[8] = {
+	0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7
+};
 
 /* The first n bytes of path/name; *size its size, or UINT64_MAX: none. */
 static int
@@ -79,15 +84,14 @@ done:
 int
 chroma_is_hot(const char *path, struct err *e)
 {
-	static const unsigned char	magic[8] = {
-		0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7
-	};
 	unsigned char	b[HEADER_LEN];
 	uint64_t	size;
 
-	if (head_of(path, "-journal", b, sizeof(magic), &size, e) == -1)
+	if (head_of(path, "-journal", b, sizeof(journal_magic), &size, e) ==
+	    -1)
 		return -1;
-	if (size != UINT64_MAX && memcmp(b, magic, sizeof(magic)) == 0)
+	if (size != UINT64_MAX &&
+	    memcmp(b, journal_magic, sizeof(journal_magic)) == 0)
 		return CHROMA_JOURNAL;
 	if (head_of(path, "-wal", b, 1, &size, e) == -1)
 		return -1;
@@ -101,14 +105,86 @@ chroma_is_hot(const char *path, struct err *e)
 	return CHROMA_CLOSED;
 }
 
+/*
+ * Does the journal name another one at its end, as that of a transaction
+ * over several databases does?  Who rolls it back opens what is named,
+ * whatever that is, and removes it: no stranger may name us a file.  Its
+ * beginning need not be that of a journal for it.
+ */
+static int
+check_journal(const struct chroma *c, struct err *e)
+{
+	unsigned char	b[JOURNAL_END];
+	struct stat	st;
+	uint32_t	len;
+	int		fd, rv = -1;
+
+	fd = openat(c->dirfd, CHROMA_FILE "-journal",
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd == -1)
+		return errno == ENOENT || errno == ELOOP ? 0 :
+		    err_sys(e, errno, "%s-journal", c->file);
+	memset(b, 0, sizeof(b));
+	if (fstat(fd, &st) == -1 || (S_ISREG(st.st_mode) &&
+	    st.st_size > JOURNAL_END && io_pread(fd, b, sizeof(b),
+	    (uint64_t)st.st_size - JOURNAL_END) == -1)) {
+		err_sys(e, errno, "%s-journal", c->file);
+		goto done;
+	}
+	len = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 |
+	    (uint32_t)b[2] << 8 | b[3];
+	if (memcmp(b + 8, journal_magic, sizeof(journal_magic)) == 0 &&
+	    len != 0 && len <= (uint64_t)st.st_size - JOURNAL_END)
+		err_set(e, MSG_DATAERR, "%s-journal: it names another "
+		    "journal, which is not looked at", c->file);
+	else
+		rv = 0;
+done:
+	(void)close(fd);
+	return rv;
+}
+
 /* -- opening ----------------------------------------------------------- */
 
 int
 chroma_has_column(const struct chroma *c, const char *table,
-    const char *column)
+    const char *column, struct err *e)
 {
-	return sqlite3_table_column_metadata(c->db, "main", table, column,
-	    NULL, NULL, NULL, NULL, NULL) == SQLITE_OK;
+	int	rc, data = 0;
+
+	rc = sqlite3_table_column_metadata(c->db, "main", table, column,
+	    NULL, NULL, NULL, NULL, NULL);
+	if (rc == SQLITE_OK)
+		return 1;
+	/* it is not there, or nothing is: who reads on is told why */
+	if (db_status(rc, &data) == MSG_DATAERR && data)
+		return 0;
+	return db_err(c->db, c->file, e);
+}
+
+/* What came with some version of ChromaDB. */
+static int
+find_columns(struct chroma *c, struct err *e)
+{
+	const struct {
+		int		*has;
+		const char	*table, *column;
+	} v[] = {
+		{ &c->has_databases, "collections", "database_id" },
+		{ &c->has_topic, "collections", "topic" },
+		{ &c->has_config, "collections", "config_json_str" },
+		{ &c->has_schema, "collections", "schema_str" },
+		{ &c->has_coll_bool, "collection_metadata", "bool_value" },
+		{ &c->has_bool, "embedding_metadata", "bool_value" },
+		{ &c->has_array, "embedding_metadata_array", "key" }
+	};
+	size_t	i;
+
+	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++)
+		if ((*v[i].has = chroma_has_column(c, v[i].table,
+		    v[i].column, e)) == -1)
+			return -1;
+	return 0;
 }
 
 int
@@ -198,7 +274,8 @@ chroma_start(struct chroma *c, const char *path, int flags, struct err *e)
 		if (hot != CHROMA_CLOSED)
 			return err_set(e, MSG_DATAERR, "%s: hot: its writer "
 			    "died or still had it open", path);
-	}
+	} else if (check_journal(c, e) == -1)
+		return -1;
 	if (fstatat(c->dirfd, CHROMA_FILE, &st, AT_SYMLINK_NOFOLLOW) == -1)
 		return err_sys(e, errno, "%s", c->file);
 	if (!S_ISREG(st.st_mode))
@@ -213,18 +290,7 @@ chroma_start(struct chroma *c, const char *path, int flags, struct err *e)
 	    c->small ? CACHE_SMALL_KIB : CACHE_KIB, e);
 	if (c->db == NULL)
 		return -1;
-	c->has_databases = chroma_has_column(c, "collections", "database_id");
-	c->has_topic = chroma_has_column(c, "collections", "topic");
-	c->has_config = chroma_has_column(c, "collections",
-	    "config_json_str");
-	c->has_schema = chroma_has_column(c, "collections", "schema_str");
-	c->has_coll_bool = chroma_has_column(c, "collection_metadata",
-	    "bool_value");
-	c->has_bool = chroma_has_column(c, "embedding_metadata",
-	    "bool_value");
-	c->has_array = chroma_has_column(c, "embedding_metadata_array",
-	    "key");
-	return 0;
+	return find_columns(c, e);
 }
 
 static void
@@ -270,6 +336,14 @@ chroma_bad(const struct chroma *c, const char *name, const char *why,
 	    name != NULL ? name : "?", why);
 }
 
+int
+chroma_bad_id(const struct chroma *c, const char *name,
+    const struct chroma_state *s, const char *why, struct err *e)
+{
+	return err_set(e, MSG_DATAERR, "%s: collection %.100s: id %.*s: %s",
+	    c->path, name, (int)(s->len < 100 ? s->len : 100), s->id, why);
+}
+
 /* A text of at most max bytes without NUL, copied; NULL: it is not. */
 static char *
 text(sqlite3_stmt *st, int col, size_t max)
@@ -279,7 +353,7 @@ text(sqlite3_stmt *st, int col, size_t max)
 
 	if (sqlite3_column_type(st, col) != SQLITE_TEXT)
 		return NULL;
-	p = sqlite3_column_text(st, col);
+	p = db_text(st, col);
 	n = (size_t)sqlite3_column_bytes(st, col);
 	if (p == NULL || n > max || memchr(p, '\0', n) != NULL ||
 	    !path_utf8(p, n))

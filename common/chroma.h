@@ -132,12 +132,15 @@ struct store;
  * store_open.  Takes what c holds, also when it fails.
  */
 struct store *chroma_store(struct chroma *c, int flags, struct err *e);
-/* 1 when a column of that name is there. */
+/* 1 when a column of that name is there, 0, or -1: it cannot be told. */
 int	chroma_has_column(const struct chroma *c, const char *table,
-	    const char *column);
+	    const char *column, struct err *e);
 /* 65: what is wrong with a collection; name may be NULL.  Returns -1. */
 int	chroma_bad(const struct chroma *c, const char *name,
 	    const char *why, struct err *e);
+/* The same of one id of it. */
+int	chroma_bad_id(const struct chroma *c, const char *name,
+	    const struct chroma_state *s, const char *why, struct err *e);
 /* 1 when s is a uuid in lower-case, 36 characters. */
 int	chroma_is_uuid(const char *s);
 /*

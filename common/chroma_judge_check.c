@@ -41,11 +41,11 @@ judge_fault(struct judge *j, enum check_code code)
 const char *
 judge_shown(sqlite3_stmt *st, int col, char out[JUDGE_SHOWN])
 {
-	const unsigned char	*p = sqlite3_column_text(st, col);
-	size_t			 i;
+	const char	*p = db_text(st, col);
+	size_t		 i;
 
 	for (i = 0; p != NULL && p[i] != '\0' && i < JUDGE_SHOWN - 4; i++)
-		out[i] = p[i] < 0x20 || p[i] > 0x7e ? '?' : (char)p[i];
+		out[i] = p[i] < 0x20 || p[i] > 0x7e ? '?' : p[i];
 	out[i] = '\0';
 	return out;
 }
@@ -86,7 +86,7 @@ judge_text(sqlite3_stmt *st, int i, size_t *n)
 
 	if (sqlite3_column_type(st, i) != SQLITE_TEXT)
 		return NULL;
-	p = (const char *)sqlite3_column_text(st, i);
+	p = db_text(st, i);
 	*n = (size_t)sqlite3_column_bytes(st, i);
 	return p;
 }
@@ -107,7 +107,7 @@ judge_pages(struct judge *j, struct sqlite3 *db, const char *path,
 	if (r == -1)
 		r = judge_fault(j, CHECK_CORRUPT);
 	else {
-		s = r == 1 ? (const char *)sqlite3_column_text(st, 0) : NULL;
+		s = r == 1 ? db_text(st, 0) : NULL;
 		r = 0;
 		if (s == NULL || strcmp(s, "ok") != 0)
 			r = db_row_fault(db, s, path, j->e) == -1 ?

@@ -1,21 +1,20 @@
 /*
  * chroma_read: the records of a ChromaDB directory behind store.h: what
- * the walk finds, with metadata, document and vector, and beside a
- * directory of ours what its ledger adds.
+ * the walk finds, with its vector and what chroma_meta knows of it, and
+ * beside a directory of ours what its ledger adds.
  *
  * It judges nothing but what it needs in order to read.
  * SPDX-License-Identifier: ISC
  */
 #include "chroma.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <sqlite3.h>
 
 #include "buf.h"
+#include "chroma_meta.h"
 #include "db.h"
 #include "json.h"
 #include "mem.h"
@@ -24,14 +23,6 @@
 #include "banned.h"
 
 /* -- records ----------------------------------------------------------- */
-
-/* Canonical metadata and document of one row, in reader.small_text. */
-struct small {
-	int64_t	row;
-	size_t	meta, meta_len, doc, doc_len;
-	int	has_doc;
-	int	used;		/* by a record */
-};
 
 struct reader {
 	struct chroma		 c;
@@ -42,22 +33,10 @@ struct reader {
 	int			 light;	/* the ledger alone */
 	size_t			 coll;	/* being walked */
 	struct hash		*hash;
-	struct meta		*meta;
-	sqlite3_stmt		*meta_st, *array_st, *vector_st, *queue_st;
-	/* for a watch: vector_st gives whole rows; metadata in their order */
-	sqlite3_stmt		*scan_st, *first_st;
-	int			 scan_end;
-	int64_t			 scan_row;	/* that it stands on */
-	int64_t			 scan_n;	/* rows read by it */
-	int			 at_op;		/* vector_st stands on a row */
+	struct chroma_meta	*meta;	/* NULL: light */
+	sqlite3_stmt		*vector_st;	/* a watch's: whole rows */
+	int			 at_op;		/* it stands on one */
 	int64_t			 op_seq;
-	int			 arrays; /* there are rows of them */
-	/* of a small file: everyone's metadata, read in one go */
-	struct small		*small;	/* sorted by row */
-	size_t			 n_small, small_cap, n_used;
-	struct buf		 small_text;
-	int			 is_small;
-	struct buf		 doc, json;
 	unsigned char		*vec;
 	size_t			 vec_cap;
 };
@@ -66,246 +45,7 @@ static int
 bad_item(const struct reader *r, const struct chroma_state *s,
     const char *why, struct err *e)
 {
-	return err_set(e, MSG_DATAERR, "%s: collection %.100s: id %.*s: %s",
-	    r->c.path, r->c.colls[r->coll].name,
-	    (int)(s->len < 100 ? s->len : 100), s->id, why);
-}
-
-/* Typed value in columns 1 to 4 of st: set at the key, or push. */
-static int
-meta_value(struct reader *r, sqlite3_stmt *st, const char *key, size_t len,
-    int push)
-{
-	struct meta	*m = r->meta;
-	const char	*s;
-	double		 f;
-	size_t		 n;
-
-	if (sqlite3_column_type(st, 1) != SQLITE_NULL) {
-		s = (const char *)sqlite3_column_text(st, 1);
-		n = (size_t)sqlite3_column_bytes(st, 1);
-		if (s == NULL || n > ITEM_TEXT_MAX || !path_utf8(s, n))
-			return -1;
-		if (push)
-			meta_push_str(m, s, n);
-		else
-			meta_set_str(m, key, len, s, n);
-	} else if (sqlite3_column_type(st, 2) != SQLITE_NULL) {
-		if (sqlite3_column_type(st, 2) != SQLITE_INTEGER)
-			return -1;
-		if (push)
-			meta_push_int(m, sqlite3_column_int64(st, 2));
-		else
-			meta_set_int(m, key, len,
-			    sqlite3_column_int64(st, 2));
-	} else if (sqlite3_column_type(st, 3) != SQLITE_NULL) {
-		f = sqlite3_column_double(st, 3);
-		if (sqlite3_column_type(st, 3) != SQLITE_FLOAT ||
-		    !isfinite(f))
-			return -1;
-		if (push)
-			meta_push_float(m, f);
-		else
-			meta_set_float(m, key, len, f);
-	} else if (sqlite3_column_type(st, 4) != SQLITE_NULL) {
-		if (sqlite3_column_type(st, 4) != SQLITE_INTEGER)
-			return -1;
-		if (push)
-			meta_push_bool(m, sqlite3_column_int(st, 4) != 0);
-		else
-			meta_set_bool(m, key, len,
-			    sqlite3_column_int(st, 4) != 0);
-	} else
-		return -1;
-	return 0;
-}
-
-/* One row of embedding_metadata: 0 a value, 1 the document, -1. */
-static int
-meta_row(struct reader *r, sqlite3_stmt *st, const char **why)
-{
-	const char	*key = (const char *)sqlite3_column_text(st, 0);
-	size_t		 len = (size_t)sqlite3_column_bytes(st, 0);
-
-	*why = "metadata key is no text";
-	if (key == NULL || len > ITEM_ID_MAX || !path_utf8(key, len))
-		return -1;
-	if (len != sizeof(CHROMA_DOC) - 1 ||
-	    memcmp(key, CHROMA_DOC, len) != 0 ||
-	    sqlite3_column_type(st, 1) != SQLITE_TEXT) {
-		*why = "metadata value is none";
-		return meta_value(r, st, key, len, 0);
-	}
-	*why = "document is too large or not UTF-8";
-	buf_reset(&r->doc);
-	key = (const char *)sqlite3_column_text(st, 1);
-	len = (size_t)sqlite3_column_bytes(st, 1);
-	if (key == NULL || len > ITEM_TEXT_MAX || !path_utf8(key, len))
-		return -1;
-	buf_add(&r->doc, key, len);
-	return 1;
-}
-
-/* Scalars of an embeddings row; the document goes to r->doc. */
-static int
-read_row(struct reader *r, const struct chroma_state *s, int *has_doc,
-    struct err *e)
-{
-	sqlite3_stmt	*st = r->meta_st;
-	const char	*why;
-	int		 got, doc;
-
-	sqlite3_bind_int64(st, 1, s->row);
-	while ((got = db_step(st, r->c.file, e)) == 1) {
-		if ((doc = meta_row(r, st, &why)) == -1) {
-			got = bad_item(r, s, why, e);
-			break;
-		}
-		*has_doc |= doc;
-	}
-	sqlite3_reset(st);
-	return got;
-}
-
-static int
-scan_step(struct reader *r, struct err *e)
-{
-	int	got = db_step(r->scan_st, r->c.file, e);
-
-	r->scan_end = got != 1;
-	if (got == 1)
-		r->scan_row = sqlite3_column_int64(r->scan_st, 5);
-	return got == -1 ? -1 : 0;
-}
-
-/* Before the first row of a record that is not the next: 1, 0 none, -1. */
-static int
-scan_seek(struct reader *r, int64_t row, struct err *e)
-{
-	sqlite3_stmt	*st = r->first_st;
-	int		 got;
-
-	sqlite3_bind_int64(st, 1, row);
-	if ((got = db_step(st, r->c.file, e)) == 1 &&
-	    sqlite3_column_type(st, 0) == SQLITE_NULL)
-		got = 0;
-	if (got == 1) {
-		sqlite3_reset(r->scan_st);
-		sqlite3_bind_int64(r->scan_st, 1,
-		    sqlite3_column_int64(st, 0));
-		if (scan_step(r, e) == -1)
-			got = -1;
-	}
-	sqlite3_reset(st);
-	return got;
-}
-
-/*
- * The same where the rows of a record lie together, and most often behind
- * those of the one before.  That all were found is proved by their number.
- */
-static int
-scan_rows(struct reader *r, const struct chroma_state *s, int *has_doc,
-    struct err *e)
-{
-	const char	*why;
-	int		 got, doc;
-
-	if ((r->scan_end || r->scan_row != s->row) &&
-	    (got = scan_seek(r, s->row, e)) != 1)
-		return got;
-	while (!r->scan_end && r->scan_row == s->row) {
-		if (r->c.watch->meta(r->c.watch->arg, r->scan_st, e) == -1)
-			return -1;
-		r->scan_n++;
-		if ((doc = meta_row(r, r->scan_st, &why)) == -1)
-			return bad_item(r, s, why, e);
-		*has_doc |= doc;
-		if (scan_step(r, e) == -1)
-			return -1;
-	}
-	return 0;
-}
-
-static int
-read_arrays(struct reader *r, const struct chroma_state *s, struct err *e)
-{
-	sqlite3_stmt	*st = r->array_st;
-	struct buf	 last;
-	const char	*key;
-	size_t		 len;
-	int		 got, any = 0;
-
-	buf_init(&last, ITEM_ID_MAX + 1);
-	sqlite3_bind_int64(st, 1, s->row);
-	while ((got = db_step(st, r->c.file, e)) == 1) {
-		key = (const char *)sqlite3_column_text(st, 0);
-		len = (size_t)sqlite3_column_bytes(st, 0);
-		if (key == NULL || len > ITEM_ID_MAX ||
-		    !path_utf8(key, len)) {
-			got = bad_item(r, s, "metadata key is no text", e);
-			break;
-		}
-		if (!any || item_cmp(last.p, last.len, key, len) != 0)
-			meta_set_array(r->meta, key, len);
-		any = 1;
-		buf_reset(&last);
-		buf_add(&last, key, len);
-		if (meta_value(r, st, key, len, 1) == -1) {
-			got = bad_item(r, s, "metadata value is none", e);
-			break;
-		}
-	}
-	sqlite3_reset(st);
-	buf_free(&last);
-	return got;
-}
-
-/* Operations that the records have not seen yet, laid over them. */
-static int
-read_overlay(struct reader *r, const struct chroma_state *s, int *has_doc,
-    struct err *e)
-{
-	static const size_t	 doc_len = sizeof(CHROMA_DOC) - 1;
-	sqlite3_stmt		*st = r->queue_st;
-	const char		*p, *why = "";
-	size_t			 i, n;
-	int			 got;
-
-	if (st == NULL) {
-		st = r->queue_st = db_prepare(r->c.db, "SELECT metadata FROM "
-		    "embeddings_queue WHERE seq_id = ?1", r->c.file, e);
-		if (st == NULL)
-			return -1;
-	}
-	if (*has_doc)
-		meta_set_str(r->meta, CHROMA_DOC, doc_len,
-		    (const char *)r->doc.p, r->doc.len);
-	for (i = 0; i < s->n_overlay; i++) {
-		sqlite3_bind_int64(st, 1, s->overlay[i]);
-		if ((got = db_step(st, r->c.file, e)) == -1)
-			return -1;
-		p = got == 1 ? (const char *)sqlite3_column_text(st, 0) :
-		    NULL;
-		n = p != NULL ? (size_t)sqlite3_column_bytes(st, 0) : 0;
-		if (p != NULL && (n > ITEM_TEXT_MAX ||
-		    meta_overlay(r->meta, p, n, &why) == -1)) {
-			sqlite3_reset(st);
-			return bad_item(r, s, "metadata in the queue is not "
-			    "a flat JSON object", e);
-		}
-		sqlite3_reset(st);
-	}
-	p = meta_get_str(r->meta, CHROMA_DOC, doc_len, &n);
-	*has_doc = p != NULL;
-	if (p != NULL) {
-		if (n > ITEM_TEXT_MAX)
-			return bad_item(r, s, "document is too large", e);
-		buf_reset(&r->doc);
-		buf_add(&r->doc, p, n);
-		meta_remove(r->meta, CHROMA_DOC, doc_len);
-	}
-	return 0;
+	return chroma_bad_id(&r->c, r->c.colls[r->coll].name, s, why, e);
 }
 
 /* The queue's row at seq, for the watch; vector_st stands on it. */
@@ -382,125 +122,12 @@ read_vector(struct reader *r, const struct chroma_state *s, struct item *it,
 	return it->vec != NULL ? 0 : db_err(r->c.db, r->c.file, e);
 }
 
-/* -- small files ------------------------------------------------------- */
-
-static int
-small_cmp(const void *a, const void *b)
-{
-	const struct small	*x = a, *y = b;
-
-	return x->row < y->row ? -1 : x->row > y->row;
-}
-
-/* What r->meta and r->doc hold is all there is of row. */
-static void
-small_end(struct reader *r, int64_t row, int has_doc)
-{
-	struct small	*m;
-
-	r->small = mem_grow(r->small, &r->small_cap, r->n_small + 1,
-	    sizeof(*r->small));
-	m = &r->small[r->n_small++];
-	m->row = row;
-	m->meta = r->small_text.len;
-	meta_json(r->meta, &r->small_text);
-	m->meta_len = r->small_text.len - m->meta;
-	m->doc = r->small_text.len;
-	m->doc_len = has_doc ? r->doc.len : 0;
-	m->has_doc = has_doc;
-	m->used = 0;
-	buf_add(&r->small_text, r->doc.p, m->doc_len);
-	meta_reset(r->meta);
-}
-
-/* Rows of metadata in their own order. */
-static sqlite3_stmt *
-scan_prepare(struct reader *r, const char *where, struct err *e)
-{
-	char	sql[200];
-
-	(void)snprintf(sql, sizeof(sql), "SELECT %s FROM embedding_metadata "
-	    "NOT INDEXED%s", r->c.has_bool ? CHROMA_META_ROW("bool_value") :
-	    CHROMA_META_ROW("NULL"), where);
-	return db_prepare(r->c.db, sql, r->c.file, e);
-}
-
-/*
- * One scan instead of a look-up for each record: a fresh delta has each
- * record's rows in one place.  Where it has not, or anything is odd, the
- * look-ups do it, and say what is odd.
- */
-static int
-small_load(struct reader *r, struct err *e)
-{
-	sqlite3_stmt	*st;
-	const char	*why;
-	int64_t		 row = 0, now;
-	size_t		 i;
-	int		 got, doc, any = 0, has_doc = 0, ok = 1;
-
-	if ((st = scan_prepare(r, "", e)) == NULL)
-		return -1;
-	meta_reset(r->meta);
-	while (ok && (got = db_step(st, r->c.file, e)) == 1) {
-		if (r->c.watch != NULL &&
-		    r->c.watch->meta(r->c.watch->arg, st, e) == -1) {
-			got = -1;
-			break;
-		}
-		now = sqlite3_column_int64(st, 5);
-		if (any && now != row) {
-			small_end(r, row, has_doc);
-			has_doc = 0;
-		}
-		any = 1;
-		row = now;
-		if ((doc = meta_row(r, st, &why)) == -1)
-			ok = 0;
-		else
-			has_doc |= doc;
-	}
-	sqlite3_finalize(st);
-	if (got == -1)
-		return -1;
-	if (any)
-		small_end(r, row, has_doc);
-	if (r->n_small != 0)
-		qsort(r->small, r->n_small, sizeof(*r->small), small_cmp);
-	for (i = 1; i < r->n_small && ok; i++)
-		ok = r->small[i - 1].row != r->small[i].row;
-	r->is_small = ok && !r->small_text.over;
-	return 0;
-}
-
-static void
-small_item(struct reader *r, const struct chroma_state *s, struct item *it)
-{
-	struct small		*m;
-	struct small		 key;
-
-	key.row = s->row;
-	m = r->n_small == 0 ? NULL : bsearch(&key, r->small, r->n_small,
-	    sizeof(*r->small), small_cmp);
-	if (m != NULL && !m->used) {
-		m->used = 1;
-		r->n_used++;
-	}
-	it->meta = m != NULL ? (const char *)r->small_text.p + m->meta : "{}";
-	it->meta_len = m != NULL ? m->meta_len : 2;
-	if (m != NULL && m->has_doc) {
-		it->doc = (const char *)r->small_text.p + m->doc;
-		it->doc_len = m->doc_len;
-	}
-}
-
 static int
 read_item(struct reader *r, const struct chroma_state *s, struct item *it,
     struct err *e)
 {
 	const struct chroma_coll	*cc = &r->c.colls[r->coll];
 	struct chroma_index		*x = chroma_walk_index(r->walk);
-	int				 has_doc = 0;
 
 	memset(it, 0, sizeof(*it));
 	it->coll = (int)r->coll;
@@ -520,32 +147,9 @@ read_item(struct reader *r, const struct chroma_state *s, struct item *it,
 	if (cc->dim == 0)
 		return bad_item(r, s, "a record in a collection without "
 		    "dimension", e);
-	if (read_vector(r, s, it, e) == -1)
+	if (read_vector(r, s, it, e) == -1 ||
+	    chroma_meta_read(r->meta, cc->name, s, it, e) == -1)
 		return -1;
-	if (r->is_small && s->row != 0 && s->n_overlay == 0) {
-		small_item(r, s, it);
-		item_digest(r->hash, cc->name, cc->dim, it);
-		return 0;
-	}
-	meta_reset(r->meta);
-	if (s->row != 0) {
-		if ((r->scan_st != NULL ? scan_rows(r, s, &has_doc, e) :
-		    read_row(r, s, &has_doc, e)) == -1 ||
-		    (r->arrays && read_arrays(r, s, e) == -1))
-			return -1;
-	}
-	if (s->n_overlay != 0 && read_overlay(r, s, &has_doc, e) == -1)
-		return -1;
-	buf_reset(&r->json);
-	meta_json(r->meta, &r->json);
-	if (r->json.over)
-		return bad_item(r, s, "its metadata are too large", e);
-	it->meta = buf_cstr(&r->json);
-	it->meta_len = r->json.len;
-	if (has_doc) {
-		it->doc = buf_cstr(&r->doc);
-		it->doc_len = r->doc.len;
-	}
 	item_digest(r->hash, cc->name, cc->dim, it);
 	return 0;
 }
@@ -618,11 +222,8 @@ watch_end(struct reader *r, struct err *e)
 {
 	struct chroma_watch	*w = r->c.watch;
 
-	w->all_meta = r->is_small ? r->n_used == r->n_small :
-	    r->scan_st != NULL;
-	if (r->scan_st != NULL && r->scan_n != w->meta_rows)
-		return err_set(e, MSG_DATAERR, "%s: metadata of no record",
-		    r->c.path);
+	if (chroma_meta_end(r->meta, e) == -1)
+		return -1;
 	return w->end(w->arg, r->walk, e);
 }
 
@@ -668,18 +269,9 @@ reader_close(void *impl)
 
 	memset(&e, 0, sizeof(e));
 	chroma_walk_free(r->walk);
-	sqlite3_finalize(r->scan_st);
-	sqlite3_finalize(r->first_st);
-	sqlite3_finalize(r->meta_st);
-	sqlite3_finalize(r->array_st);
 	sqlite3_finalize(r->vector_st);
-	sqlite3_finalize(r->queue_st);
+	chroma_meta_free(r->meta);
 	hash_free(r->hash);
-	meta_free(r->meta);
-	buf_free(&r->doc);
-	buf_free(&r->json);
-	buf_free(&r->small_text);
-	free(r->small);
 	free(r->vec);
 	chroma_ours_close(&r->ours);
 	/* a handle that only read has nothing to lose in closing */
@@ -691,43 +283,16 @@ static int
 reader_prepare(struct reader *r, struct err *e)
 {
 	struct chroma	*c = &r->c;
-	int64_t		 one;
 
-	r->meta_st = db_prepare(c->db, c->has_bool ?
-	    "SELECT key, string_value, int_value, float_value, bool_value "
-	    "FROM embedding_metadata WHERE id = ?1 ORDER BY key" :
-	    "SELECT key, string_value, int_value, float_value, NULL "
-	    "FROM embedding_metadata WHERE id = ?1 ORDER BY key",
-	    c->file, e);
 	r->vector_st = db_prepare(c->db, c->watch != NULL ?
 	    "SELECT " CHROMA_QUEUE_ROW " FROM embeddings_queue "
 	    "WHERE seq_id >= ?1 ORDER BY seq_id" :
 	    "SELECT vector FROM embeddings_queue WHERE seq_id = ?1",
 	    c->file, e);
-	if (r->meta_st == NULL || r->vector_st == NULL)
+	if (r->vector_st == NULL)
 		return -1;
-	if (c->watch != NULL && !c->small && c->watch->meta_sorted) {
-		r->scan_end = 1;
-		r->scan_st = scan_prepare(r, " WHERE rowid >= ?1", e);
-		r->first_st = db_prepare(c->db, "SELECT min(rowid) FROM "
-		    "embedding_metadata WHERE id = ?1", c->file, e);
-		if (r->scan_st == NULL || r->first_st == NULL)
-			return -1;
-	}
-	if (!c->has_array)
-		return c->small ? small_load(r, e) : 0;
-	r->arrays = db_int(c->db,
-	    "SELECT 1 FROM embedding_metadata_array LIMIT 1", c->file, &one,
-	    e);
-	if (r->arrays == -1)
-		return -1;
-	if (r->arrays == 0)
-		return c->small ? small_load(r, e) : 0;
-	r->array_st = db_prepare(c->db, "SELECT key, string_value, "
-	    "int_value, float_value, bool_value FROM "
-	    "embedding_metadata_array WHERE id = ?1 ORDER BY key, rowid",
-	    c->file, e);
-	return r->array_st == NULL ? -1 : 0;
+	r->meta = chroma_meta_new(c, e);
+	return r->meta == NULL ? -1 : 0;
 }
 
 static void
@@ -744,6 +309,7 @@ put_text(struct buf *b, const char *key, const char *s)
 static char *
 coll_json(struct reader *r, const struct chroma_coll *cc, struct err *e)
 {
+	struct meta	*m;
 	struct buf	 b;
 	sqlite3_stmt	*st;
 	const char	*key;
@@ -758,14 +324,14 @@ coll_json(struct reader *r, const struct chroma_coll *cc, struct err *e)
 	    r->c.file, e);
 	if (st == NULL)
 		return NULL;
+	m = meta_new();
 	buf_init(&b, 8 * CHROMA_CONFIG_MAX);
-	sqlite3_bind_text(st, 1, cc->uuid, -1, SQLITE_STATIC);
-	meta_reset(r->meta);
+	db_bind_str(st, 1, cc->uuid);
 	while ((got = db_step(st, r->c.file, e)) == 1) {
-		key = (const char *)sqlite3_column_text(st, 0);
+		key = db_text(st, 0);
 		if (key == NULL || !path_utf8(key, (size_t)
-		    sqlite3_column_bytes(st, 0)) || meta_value(r, st, key,
-		    (size_t)sqlite3_column_bytes(st, 0), 0) == -1) {
+		    sqlite3_column_bytes(st, 0)) || chroma_meta_value(m, st,
+		    key, (size_t)sqlite3_column_bytes(st, 0), 0) == -1) {
 			chroma_bad(&r->c, cc->name, "bad metadata", e);
 			goto done;
 		}
@@ -777,7 +343,7 @@ coll_json(struct reader *r, const struct chroma_coll *cc, struct err *e)
 	put_text(&b, "config", cc->config);
 	put_text(&b, "schema", cc->schema);
 	json_put_key(&b, "metadata");
-	meta_json(r->meta, &b);
+	meta_json(m, &b);
 	buf_addc(&b, '}');
 	if (b.over)
 		chroma_bad(&r->c, cc->name, "configuration too large", e);
@@ -785,6 +351,7 @@ coll_json(struct reader *r, const struct chroma_coll *cc, struct err *e)
 		rv = mem_dup(buf_cstr(&b));
 done:
 	sqlite3_finalize(st);
+	meta_free(m);
 	buf_free(&b);
 	return rv;
 }
@@ -850,10 +417,6 @@ adopt(struct store *s, struct reader *r, int flags, struct err *e)
 	s->impl = r;
 	s->sorted = 1;
 	r->hash = hash_new();
-	r->meta = meta_new();
-	buf_init(&r->doc, ITEM_TEXT_MAX);
-	buf_init(&r->json, ITEM_TEXT_MAX);
-	buf_init(&r->small_text, 8 * (size_t)CHROMA_SMALL_FILE);
 	if (r->c.ours && chroma_ours_open(&r->ours, &r->c, e) == -1)
 		return -1;
 	r->light = r->c.ours && (flags & STORE_LIGHT) != 0;

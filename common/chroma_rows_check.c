@@ -168,7 +168,7 @@ max_embedding_seq(struct judge *j, const struct chroma_coll *cc,
 	    "(typeof(seq_id) = 'blob')", j->c.file, j->e);
 	if (st == NULL)
 		return judge_fault(j, CHECK_SCHEMA);
-	sqlite3_bind_text(st, 1, cc->meta_seg, -1, SQLITE_STATIC);
+	db_bind_str(st, 1, cc->meta_seg);
 	while ((r = db_step(st, j->c.file, j->e)) == 1) {
 		if (chroma_seq(st, 0, &seq) == -1) {
 			r = REFUSE(CHECK_SEQ, "collection %.100s: a seq_id "
@@ -193,7 +193,7 @@ check_seq_coll(struct judge *j, const struct chroma_coll *cc, int64_t all)
 	    "WHERE topic = ?1", j->c.file, j->e);
 	if (st == NULL)
 		return judge_fault(j, CHECK_SCHEMA);
-	sqlite3_bind_text(st, 1, cc->topic, -1, SQLITE_STATIC);
+	db_bind_str(st, 1, cc->topic);
 	if ((r = db_step(st, j->c.file, j->e)) == 1) {
 		any = sqlite3_column_type(st, 0) != SQLITE_NULL;
 		mine = sqlite3_column_int64(st, 0);
@@ -286,7 +286,7 @@ check_meta_row(struct judge *j, sqlite3_stmt *st, int orphan)
 		    "got %d", id, judge_shown(st, 0, b), values);
 	if (sqlite3_column_type(st, 1) == SQLITE_NULL)
 		return 0;
-	p = sqlite3_column_text(st, 1);
+	p = db_text(st, 1);
 	n = (size_t)sqlite3_column_bytes(st, 1);
 	if (p == NULL || n > ITEM_TEXT_MAX)
 		return REFUSE(CHECK_LIMIT, "row %lld key %s: %zu bytes: want "

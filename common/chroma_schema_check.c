@@ -11,11 +11,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/evp.h>
 #include <sqlite3.h>
 
 #include "chroma_judge_check.h"
 #include "db.h"
+#include "hash.h"
+#include "json.h"
 #include "banned.h"
 
 #define MD5_HEX 33		/* bytes of its text, NUL included */
@@ -122,30 +123,28 @@ static const struct {
 
 /* -- schema ------------------------------------------------------------ */
 
-static int
-md5_hex(const void *p, size_t n, char out[MD5_HEX], struct err *e)
+static void
+md5_hex(const void *p, size_t n, char out[MD5_HEX])
 {
 	static const char	hex[] = "0123456789abcdef";
-	unsigned char		d[EVP_MAX_MD_SIZE];
-	unsigned int		len = 0, i;
+	unsigned char		d[HASH_MD5];
+	unsigned int		i;
 
-	if (EVP_Digest(p, n, d, &len, EVP_md5(), NULL) != 1 || len != 16)
-		return err_set(e, MSG_SOFTWARE, "libcrypto has no MD5");
-	for (i = 0; i < len; i++) {
+	hash_md5(p, n, d);
+	for (i = 0; i < HASH_MD5; i++) {
 		out[2 * i] = hex[d[i] >> 4];
 		out[2 * i + 1] = hex[d[i] & 15];
 	}
-	out[2 * len] = '\0';
-	return 0;
+	out[2 * i] = '\0';
 }
 
 /* One row of migrations: st holds dir, version, hash, sql. */
 static int
 check_migration(struct judge *j, sqlite3_stmt *st)
 {
-	const char	*dir = (const char *)sqlite3_column_text(st, 0);
-	const char	*hash = (const char *)sqlite3_column_text(st, 2);
-	const void	*sql = sqlite3_column_text(st, 3);
+	const char	*dir = db_text(st, 0);
+	const char	*hash = db_text(st, 2);
+	const void	*sql = db_text(st, 3);
 	char		 md5[MD5_HEX];
 	int64_t		 version = sqlite3_column_int64(st, 1);
 	int		 i;
@@ -161,9 +160,7 @@ check_migration(struct judge *j, sqlite3_stmt *st)
 		return REFUSE(CHECK_SCHEMA, "migration %s: want version %d, "
 		    "got %lld", dir, j->version[i] + 1, (long long)version);
 	j->version[i] = (int)version;
-	if (md5_hex(sql, (size_t)sqlite3_column_bytes(st, 3), md5, j->e) ==
-	    -1)
-		return -1;
+	md5_hex(sql, (size_t)sqlite3_column_bytes(st, 3), md5);
 	if (strcmp(md5, hash) != 0)
 		return REFUSE(CHECK_SCHEMA, "migration %s %d: hash: want %s, "
 		    "got %.40s", dir, (int)version, md5, hash);
@@ -181,7 +178,10 @@ check_migrations(struct judge *j)
 	sqlite3_stmt	*st;
 	int		 r, i;
 
-	if (!chroma_has_column(&j->c, "migrations", "hash"))
+	r = chroma_has_column(&j->c, "migrations", "hash", j->e);
+	if (r == -1)
+		return judge_fault(j, CHECK_SCHEMA);
+	if (r == 0)
 		return REFUSE(CHECK_SCHEMA, "no table migrations: not a "
 		    "ChromaDB database");
 	st = db_prepare(j->c.db, "SELECT dir, version, hash, sql FROM "
@@ -223,6 +223,33 @@ judge_kinds(struct judge *j)
 	    CHECK_SCHEMA, "", ": a CHECK that ChromaDB does not have");
 }
 
+/* Not by SQLite's json_valid, to which JSON is none where memory is short. */
+static int
+check_queue_config(struct judge *j)
+{
+	sqlite3_stmt	*st;
+	const char	*s;
+	char		 b[JUDGE_SHOWN];
+	int		 r;
+
+	st = db_prepare(j->c.db, "SELECT id, config_json_str FROM "
+	    "embeddings_queue_config WHERE config_json_str IS NOT NULL",
+	    j->c.file, j->e);
+	if (st == NULL)
+		return judge_fault(j, CHECK_SCHEMA);
+	while ((r = db_step(st, j->c.file, j->e)) == 1) {
+		s = db_text(st, 1);
+		if (s == NULL || !json_valid(s,
+		    (size_t)sqlite3_column_bytes(st, 1))) {
+			r = REFUSE(CHECK_SCHEMA, "embeddings_queue_config row "
+			    "%s is not JSON", judge_shown(st, 0, b));
+			break;
+		}
+	}
+	sqlite3_finalize(st);
+	return r == -1 ? judge_fault(j, CHECK_CORRUPT) : r;
+}
+
 /* What this version must have is there. */
 int
 judge_schema(struct judge *j)
@@ -237,8 +264,11 @@ judge_schema(struct judge *j)
 		if (have < columns[i].from ||
 		    (columns[i].until != 0 && have >= columns[i].until))
 			continue;
-		if (!chroma_has_column(&j->c, columns[i].table,
-		    columns[i].column))
+		r = chroma_has_column(&j->c, columns[i].table,
+		    columns[i].column, j->e);
+		if (r == -1)
+			return judge_fault(j, CHECK_SCHEMA);
+		if (r == 0)
 			return REFUSE(CHECK_SCHEMA,
 			    "table %s: no column %s", columns[i].table,
 			    columns[i].column);
@@ -250,13 +280,7 @@ judge_schema(struct judge *j)
 	    CHECK_SCHEMA, "no full-text table embedding_fulltext_search",
 	    "")) != 0)
 		return r;
-	if (j->version[QUEUE] >= 2)
-		return judge_none(j,
-		    "SELECT id FROM embeddings_queue_config WHERE "
-		    "config_json_str IS NOT NULL AND NOT "
-		    "json_valid(config_json_str)", CHECK_SCHEMA,
-		    "embeddings_queue_config row ", " is not JSON");
-	return 0;
+	return j->version[QUEUE] >= 2 ? check_queue_config(j) : 0;
 }
 
 /* -- collections and segments ------------------------------------------ */

@@ -380,7 +380,7 @@ cursor_id(struct chroma_walk *w, struct cursor *k, int strict, struct err *e)
 	if (sqlite3_column_type(k->st, 0) != SQLITE_TEXT)
 		return chroma_bad(w->c, w->cc->name,
 		    "an id that is no text", e);
-	p = sqlite3_column_text(k->st, 0);
+	p = db_text(k->st, 0);
 	n = (size_t)sqlite3_column_bytes(k->st, 0);
 	if (p == NULL)
 		return db_err(w->c->db, w->c->file, e);

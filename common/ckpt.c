@@ -1,7 +1,7 @@
 /*
  * ckpt: the words of checkpoints.  It opens nothing; what does is in
- * ckpt_db (the file), ckpt_unit (changes), ckpt_ask (questions), ckpt_run
- * and ckpt_breaker.
+ * ckpt_open (the file), ckpt_db (statements), ckpt_unit (changes), ckpt_ask
+ * (questions), ckpt_run and ckpt_breaker.
  * SPDX-License-Identifier: ISC
  */
 #include "ckpt.h"

@@ -1,7 +1,7 @@
 /*
  * ckpt_db: the database below ckpt.h, for the modules that make it up
- * (ckpt_unit, ckpt_ask, ckpt_run, ckpt_breaker) and nobody else: opening,
- * the schema, transactions, statements.
+ * (ckpt_open, ckpt_unit, ckpt_ask, ckpt_run, ckpt_breaker) and nobody else:
+ * the handle, transactions, statements.
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_CKPT_DB_H
@@ -76,8 +76,8 @@ struct ckpt {
 	int			 seen_gone;
 };
 
-extern const char *const ckpt_db_sql[CKPT_ST_N];
-
+/* Functions of ours that the statements, and older schemas, call. */
+int	ckpt_db_functions(struct ckpt *c, struct err *e);
 /* Leave a link in the staging of our drun (ckpt_run_each). */
 void	ckpt_db_tell_run(const struct ckpt *c);
 /* Each change begins with enter and ends in leave; a caller's own holds. */

@@ -393,6 +393,7 @@ on_net(void *arg, const struct net_res *r, const struct err *ne)
 	dr.etag = r->etag;
 	dr.date = r->date;
 	dr.modified = r->modified;
+	dr.length = r->length;
 	dr.retry_after = r->retry_after;
 	dr.body = o->body;
 	if (ne != NULL)

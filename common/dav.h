@@ -95,6 +95,7 @@ struct dav_res {
 	enum dav_outcome outcome;
 	int		 stale, local;	/* as in net_res */
 	char		*etag;		/* as sent, or NULL */
+	int64_t		 length;	/* as it was said, or -1 */
 	int64_t		 date, modified;	/* ns; 0 not said */
 	int64_t		 retry_after;
 	struct buf	 body;

@@ -16,6 +16,7 @@
 
 struct sqlite3;
 struct sqlite3_stmt;
+struct sqlite3_value;
 
 #define DB_MEMORY_MAX (64U << 20)	/* bytes of a copy in memory */
 
@@ -63,6 +64,20 @@ int	db_err(struct sqlite3 *db, const char *name, struct err *e);
 /* The first column of the first row: 1, 0 no row, -1. */
 int	db_int(struct sqlite3 *db, const char *sql, const char *name,
 	    int64_t *out, struct err *e);
+/*
+ * Column i of the row as text that a NUL ends; NULL only where the database
+ * has NULL.  SQLite says NULL, too, where it had no memory for that, and
+ * then a text would be lost in silence: that dies, as mem.h does.  Lives as
+ * long as the row.
+ */
+const char *db_text(struct sqlite3_stmt *st, int i);
+/* The same of an argument of a function. */
+const char *db_value_text(struct sqlite3_value *v);
+/*
+ * Parameter i is s, which may be NULL and must live until the statement is
+ * done with; dies without memory.
+ */
+void	db_bind_str(struct sqlite3_stmt *st, int i, const char *s);
 /*
  * The status for an (extended) result code, and 1 in *data when it speaks
  * of the file's content rather than of the machine.

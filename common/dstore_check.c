@@ -126,7 +126,7 @@ schema(sqlite3 *db, const char *path, struct check_verdict *v,
 	if (st == NULL)
 		return judge(&sub, v, e);
 	while ((k = db_step(st, path, &sub)) == 1) {
-		sql = (const char *)sqlite3_column_text(st, 0);
+		sql = db_text(st, 0);
 		for (i = 0; i < n; i++)
 			if (sql != NULL && strcmp(sql, dstore_schema[i]) == 0)
 				break;
@@ -134,7 +134,7 @@ schema(sqlite3 *db, const char *path, struct check_verdict *v,
 			rv = check_refuse(v, CHECK_SCHEMA,
 			    "%s: \"%.80s\" is not of this format",
 			    DSTORE_FILE,
-			    (const char *)sqlite3_column_text(st, 1));
+			    db_text(st, 1));
 			break;
 		}
 		found++;
@@ -161,7 +161,7 @@ quick(sqlite3 *db, const char *path, struct check_verdict *v, struct err *e)
 		return judge(&sub, v, e);
 	k = db_step(st, path, &sub);
 	if (k == 1) {
-		s = (const char *)sqlite3_column_text(st, 0);
+		s = db_text(st, 0);
 		if (s == NULL || strcmp(s, "ok") != 0)
 			rv = db_row_fault(db, s, path, e) == -1 ? -1 :
 			    check_refuse(v, CHECK_CORRUPT,

@@ -92,16 +92,24 @@ filter_total(const struct filter *f, const char *key)
 	return v;
 }
 
-static int
-send_hello(struct filter *f, const char *run, struct err *e)
+struct rec *
+filter_hello(const char *run)
 {
 	struct rec	*r = rec_new("hello");
-	int		 rv;
 
 	rec_set_u64(r, "v", STREAM_VERSION);
 	rec_set_str(r, "prog", msg_prog());
 	rec_set_str(r, "version", MSG_VERSION);
 	rec_set_str(r, "run", run);
+	return r;
+}
+
+static int
+send_hello(struct filter *f, const char *run, struct err *e)
+{
+	struct rec	*r = filter_hello(run);
+	int		 rv;
+
 	/* without drun the staging travels down the pipe */
 	if (getenv("DSTAGE") == NULL && f->opts.stage == NULL &&
 	    f->stage.path != NULL)

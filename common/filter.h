@@ -71,6 +71,8 @@ int	filter_ok(const struct filter *f);
 /* totals[key] += n */
 void	filter_count(struct filter *f, const char *key, uint64_t n);
 uint64_t filter_total(const struct filter *f, const char *key);
+/* A hello of this program, for a stream that filter_open does not begin. */
+struct rec *filter_hello(const char *run);
 /* 1 when stdout is no pipe: no other stage reads on. */
 int	filter_last(void);
 /*

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include <openssl/evp.h>
+#include <openssl/md5.h>
 #include <openssl/sha.h>
 
 #include "io.h"
@@ -113,6 +114,16 @@ hash_peek(const struct hash *h, unsigned char out[HASH_LEN])
 	SHA256_CTX	c = h->sha;
 
 	check(SHA256_Final(out, &c));
+}
+
+void
+hash_md5(const void *p, size_t n, unsigned char out[HASH_MD5])
+{
+	MD5_CTX	c;
+
+	check(MD5_Init(&c));
+	check(MD5_Update(&c, p, n));
+	check(MD5_Final(out, &c));
 }
 
 struct hash *

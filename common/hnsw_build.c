@@ -1,6 +1,6 @@
 /*
  * hnsw_build: the files of an index, written and extended.  The graph is
- * hnsw_graph's.
+ * hnsw_link's.
  * SPDX-License-Identifier: ISC
  */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS, madvise */
@@ -19,7 +19,7 @@
 
 #include "buf.h"
 #include "hnsw.h"
-#include "hnsw_graph.h"
+#include "hnsw_link.h"
 #include "io.h"
 #include "mem.h"
 #include "team.h"
@@ -570,7 +570,7 @@ link_all(struct hnsw_build *b, struct err *e)
 		t = team_new(b->p.threads);
 	else
 		t = team_new(1);
-	rv = hnsw_graph_link(&b->g, t, e);
+	rv = hnsw_link(&b->g, t, e);
 	team_free(t);
 	if (munmap(b->map, b->map_len) == -1 && rv == 0)
 		rv = sys(b, HNSW_LEVEL0_FILE, e);

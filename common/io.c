@@ -36,6 +36,7 @@
 #define IO_LOCK_NAP_NS	5000000L	/* between two looks at a lock */
 
 static volatile sig_atomic_t	got_signal;
+static volatile sig_atomic_t	status_wanted;
 
 ssize_t
 io_read(int fd, void *p, size_t n)
@@ -588,8 +589,37 @@ io_catch_signals(void)
 	}
 }
 
+static void
+on_status(int sig)
+{
+	(void)sig;
+	status_wanted = 1;
+}
+
+void
+io_catch_status(void)
+{
+	struct sigaction	sa;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_handler = on_status;
+	sa.sa_flags = SA_RESTART;
+	sigemptyset(&sa.sa_mask);
+	(void)sigaction(SIGUSR1, &sa, NULL);
+}
+
 int
-io_poll(struct pollfd *p, unsigned int n, int ms)
+io_status_wanted(void)
+{
+	int	wanted = status_wanted;
+
+	status_wanted = 0;
+	return wanted;
+}
+
+/* status: SIGUSR1 ends it, too. */
+static int
+wait_masked(struct pollfd *p, unsigned int n, int ms, int status)
 {
 	struct timespec	ts;
 	sigset_t	set, mask;
@@ -601,10 +631,11 @@ io_poll(struct pollfd *p, unsigned int n, int ms)
 	sigemptyset(&set);
 	for (i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
 		sigaddset(&set, sigs[i]);
+	sigaddset(&set, SIGUSR1);
 	if (sigprocmask(SIG_BLOCK, &set, &mask) == -1)
 		return -1;
 	/* from here on one that comes is kept for the wait */
-	if (got_signal == 0) {
+	if (got_signal == 0 && !(status && status_wanted)) {
 		r = ppoll(p, n, ms < 0 ? NULL : &ts, &mask);
 		saved = errno;
 	}
@@ -614,13 +645,19 @@ io_poll(struct pollfd *p, unsigned int n, int ms)
 }
 
 int
+io_poll(struct pollfd *p, unsigned int n, int ms)
+{
+	return wait_masked(p, n, ms, 1);
+}
+
+int
 io_await(int fd)
 {
 	struct pollfd	p = { fd, POLLIN, 0 };
 	int		r;
 
 	do
-		r = io_poll(&p, 1, -1);
+		r = wait_masked(&p, 1, -1, 0);
 	while (r == -1 && errno == EINTR && got_signal == 0);
 	return r == -1 ? -1 : 0;
 }

@@ -77,13 +77,17 @@ int	io_flock(int fd, unsigned int seconds, struct err *e);
 int	io_signal(void);
 /* Catch those three; call once, early. */
 void	io_catch_signals(void);
+/* SIGUSR1 asks how far it is; without this it ends the process. */
+void	io_catch_status(void);
+/* 1 when somebody asked since the last call. */
+int	io_status_wanted(void);
 /*
- * poll(2) that misses none of the three: -1 with EINTR also where one came
- * before, between the caller's look at io_signal and this.  For waits that
- * a signal must end; who goes on after one has poll(2).
+ * poll(2) that misses none of the four: -1 with EINTR also where one came
+ * before, between the caller's look at io_signal or io_status_wanted and
+ * this.  For waits that a signal must end; who goes on after one has poll(2).
  */
 int	io_poll(struct pollfd *p, unsigned int n, int ms);
-/* Until fd can be read: 0, or -1 with errno, EINTR as of io_poll. */
+/* Until fd can be read: 0, or -1 with errno, EINTR of the three alone. */
 int	io_await(int fd);
 /* Die of the signal that came (after cleaning up). */
 void	io_die_of_signal(void);

@@ -160,7 +160,7 @@ check_schema(struct ledger *l, struct err *e)
 	if (st == NULL)
 		return -1;
 	while ((k = db_step(st, l->path, e)) == 1) {
-		sql = (const char *)sqlite3_column_text(st, 0);
+		sql = db_text(st, 0);
 		for (i = 0; ledger_schema[i] != NULL; i++)
 			if (sql != NULL && strcmp(sql, ledger_schema[i]) == 0)
 				break;

@@ -266,8 +266,10 @@ unexpected(struct net_op *x)
 		return 0;
 	x->plain = 1;
 	l = curl_slist_append(x->headers, "Expect:");
-	if (l == NULL)
+	if (l == NULL) {
+		err_set(&x->e, MSG_IOERR, "libcurl: no memory");
 		return 0;
+	}
 	x->headers = l;
 	x->e.code = 0;
 	return net_op_hop(x, &x->e) == 0;

@@ -174,14 +174,21 @@ on_read(char *p, size_t one, size_t n, void *arg)
  * What it is told.
  */
 
-void
-net_wipe(char *s)
+/* memset of what is freed next may be left out by a compiler */
+static void
+overwrite(char *s)
 {
 	volatile char	*p;
 
 	if (s != NULL)
 		for (p = s; *p != '\0'; p++)
 			*p = '\0';
+}
+
+void
+net_wipe(char *s)
+{
+	overwrite(s);
 	free(s);
 }
 
@@ -237,40 +244,69 @@ net_op_unlink(struct net_op *x)
 	n->running--;
 }
 
+/* user and password out of u, when there are any */
+static CURLUcode
+take_user(struct net_op *x, CURLU *u)
+{
+	CURLUcode	 rc;
+	char		*user = NULL, *password = NULL;
+
+	rc = curl_url_get(u, CURLUPART_USER, &user, CURLU_URLDECODE);
+	if (rc != CURLUE_OK)
+		return rc == CURLUE_NO_USER ? CURLUE_OK : rc;
+	rc = curl_url_get(u, CURLUPART_PASSWORD, &password, CURLU_URLDECODE);
+	if (rc == CURLUE_OK || rc == CURLUE_NO_PASSWORD) {
+		rc = CURLUE_OK;
+		x->user = mem_dup(user);
+		x->password = mem_dup(password != NULL ? password : "");
+	}
+	curl_free(user);
+	overwrite(password);
+	curl_free(password);
+	return rc;
+}
+
 int
 net_op_url(struct net_op *x, const char *url, struct err *e)
 {
-	CURLU	*u = curl_url();
-	char	*scheme = NULL, *host = NULL, *port = NULL, *s = NULL;
-	char	*user = NULL, *password = NULL;
-	size_t	 sz;
-	int	 rv = -1;
+	CURLU		*u = curl_url();
+	CURLUcode	 rc;
+	char		*scheme = NULL, *host = NULL, *port = NULL, *s = NULL;
+	size_t		 sz;
+	int		 rv = -1;
 
 	if (u == NULL)
 		return err_set(e, MSG_IOERR, "libcurl: no memory");
-	if (curl_url_set(u, CURLUPART_URL, url, CURLU_PATH_AS_IS) !=
-	    CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) !=
-	    CURLUE_OK || (strcmp(scheme, "http") != 0 &&
-	    strcmp(scheme, "https") != 0)) {
-		err_set(e, MSG_USAGE, "%s: no http or https URL",
-		    x->url != NULL ? x->label : "request");
+	rc = curl_url_set(u, CURLUPART_URL, url, CURLU_PATH_AS_IS);
+	if (rc == CURLUE_OK)
+		rc = curl_url_get(u, CURLUPART_SCHEME, &scheme, 0);
+	if (rc == CURLUE_OK && strcmp(scheme, "http") != 0 &&
+	    strcmp(scheme, "https") != 0)
+		rc = CURLUE_UNSUPPORTED_SCHEME;
+	if (rc == CURLUE_OK)
+		rc = curl_url_get(u, CURLUPART_HOST, &host, 0);
+	if (rc == CURLUE_OK)
+		rc = curl_url_get(u, CURLUPART_PORT, &port,
+		    CURLU_DEFAULT_PORT);
+	if (rc == CURLUE_OK)
+		rc = take_user(x, u);
+	if (rc == CURLUE_OK)
+		rc = curl_url_set(u, CURLUPART_USER, NULL, 0);
+	if (rc == CURLUE_OK)
+		rc = curl_url_set(u, CURLUPART_PASSWORD, NULL, 0);
+	if (rc == CURLUE_OK)
+		rc = curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
+	if (rc == CURLUE_OK)
+		rc = curl_url_get(u, CURLUPART_URL, &s, 0);
+	if (rc == CURLUE_OUT_OF_MEMORY) {
+		err_set(e, MSG_IOERR, "libcurl: no memory");
 		goto done;
 	}
-	if (curl_url_get(u, CURLUPART_USER, &user, CURLU_URLDECODE) ==
-	    CURLUE_OK) {
-		x->user = mem_dup(user);
-		(void)curl_url_get(u, CURLUPART_PASSWORD, &password,
-		    CURLU_URLDECODE);
-		x->password = mem_dup(password != NULL ? password : "");
-	}
-	if (curl_url_set(u, CURLUPART_USER, NULL, 0) != CURLUE_OK ||
-	    curl_url_set(u, CURLUPART_PASSWORD, NULL, 0) != CURLUE_OK ||
-	    curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_URL, &s, 0) != CURLUE_OK) {
-		err_set(e, MSG_USAGE, "%s: no http or https URL", host);
+	if (rc != CURLUE_OK) {
+		/* the URL may hold secrets, its host does not */
+		err_set(e, MSG_USAGE, "%s: no http or https URL",
+		    x->url != NULL ? x->label : host != NULL ? host :
+		    "request");
 		goto done;
 	}
 	free(x->url);
@@ -286,10 +322,6 @@ done:
 	curl_free(host);
 	curl_free(port);
 	curl_free(s);
-	curl_free(user);
-	if (password != NULL)
-		memset(password, 0, strlen(password));
-	curl_free(password);
 	curl_url_cleanup(u);
 	return rv;
 }
@@ -465,7 +497,8 @@ net_op_hop(struct net_op *x, struct err *e)
 		    x->label);
 	rc = curl_multi_add_handle(n->multi, x->easy);
 	if (rc != CURLM_OK)
-		return err_set(e, MSG_SOFTWARE, "%s: libcurl: %s", x->label,
+		return err_set(e, rc == CURLM_OUT_OF_MEMORY ? MSG_IOERR :
+		    MSG_SOFTWARE, "%s: libcurl: %s", x->label,
 		    curl_multi_strerror(rc));
 	return 0;
 }

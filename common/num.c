@@ -88,10 +88,10 @@ num_i64(const char *s, int64_t *out, const char **why)
 	return 0;
 }
 
-/* Digits and one unit letter out of units, worth factor[i]. */
+/* Digits and one unit letter out of units, worth factor[i]; want says so. */
 static int
 scaled(const char *s, const char *units, const uint64_t *factor,
-    uint64_t *out, const char **why)
+    const char *want, uint64_t *out, const char **why)
 {
 	const char	*end;
 	uint64_t	 v;
@@ -110,7 +110,7 @@ scaled(const char *s, const char *units, const uint64_t *factor,
 			return fail(why, "too large");
 		return 0;
 	}
-	return fail(why, "unknown unit");
+	return fail(why, want);
 }
 
 int
@@ -119,7 +119,8 @@ num_size(const char *s, uint64_t *out, const char **why)
 	static const uint64_t f[] = { 1ULL << 10, 1ULL << 20, 1ULL << 30,
 		1ULL << 40 };
 
-	return scaled(s, "KMGT", f, out, why);
+	return scaled(s, "KMGT", f, "want bytes, or a number with K, M, G or "
+	    "T", out, why);
 }
 
 int
@@ -127,7 +128,8 @@ num_duration(const char *s, uint64_t *out, const char **why)
 {
 	static const uint64_t f[] = { 1, 60, 3600, 86400, 604800 };
 
-	return scaled(s, "smhdw", f, out, why);
+	return scaled(s, "smhdw", f, "want seconds, or a number with s, m, h, "
+	    "d or w", out, why);
 }
 
 static int

@@ -159,6 +159,12 @@ path_from_url(const char *url, struct err *e)
 		err_set(e, MSG_USAGE, "empty path");
 		goto done;
 	}
+	if (!path_is_local(url)) {
+		err_set(e, MSG_USAGE, "%.200s: want a path of this machine "
+		    "here, got a URL: dfetch brings what is elsewhere, "
+		    "dpublish puts it there", url);
+		goto done;
+	}
 	if (strncmp(url, "s3:", 3) == 0 || strncmp(url, "http:/", 6) == 0 ||
 	    strncmp(url, "https:/", 7) == 0) {
 		err_set(e, MSG_USAGE, "%.200s: want s3:// or https:// with "

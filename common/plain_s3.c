@@ -246,19 +246,15 @@ s3p_remove(void *impl, const struct plain_key *v, size_t n, struct err *e)
 {
 	struct s3p	*p = impl;
 	const char	**keys;
-	size_t		 i, k, some;
-	int		 rv = 0;
+	size_t		 i;
+	int		 rv;
 
 	keys = mem_zero(n + 1, sizeof(*keys));
 	for (i = 0; i < n; i++)
 		keys[i] = cat(p->prefix, v[i].name);
-	for (i = 0; i < n && rv == 0; i += some) {
-		some = n - i < S3_DELETE_MAX / 4 ? n - i : S3_DELETE_MAX / 4;
-		rv = s3_delete_many(p->s3, p->bucket, keys + i, some, NULL,
-		    NULL, e);
-	}
-	for (k = 0; k < n; k++)
-		free((void *)(size_t)keys[k]);
+	rv = s3_remove(p->s3, p->bucket, keys, n, e);
+	for (i = 0; i < n; i++)
+		free((void *)(size_t)keys[i]);
 	free(keys);
 	return rv;
 }

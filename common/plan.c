@@ -182,6 +182,10 @@ plan_add_line(struct plan *p, const char *line, const char *name,
 	memset(&l, 0, sizeof(l));
 	if (*line == '\0' || *line == '#')
 		return 0;
+	if (strncmp(line, "\xef\xbb\xbf", 3) == 0)
+		return err_set(e, MSG_USAGE, "%s:%lu: begins with a byte "
+		    "order mark: want UTF-8 without it, or ./ before a name",
+		    name, number);
 	copy = mem_dup(line);
 	tab = strchr(copy, '\t');
 	if (tab != NULL)

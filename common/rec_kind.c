@@ -136,9 +136,13 @@ rec_base_get(const struct rec *r, struct rec_base *b, struct err *e)
 	if (!rec_get_u64(r, "records", &b->records))
 		return want(e, t, "records", "a count");
 	(void)rec_get_bool(r, "unchanged", &b->unchanged);
-	if (rec_get_str(r, "verdict", &b->verdict) &&
-	    strcmp(b->verdict, "ok") != 0 && (!b->unchanged ||
-	    strcmp(b->verdict, REC_UNREAD) != 0))
+	(void)rec_get_bool(r, "left", &b->left);
+	if (b->left && !b->unchanged)
+		return want(e, t, "left", "an unchanged one");
+	if (!rec_get_str(r, "verdict", &b->verdict) ||
+	    (b->unchanged && strcmp(b->verdict, REC_UNREAD) == 0))
+		return 0;
+	if (b->left || strcmp(b->verdict, "ok") != 0)
 		return want(e, t, "verdict", "ok, or unread of an unchanged "
 		    "one");
 	return 0;
@@ -161,6 +165,8 @@ rec_base_put(struct rec *r, const struct rec_base *b)
 	rec_set_str(r, "content_digest", b->content_digest);
 	if (b->unchanged)
 		rec_set_bool(r, "unchanged", 1);
+	if (b->left)
+		rec_set_bool(r, "left", 1);
 	rec_set_str(r, "verdict", b->verdict);
 }
 

@@ -56,6 +56,8 @@ struct rec_base {
 	int		 unchanged;	/* by dfetch: every input that was
 					   asked for is in it, and nobody has
 					   written to it since its commit */
+	int		 left;		/* and its files are where they were:
+					   manifest.json alone is at path */
 	const char	*verdict;	/* set by dcheck: "ok"; REC_UNREAD:
 					   unchanged, and not looked at */
 };

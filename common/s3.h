@@ -176,7 +176,8 @@ int	s3_delete(struct s3 *s, const char *bucket, const char *key,
 	    struct err *e);
 /*
  * Many; bad (or NULL) is called for each that stays, the others are gone.
- * -1 when any stays, or when nobody knows.
+ * -1 when any stays, or when nobody knows; 1: this server has no such call
+ * (405, 501), and at most those are gone that XML cannot say.
  */
 int	s3_delete_many(struct s3 *s, const char *bucket,
 	    const char *const *keys, size_t n, void (*bad)(void *arg,

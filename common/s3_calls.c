@@ -250,7 +250,7 @@ read_deleted(const char *bucket, const struct buf *b, size_t n,
 	return stay == 0 ? 0 : -1;
 }
 
-/* At most S3_DELETE_MAX keys, all of them words of XML. */
+/* At most S3_DELETE_MAX keys, all of them words of XML; as s3_delete_many. */
 static int
 delete_batch(struct s3 *s, const char *bucket, const struct buf *body,
     size_t n, void (*bad)(void *, const char *, const char *), void *arg,
@@ -259,6 +259,7 @@ delete_batch(struct s3 *s, const char *bucket, const struct buf *body,
 	struct sign_param	p = { "delete", NULL };
 	struct s3_req		q;
 	struct s3_res		r;
+	struct err		one = { 0, "" };
 	int			rv;
 
 	s3_req_init(&q, "POST", bucket, NULL);
@@ -268,9 +269,13 @@ delete_batch(struct s3 *s, const char *bucket, const struct buf *body,
 	q.n = body->len;
 	q.max = S3_XML_MAX;
 	q.flags = S3_MD5 | S3_AGAIN;
-	rv = s3_do(s, &q, &r, e);
+	rv = s3_do(s, &q, &r, &one);
 	if (rv == 0)
 		rv = read_deleted(bucket, &r.body, n, bad, arg, e);
+	else if (r.status == 405 || r.status == 501)
+		rv = 1;
+	else
+		err_set(e, one.code, "%s", one.text);
 	s3_res_clear(&r);
 	return rv;
 }
@@ -282,11 +287,11 @@ s3_delete_many(struct s3 *s, const char *bucket, const char *const *keys,
 {
 	struct buf	b, one;
 	size_t		i, in = 0;
-	int		rv = 0;
+	int		r, rv = 0;
 
 	buf_init(&b, (size_t)S3_XML_MAX);
 	buf_init(&one, (size_t)S3_XML_MAX);
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n && rv != 1; i++) {
 		buf_reset(&one);
 		if (xml_put(&one, keys[i]) == -1) {
 			/* XML cannot say it */
@@ -304,9 +309,9 @@ s3_delete_many(struct s3 *s, const char *bucket, const char *const *keys,
 		}
 		if (in == S3_DELETE_MAX || (in > 0 && i + 1 == n)) {
 			buf_str(&b, "</Delete>");
-			if (delete_batch(s, bucket, &b, in, bad, arg, e) ==
-			    -1)
-				rv = -1;
+			r = delete_batch(s, bucket, &b, in, bad, arg, e);
+			if (r != 0 && rv == 0)
+				rv = r;
 			buf_reset(&b);
 			in = 0;
 		}

@@ -21,7 +21,7 @@
 struct page {
 	int	 truncated;
 	int	 url;		/* keys are encoded */
-	char	*token, *key_marker, *id_marker, *part_marker;
+	char	*token, *key_marker, *id_marker;
 };
 
 /* One entry of one, as its elements come by. */
@@ -106,8 +106,6 @@ page_element(struct page *p, const struct xml *x)
 		s3_keep(&p->key_marker, x);
 	else if (strcmp(x->name, "NextUploadIdMarker") == 0)
 		s3_keep(&p->id_marker, x);
-	else if (strcmp(x->name, "NextPartNumberMarker") == 0)
-		s3_keep(&p->part_marker, x);
 	return 0;
 }
 
@@ -139,7 +137,6 @@ page_clear(struct page *p)
 	free(p->token);
 	free(p->key_marker);
 	free(p->id_marker);
-	free(p->part_marker);
 	memset(p, 0, sizeof(*p));
 }
 

@@ -1,6 +1,6 @@
 /*
- * s3_prove: the calls of s3_send.h that read what lies there, and that
- * take it away.  An ETag is never a proof here.
+ * s3_prove: the call of s3_send.h that reads what lies there.  An ETag is
+ * never a proof here.
  * SPDX-License-Identifier: ISC
  */
 #include "s3_send.h"
@@ -14,9 +14,6 @@
 #include "s3_pool.h"
 #include "sign.h"
 #include "banned.h"
-
-#define REMOVE_BATCH	250	/* keys; a batch of 1000 may take longer than
-				   a silence may last */
 
 struct prove {
 	struct s3_pool	 pool;
@@ -209,73 +206,4 @@ s3_prove(struct s3 *s, struct retry *r, const char *bucket,
 	p.v = v;
 	p.n = n;
 	return pool_run(&p.pool, more, &p, e);
-}
-
-/*
- * Taking away.
- */
-
-struct batch {
-	struct s3	*s;
-	const char	*bucket;
-	char		*keys[REMOVE_BATCH];
-	size_t		 n;
-};
-
-static int
-gather(void *arg, const struct s3_object *o, struct err *e)
-{
-	struct batch	*b = arg;
-
-	(void)e;
-	b->keys[b->n++] = mem_dup(o->key);
-	return b->n == REMOVE_BATCH ? -1 : 0;
-}
-
-static int
-abort_one(void *arg, const struct s3_upload *u, struct err *e)
-{
-	struct batch	*b = arg;
-
-	return s3_mp_abort(b->s, b->bucket, u->key, u->id, e);
-}
-
-int
-s3_remove_tree(struct s3 *s, const char *bucket, const char *prefix,
-    const char *first, struct err *e)
-{
-	struct batch	 b;
-	char		*after = NULL;
-	size_t		 i, n;
-	int		 rv = -1;
-
-	if (*prefix == '\0')
-		return err_set(e, MSG_SOFTWARE, "s3://%s: all of it was to be "
-		    "removed", bucket);
-	memset(&b, 0, sizeof(b));
-	b.s = s;
-	b.bucket = bucket;
-	if (first != NULL && s3_delete(s, bucket, first, e) == -1)
-		return -1;
-	do {
-		b.n = 0;
-		if (s3_list(s, bucket, prefix, NULL, after, gather, &b, e) ==
-		    -1)
-			goto done;
-		n = b.n;
-		if (n > 0 && s3_delete_many(s, bucket,
-		    (const char *const *)b.keys, n, NULL, NULL, e) == -1)
-			goto done;
-		free(after);
-		after = n > 0 ? mem_dup(b.keys[n - 1]) : NULL;
-		for (i = 0; i < n; i++)
-			free(b.keys[i]);
-		b.n = 0;
-	} while (n == REMOVE_BATCH);
-	rv = s3_mp_list(s, bucket, prefix, abort_one, &b, e);
-done:
-	for (i = 0; i < b.n; i++)
-		free(b.keys[i]);
-	free(after);
-	return rv;
 }

@@ -87,6 +87,12 @@ int	s3_prove(struct s3 *s, struct retry *r, const char *bucket,
 	    struct err *e);
 
 /*
+ * Remove n keys, in batches where the server has them; what is not there is
+ * gone.  After -1 nobody knows which are.
+ */
+int	s3_remove(struct s3 *s, const char *bucket, const char *const *keys,
+	    size_t n, struct err *e);
+/*
  * Remove all objects and uploads in parts below prefix ("a/b/", never "");
  * those named first (or NULL) before all others.
  */

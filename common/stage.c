@@ -177,7 +177,8 @@ make(struct stage *s, struct err *e)
 
 	if (mkdir(s->path, 0700) == -1)
 		return errno == EEXIST ? 1 : err_sys(e, errno, "%s: staging "
-		    "cannot be made there (TMPDIR)", s->path);
+		    "cannot be made there (TMPDIR, drun --stage-parent)",
+		    s->path);
 	s->dirfd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dirfd == -1)
 		return errno == ENOENT ? 1 : err_sys(e, errno, "%s", s->path);
@@ -457,8 +458,8 @@ stage_collect(const char *parent, unsigned int *n, struct err *e)
 
 	*n = 0;
 	if (d == NULL)
-		return err_sys(e, errno, "%s: no place for staging (TMPDIR)",
-		    parent);
+		return err_sys(e, errno, "%s: no place for staging (TMPDIR, "
+		    "drun --stage-parent)", parent);
 	while ((de = readdir(d)) != NULL)
 		if (strncmp(de->d_name, STAGE_PREFIX,
 		    sizeof(STAGE_PREFIX) - 1) == 0)

@@ -311,6 +311,26 @@ next(struct stream_in *s, enum stream_event *ev, struct err *e)
 	return 1;
 }
 
+/* What is no record in one form may well begin one in the other. */
+static void
+name_form(const struct stream_in *s, struct err *e)
+{
+	const char	*why = NULL;
+
+	if (s->len == 0 || e->code != MSG_PROTOCOL)
+		return;
+	if (!s->json && s->p[0] == '{')
+		why = "stream: JSON lines: want msgpack, or --json-in here";
+	/* a map of up to 15, or of more */
+	if (s->json && ((s->p[0] & 0xf0) == 0x80 || s->p[0] == 0xde ||
+	    s->p[0] == 0xdf))
+		why = "stream: msgpack: want JSON lines, or no --json-in here";
+	if (why == NULL)
+		return;
+	memset(e, 0, sizeof(*e));
+	err_set(e, MSG_PROTOCOL, "%s", why);
+}
+
 int
 stream_read_hello(struct stream_in *s, const struct rec **r, struct err *e)
 {
@@ -320,8 +340,10 @@ stream_read_hello(struct stream_in *s, const struct rec **r, struct err *e)
 	int			 n;
 
 	n = next(s, &ev, e);
-	if (n == -1)
+	if (n == -1) {
+		name_form(s, e);
 		return (int)ev;
+	}
 	if (n == 0) {
 		err_set(e, MSG_PROTOCOL, "stream: empty: want a hello record");
 		return (int)stop(s, STREAM_CUT);

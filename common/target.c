@@ -453,52 +453,63 @@ target_version_path(struct target *t, const char *version)
 }
 
 int
+target_bring(struct target *t, const char *version, const struct manifest *m,
+    const unsigned char d[HASH_LEN], int dirfd, const char *name,
+    struct err *e)
+{
+	static const struct manifest	none;
+	struct err			f = { 0, "" };
+	unsigned char			got[HASH_LEN];
+	char				key[TARGET_KEY_MAX];
+	uint64_t			sz;
+	int				fd, rv = -1;
+
+	if (target_version_key(t, key, version, NULL, e) == -1)
+		return -1;
+	if (mkdirat(dirfd, name, 0777) == -1)
+		return err_sys(e, errno, "%s", name);
+	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC);
+	if (fd == -1)
+		err_sys(e, errno, "%s", name);
+	else if (t->ops->fetch(t->impl, key, fd, m != NULL ? m : &none,
+	    e) == 0 && hash_file(fd, MANIFEST_NAME, got, &sz, e) == 0)
+		/* the manifest itself came along unjudged */
+		rv = memcmp(d, got, HASH_LEN) == 0 ? 0 : err_set(e,
+		    MSG_DATAERR, "%s/%s/%s: changed while it was copied",
+		    t->url, key, MANIFEST_NAME);
+	if (fd != -1)
+		(void)close(fd);
+	if (rv == -1)
+		(void)io_rmtree(dirfd, name, &f);
+	return rv;
+}
+
+int
 target_fetch(struct target *t, const char *version, int dirfd,
     const char *name, struct err *e)
 {
 	struct manifest	m;
-	unsigned char	want[HASH_LEN], got[HASH_LEN];
-	char		key[TARGET_KEY_MAX];
-	uint64_t	sz;
-	int		fd = -1, rv = -1;
+	unsigned char	d[HASH_LEN];
+	int		rv;
 
-	if (target_manifest(t, version, &m, want, e) == -1)
+	if (target_manifest(t, version, &m, d, e) == -1)
 		return -1;
-	if (target_version_key(t, key, version, NULL, e) == -1)
-		goto done;
-	if (mkdirat(dirfd, name, 0777) == -1) {
-		err_sys(e, errno, "%s", name);
-		goto done;
-	}
-	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
-	    O_CLOEXEC);
-	if (fd == -1) {
-		err_sys(e, errno, "%s", name);
-		goto fail;
-	}
-	if (t->ops->fetch(t->impl, key, fd, &m, e) == -1)
-		goto fail;
-	/* the manifest itself came along unjudged */
-	if (hash_file(fd, MANIFEST_NAME, got, &sz, e) == -1)
-		goto fail;
-	if (memcmp(want, got, HASH_LEN) != 0) {
-		err_set(e, MSG_DATAERR, "%s/%s/%s: changed while it was "
-		    "copied", t->url, key, MANIFEST_NAME);
-		goto fail;
-	}
-	rv = 0;
-	goto done;
-fail:
-	{
-		struct err	f = { 0, "" };
-
-		(void)io_rmtree(dirfd, name, &f);
-	}
-done:
-	if (fd != -1)
-		(void)close(fd);
+	rv = target_bring(t, version, &m, d, dirfd, name, e);
 	manifest_clear(&m);
 	return rv;
+}
+
+int
+target_as_committed(struct target *t, const struct target_commit *c,
+    const struct manifest *m)
+{
+	struct err	e = { 0, "" };
+	char		key[TARGET_KEY_MAX], than[64];
+
+	target_commit_key(than, c->generation);
+	return target_version_key(t, key, c->version, NULL, &e) == 0 &&
+	    t->ops->settled(t->impl, key, than, m) == 1;
 }
 
 int

@@ -148,6 +148,21 @@ int	target_manifest(struct target *t, const char *version,
  */
 int	target_fetch(struct target *t, const char *version, int dirfd,
 	    const char *name, struct err *e);
+/*
+ * The same with what target_manifest said: m, and d, the digest of its
+ * bytes; m NULL: manifest.json alone.
+ */
+int	target_bring(struct target *t, const char *version,
+	    const struct manifest *m, const unsigned char d[HASH_LEN],
+	    int dirfd, const char *name, struct err *e);
+/*
+ * Does the version of c, with the manifest m, lie there as it was when it
+ * was committed: each file of its size, and none written to since?  It
+ * reads none of them, and sees what times tell: of objects, to the second.
+ * 1; 0 no, or nobody knows.
+ */
+int	target_as_committed(struct target *t, const struct target_commit *c,
+	    const struct manifest *m);
 /* Every byte of a version where it lies, against its manifest. */
 int	target_verify(struct target *t, const char *version, struct err *e);
 /*
@@ -364,10 +379,12 @@ struct target_ops {
 	/*
 	 * Replace an object, whole at once and durably: 0, -1.  Remote:
 	 * only if it is still what the last get of this key saw (absent
-	 * included), where the store can do that: 1 it is not.
+	 * included), where the store can do that: 1 it is not.  Then it is
+	 * sent once, as a create is, with *unsure as there: look before
+	 * another try.
 	 */
 	int	(*replace)(void *impl, const char *claim, const char *key,
-		    const void *p, size_t n, struct err *e);
+		    const void *p, size_t n, int *unsure, struct err *e);
 	/* Remove a tree, its manifest first; absent is fine. */
 	int	(*remove)(void *impl, const char *key, struct err *e);
 	/* Turn the tree at key `from` into `to`, whole at once, durably. */
@@ -435,6 +452,12 @@ struct target_ops {
 	 */
 	void	(*ahead)(void *impl, const char *const *keys, size_t n,
 		    int head);
+	/*
+	 * Each file of m lies at key, of its size, and is no younger than
+	 * the object at than.  1; 0 no, or nobody knows.
+	 */
+	int	(*settled)(void *impl, const char *key, const char *than,
+		    const struct manifest *m);
 };
 
 /*

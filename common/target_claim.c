@@ -27,7 +27,10 @@
 #include "json.h"
 #include "mem.h"
 #include "path.h"
+#include "retry.h"
 #include "banned.h"
+
+#define OWNER_TRIES	8	/* of a write, until it is known */
 
 struct owner {
 	char	*host, *staging;
@@ -284,22 +287,84 @@ target_rival(struct target_upload *u, const char *version,
 	return r.found;
 }
 
+static int
+owner_changed(const struct target *t, const char *key, struct err *e)
+{
+	return err_set(e, MSG_TEMPFAIL, "%s/%s: somebody else wrote to it: "
+	    "run again", t->url, key);
+}
+
+/* An owner that was to become b: 1 it is, 0 it is still that of run, -1. */
+static int
+owner_look(struct target *t, const char *claim, const char *key,
+    const char *run, const struct buf *b, struct err *e)
+{
+	struct owner	o;
+	struct buf	is;
+	int		r, same;
+
+	buf_init(&is, TARGET_COMMIT_MAX);
+	r = t->ops->get(t->impl, key, &is, e);
+	same = r == 1 && is.len == b->len && memcmp(is.p, b->p, b->len) == 0;
+	buf_free(&is);
+	if (r == -1 || same)
+		return r;
+	/* what this sees is the condition of the next try */
+	r = owner_get(t, claim, &o, e);
+	if (r != -1)
+		r = r == 1 && strcmp(o.run, run) == 0 ? 0 :
+		    owner_changed(t, key, e);
+	owner_clear(&o);
+	return r;
+}
+
+/*
+ * The owner of the claim name, which is that of run, becomes b: 0, -1.  It
+ * is sent until it is known what lies there; when it was made is in b, so
+ * that no other one has these bytes.
+ */
+static int
+owner_set(struct target *t, const char *name, const char *run,
+    const struct buf *b, struct err *e)
+{
+	struct err	f;
+	char		claim[TARGET_KEY_MAX], key[TARGET_KEY_MAX];
+	int		r, tries, unsure;
+
+	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", name);
+	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/" TARGET_OWNER,
+	    name);
+	for (tries = 1;; tries++) {
+		memset(&f, 0, sizeof(f));
+		unsure = 0;
+		r = t->ops->replace(t->impl, claim, key, b->p, b->len,
+		    &unsure, &f);
+		if (r == 0)
+			return 0;
+		if (r == 1 && tries == 1)
+			return owner_changed(t, key, e);
+		if ((r == -1 && !unsure) || tries == OWNER_TRIES)
+			break;
+		if (retry_sleep(retry_delay((unsigned int)tries, -1, 0.5),
+		    e) == -1)
+			return -1;
+		r = owner_look(t, name, key, run, b, e);
+		if (r != 0)
+			return r == 1 ? 0 : -1;
+	}
+	return r == 1 ? owner_changed(t, key, e) :
+	    err_set(e, f.code, "%s", f.text);
+}
+
 int
 target_own(struct target_upload *u, const char *removes, struct err *e)
 {
 	struct buf	b;
-	char		key[TARGET_KEY_MAX], claim[TARGET_KEY_MAX];
 	int		r;
 
-	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", u->name);
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/" TARGET_OWNER,
-	    u->name);
 	buf_init(&b, TARGET_COMMIT_MAX);
 	owner_text(&b, u, NULL, NULL, removes);
-	r = u->t->ops->replace(u->t->impl, claim, key, b.p, b.len, e);
-	if (r == 1)
-		r = err_set(e, MSG_TEMPFAIL, "%s/%s: somebody else wrote to "
-		    "it: run again", u->t->url, key);
+	r = owner_set(u->t, u->name, u->run, &b, e);
 	buf_free(&b);
 	return r;
 }
@@ -633,14 +698,10 @@ inherit(struct target *t, const char *name, const struct owner *o,
 	(void)snprintf(h->u->name, sizeof(h->u->name), "%s", name);
 	memcpy(h->u->version, o->version, sizeof(h->u->version));
 	memcpy(h->u->after, o->run, sizeof(h->u->after));
-	(void)snprintf(key, sizeof(key), "%.400s/" TARGET_OWNER, claim);
 	buf_init(&b, TARGET_COMMIT_MAX);
 	owner_text(&b, h->u, h->c->manifest, NULL, NULL);
-	r = t->ops->replace(t->impl, claim, key, b.p, b.len, e);
+	r = owner_set(t, name, o->run, &b, e);
 	buf_free(&b);
-	if (r == 1)
-		r = err_set(e, MSG_TEMPFAIL, "%s/%s: changed by another: run "
-		    "again", t->url, key);
 	h->done = r == 0;
 	return r;
 }

@@ -21,6 +21,7 @@
 
 #include "buf.h"
 #include "dav.h"
+#include "dav_ahead.h"
 #include "io.h"
 #include "manifest.h"
 #include "mem.h"
@@ -120,20 +121,35 @@ davt_get(void *impl, const char *key, struct buf *b, struct err *e)
 	struct davt	*t = impl;
 	struct dav_res	 r;
 	struct err	 f = { 0, "" };
-	int		 rv = 1;
+	int		 rv = dav_ahead_take(t->ahead, key, 0, &r);
 
-	if (dav_get(t->d, key, b->max, &r, &f) == 0) {
+	if (rv == 0) {
+		rv = 1;
+		if (dav_get(t->d, key, b->max, &r, &f) == -1)
+			rv = f.code == MSG_NOINPUT ? 2 :
+			    err_set(e, f.code, "%s", f.text);
+	}
+	if (rv == 1) {
 		buf_add(b, r.body.p != NULL ? (const char *)r.body.p : "",
 		    r.body.len);
 		digest(r.body.p, r.body.len,
 		    object_see(&t->o, key, 1, r.etag)->sha);
-	} else if (f.code == MSG_NOINPUT) {
+	} else if (rv == 2) {
 		(void)object_see(&t->o, key, 0, NULL);
 		rv = 0;
-	} else
-		rv = err_set(e, f.code, "%s", f.text);
+	}
 	dav_res_clear(&r);
 	return rv;
+}
+
+static void
+davt_ahead(void *impl, const char *const *keys, size_t n, int head)
+{
+	struct davt	*t = impl;
+
+	if (t->ahead == NULL)
+		t->ahead = dav_ahead_new(t->d, t->many.n, t->many.r);
+	dav_ahead_read(t->ahead, keys, n, head ? 0 : TARGET_COMMIT_MAX);
 }
 
 static int
@@ -142,8 +158,13 @@ davt_has(void *impl, const char *key, struct err *e)
 	struct davt	*t = impl;
 	struct dav_res	 r;
 	struct err	 f = { 0, "" }, g = { 0, "" };
-	int		 rv = 1;
+	int		 rv = dav_ahead_take(t->ahead, key, 1, &r);
 
+	if (rv != 0) {
+		dav_res_clear(&r);
+		return rv == 1;
+	}
+	rv = 1;
 	if (dav_head(t->d, key, &r, &f) == -1) {
 		/* Apache: a collection is not there for HEAD */
 		if (f.code == MSG_NOINPUT)
@@ -222,6 +243,7 @@ davt_create(void *impl, const char *claim, const char *key, const void *p,
 	int		 rv;
 
 	(void)claim;
+	dav_ahead_drop(t->ahead);
 	/* under a lock the server may be one that ignores conditions */
 	if (t->o.lock_path != NULL) {
 		rv = davt_has(t, key, e);
@@ -290,7 +312,7 @@ strengthen(struct davt *t, struct object_seen *s, struct err *e)
 
 static int
 davt_replace(void *impl, const char *claim, const char *key, const void *p,
-    size_t n, struct err *e)
+    size_t n, int *unsure, struct err *e)
 {
 	struct davt		*t = impl;
 	struct object_seen	*s = object_find(&t->o, key);
@@ -300,6 +322,7 @@ davt_replace(void *impl, const char *claim, const char *key, const void *p,
 	int			 rv, mine, there;
 
 	(void)claim;
+	dav_ahead_drop(t->ahead);
 	if (s == NULL) {
 		/* nobody has looked: what lies there now is meant */
 		buf_init(&b, TARGET_COMMIT_MAX);
@@ -323,6 +346,8 @@ davt_replace(void *impl, const char *claim, const char *key, const void *p,
 			rv = 0;
 		else if (mine == 0 && r.outcome == DAV_TAKEN)
 			rv = 1;
+		else
+			*unsure = 1;
 	} else if (rv == -1 && there && r.status == 404)
 		rv = 1;
 	if (rv == -1)
@@ -342,6 +367,7 @@ davt_remove(void *impl, const char *key, struct err *e)
 	int		 rv;
 
 	target_names_clear(&t->made);
+	dav_ahead_drop(t->ahead);
 	m = mem_alloc(sz);
 	(void)snprintf(m, sz, "%s/%s", key, MANIFEST_NAME);
 	slash = strrchr(m, '/');
@@ -542,17 +568,42 @@ davt_close(void *impl)
 	struct davt	*t = impl;
 
 	target_names_clear(&t->made);
+	dav_ahead_free(t->ahead);
 	dav_free(t->d);
 	object_close(&t->o);
 	free(t->cache);
 	free(t);
 }
 
+static int
+davt_settled(void *impl, const char *key, const char *than,
+    const struct manifest *m)
+{
+	struct davt	*t = impl;
+	struct dav_res	 c, r;
+	struct err	 e = { 0, "" };
+	char		*k;
+	size_t		 i;
+	int		 rv;
+
+	rv = dav_head(t->d, than, &c, &e) == 0 && c.modified != 0;
+	for (i = 0; rv && i < m->n_files; i++) {
+		k = davt_below(key, m->files[i].name);
+		rv = dav_head(t->d, k, &r, &e) == 0 && r.length >= 0 &&
+		    (uint64_t)r.length == m->files[i].size &&
+		    r.modified != 0 && r.modified <= c.modified;
+		dav_res_clear(&r);
+		free(k);
+	}
+	dav_res_clear(&c);
+	return rv;
+}
+
 static const struct target_ops dav_ops = {
 	davt_list, davt_get, davt_has, davt_create, davt_replace,
 	davt_remove, NULL, davt_put, davt_fetch, davt_verify, object_claim,
 	object_hold, object_release, object_lock, object_unlock, object_path,
-	davt_close, NULL, davt_age, davt_probe, NULL, NULL
+	davt_close, NULL, davt_age, davt_probe, NULL, davt_ahead, davt_settled
 };
 
 int

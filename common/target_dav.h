@@ -15,12 +15,14 @@
 #include "target_object.h"
 
 struct dav;
+struct dav_ahead;
 struct dav_res;
 
 struct davt {
 	struct target_object o;
 	struct dav	*d;
 	struct dav_many	 many;
+	struct dav_ahead *ahead;	/* NULL until there is a hint */
 	char		*cache;
 	struct target_names made;	/* collections that are there */
 };

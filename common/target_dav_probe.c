@@ -112,7 +112,7 @@ probe_replace(struct probing *p, const char *key, struct err *e)
 	static const char *const	bodies[REPLACES] = { "third",
 					    "fourth", "fifth", "sixth" };
 	struct err			f = { 0, "" };
-	int				i, r;
+	int				i, r, unsure = 0;
 
 	r = try_put(p, key, "zeroth", 0, "\"intact-no-such-etag\"",
 	    DAV_TAKEN, e);
@@ -126,7 +126,7 @@ probe_replace(struct probing *p, const char *key, struct err *e)
 	/* servers of many processes may each remember another one */
 	for (i = 0; i < REPLACES; i++) {
 		r = p->t->o.ops->replace(p->t, NULL, key, bodies[i],
-		    strlen(bodies[i]), &f);
+		    strlen(bodies[i]), &unsure, &f);
 		if (r == -1)
 			return err_set(e, f.code, "%s", f.text);
 		if (r == 1)

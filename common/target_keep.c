@@ -94,7 +94,7 @@ target_note_set(struct target_upload *u, const char *key, const void *p,
 	struct target	*t = u->t;
 	struct err	 f;
 	char		 claim[TARGET_KEY_MAX];
-	int		 any, r, tries;
+	int		 any, r, tries, unsure;
 
 	r = target_note_add(u, key, p, n, e);
 	if (r != 1)
@@ -106,13 +106,14 @@ target_note_set(struct target_upload *u, const char *key, const void *p,
 		if (r != 0)
 			return r == 1 ? 0 : -1;
 		memset(&f, 0, sizeof(f));
-		r = t->ops->replace(t->impl, claim, key, p, n, &f);
+		unsure = 0;
+		r = t->ops->replace(t->impl, claim, key, p, n, &unsure, &f);
 		if (r == 0)
 			return 0;
 		if (r == 1)
 			err_set(&f, MSG_TEMPFAIL, "%s/%s: somebody else wrote "
 			    "to it: run again", t->url, key);
-		if (f.code != MSG_TEMPFAIL || tries >= NOTE_TRIES ||
+		if ((r == -1 && !unsure) || tries >= NOTE_TRIES ||
 		    retry_sleep(retry_delay((unsigned int)tries + 1, -1,
 		    0.5), e) == -1)
 			return err_set(e, f.code, "%s", f.text);

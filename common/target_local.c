@@ -259,7 +259,7 @@ local_create(void *impl, const char *claim, const char *key, const void *p,
 
 static int
 local_replace(void *impl, const char *claim, const char *key, const void *p,
-    size_t n, struct err *e)
+    size_t n, int *unsure, struct err *e)
 {
 	struct local	*l = impl;
 	struct err	 f = { 0, "" };
@@ -267,6 +267,7 @@ local_replace(void *impl, const char *claim, const char *key, const void *p,
 	char		 tmp[LOCAL_KEY_MAX], up[LOCAL_KEY_MAX];
 	int		 fd, r;
 
+	(void)unsure;
 	if (aside_of(l, claim, key, &fd, &name, tmp, e) == -1)
 		return -1;
 	r = io_replace(fd, name, tmp, p, n, &f);
@@ -652,11 +653,42 @@ local_settle(void *impl, const char *key, struct err *e)
 	return sync_dir(impl, key, e);
 }
 
+static int
+not_after(const struct stat *a, const struct stat *b)
+{
+	return a->st_mtim.tv_sec < b->st_mtim.tv_sec ||
+	    (a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	    a->st_mtim.tv_nsec <= b->st_mtim.tv_nsec);
+}
+
+static int
+local_settled(void *impl, const char *key, const char *than,
+    const struct manifest *m)
+{
+	struct local	*l = impl;
+	struct stat	 st, then;
+	struct err	 e = { 0, "" };
+	char		 name[LOCAL_KEY_MAX];
+	size_t		 i;
+
+	if (fstatat(l->fd, than, &then, 0) == -1)
+		return 0;
+	for (i = 0; i < m->n_files; i++)
+		if (join(name, key, m->files[i].name, &e) == -1 ||
+		    fstatat(l->fd, name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+		    !S_ISREG(st.st_mode) ||
+		    (uint64_t)st.st_size != m->files[i].size ||
+		    !not_after(&st, &then))
+			return 0;
+	return 1;
+}
+
 static const struct target_ops local_ops = {
 	local_list, local_get, local_has, local_create, local_replace,
 	local_remove, local_rename, local_put, local_fetch, local_verify,
 	local_claim, local_hold, local_release, local_lock, local_unlock,
-	local_path, local_close, local_settle, NULL, NULL, NULL, NULL
+	local_path, local_close, local_settle, NULL, NULL, NULL, NULL,
+	local_settled
 };
 
 int

@@ -268,10 +268,13 @@ s3t_create(void *impl, const char *claim, const char *key, const void *p,
 	return rv;
 }
 
-/* With what was seen as the condition: 0, 1 it has changed, -1. */
+/*
+ * With what was seen as the condition: 0, 1 it has changed, -1.  Without
+ * one it was sent until it was done, or there was no more to try.
+ */
 static int
 put_if(struct s3t *t, const char *k, const struct object_seen *s, const void *p,
-    size_t n, int *lacks, struct err *e)
+    size_t n, int *lacks, int *unsure, struct err *e)
 {
 	struct s3_res	r;
 	int		rv;
@@ -287,14 +290,15 @@ put_if(struct s3t *t, const char *k, const struct object_seen *s, const void *p,
 		e->code = 0;
 		*lacks = 1;
 		rv = 1;
-	}
+	} else if (rv == -1 && r.outcome == S3_UNKNOWN && s != NULL)
+		*unsure = 1;
 	s3_res_clear(&r);
 	return rv;
 }
 
 static int
 s3t_replace(void *impl, const char *claim, const char *key, const void *p,
-    size_t n, struct err *e)
+    size_t n, int *unsure, struct err *e)
 {
 	struct s3t		*t = impl;
 	const struct object_seen	*s = object_find(&t->o, key);
@@ -305,7 +309,7 @@ s3t_replace(void *impl, const char *claim, const char *key, const void *p,
 	(void)claim;
 	if (t->o.lock_path != NULL || t->blind)
 		s = NULL;
-	rv = put_if(t, k, s, p, n, &lacks, e);
+	rv = put_if(t, k, s, p, n, &lacks, unsure, e);
 	if (rv == 1 && s != NULL && s->etag != NULL) {
 		/* it has changed; or this server never says that it fits */
 		rv = s3t_head(t, key, &r, e);
@@ -314,7 +318,7 @@ s3t_replace(void *impl, const char *claim, const char *key, const void *p,
 		s3_res_clear(&r);
 		if (same || lacks) {
 			t->blind = 1;
-			rv = put_if(t, k, NULL, p, n, &lacks, e);
+			rv = put_if(t, k, NULL, p, n, &lacks, unsure, e);
 		} else if (rv != -1)
 			rv = 1;
 	}
@@ -560,11 +564,89 @@ s3t_unlink(void *impl, const char *key, struct err *e)
 	return rv;
 }
 
+/* A list of objects, held against a manifest. */
+struct settling {
+	const struct manifest	*m;
+	size_t			 skip;	/* bytes of a key before its name */
+	size_t			 found;
+	int64_t			 latest; /* ns; 0 one of them has no time */
+};
+
+/* The file of m that is called name, or NULL. */
+static const struct manifest_file *
+file_of(const struct manifest *m, const char *name)
+{
+	size_t	lo = 0, hi = m->n_files, mid;
+	int	c;
+
+	while (lo < hi) {
+		mid = lo + (hi - lo) / 2;
+		c = strcmp(m->files[mid].name, name);
+		if (c == 0)
+			return &m->files[mid];
+		if (c < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return NULL;
+}
+
+static int
+settle_one(void *arg, const struct s3_object *o, struct err *e)
+{
+	struct settling			*s = arg;
+	const struct manifest_file	*f = file_of(s->m, o->key + s->skip);
+
+	(void)e;
+	if (f == NULL)
+		return 0;
+	if (f->size != o->size || o->modified == 0)
+		return -1;
+	if (o->modified > s->latest)
+		s->latest = o->modified;
+	s->found++;
+	return 0;
+}
+
+static int
+when_one(void *arg, const struct s3_object *o, struct err *e)
+{
+	struct settling	*s = arg;
+
+	(void)e;
+	if (o->key[s->skip] == '\0')
+		s->latest = o->modified;
+	return 0;
+}
+
+/* Both times by lists: a HEAD's has no fractions. */
+static int
+s3t_settled(void *impl, const char *key, const char *than,
+    const struct manifest *m)
+{
+	struct s3t	*t = impl;
+	struct settling	 v = { m, 0, 0, 0 }, c = { NULL, 0, 0, 0 };
+	struct err	 e = { 0, "" };
+	char		*dir = full(t, key, 1), *commit = full(t, than, 0);
+	int		 rv;
+
+	v.skip = strlen(dir);
+	c.skip = strlen(commit);
+	rv = s3_list(t->s3, t->bucket, commit, NULL, NULL, when_one, &c,
+	    &e) == 0 && s3_list(t->s3, t->bucket, dir, NULL, NULL,
+	    settle_one, &v, &e) == 0 && v.found == m->n_files &&
+	    v.latest <= c.latest;
+	free(dir);
+	free(commit);
+	return rv;
+}
+
 static const struct target_ops s3_ops = {
 	s3t_list, s3t_get, s3t_has, s3t_create, s3t_replace, s3t_remove,
 	NULL, s3t_put, s3t_fetch, s3t_verify, object_claim, object_hold,
 	object_release, object_lock, object_unlock, object_path, s3t_close,
-	NULL, s3t_age, s3t_probe, s3t_unlink, s3t_ahead
+	NULL, s3t_age, s3t_probe, s3t_unlink, s3t_ahead, s3t_settled
 };
 
 int

@@ -263,7 +263,7 @@ advance_once(struct target_upload *u, struct err *e)
 	char			 claim[TARGET_KEY_MAX];
 	struct buf		 b;
 	uint64_t		 g;
-	int			 r;
+	int			 r, unsure = 0;
 
 	memset(&c, 0, sizeof(c));
 	buf_init(&b, 4096);
@@ -289,7 +289,7 @@ advance_once(struct target_upload *u, struct err *e)
 		goto done;
 	}
 	r = t->ops->replace(t->impl, claim, TARGET_POINTER, c.version,
-	    strlen(c.version), e);
+	    strlen(c.version), &unsure, e);
 	if (r == 1)
 		r = 2;
 	else if (r == 0) {
@@ -500,7 +500,7 @@ probe_local(struct target_upload *u, void (*say)(const char *, void *),
 		goto done;
 	}
 	say("exclusive create: the second is refused, the first stays", arg);
-	if (ops->replace(impl, claim, a, "third", 5, e) == -1)
+	if (ops->replace(impl, claim, a, "third", 5, &unsure, e) == -1)
 		goto done;
 	buf_reset(&b);
 	if (ops->get(impl, a, &b, e) != 1 || b.len != 5 ||

@@ -56,6 +56,7 @@ missing() {
 			    echo "libc headers: libc6-dev"
 			lib sqlite3 || echo "SQLite: libsqlite3-dev"
 			lib libarchive || echo "libarchive: libarchive-dev"
+			lib zlib || echo "zlib: zlib1g-dev"
 			msgpack ||
 			    echo "msgpack-c: libmsgpack-c-dev libmsgpack-dev"
 			lib libcurl || echo "libcurl: libcurl4-openssl-dev"

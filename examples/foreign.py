@@ -12,7 +12,11 @@ nothing after either; a status other than 0 when the stream broke.
 import collections
 import sys
 
-import msgpack
+try:
+    import msgpack
+except ImportError as e:
+    print("foreign.py: %s: want python3-msgpack" % e, file=sys.stderr)
+    sys.exit(66)
 
 PROTOCOL, IOERR = 76, 74
 

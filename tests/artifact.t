@@ -160,13 +160,11 @@ on_rgw() {
 		dpublish -a $U/two/$i other >/dev/null 2>&1
 		r=$?
 		wait $p
-		q=$?
+		q=$? w=neither
+		rm -f got
 		s3do get $U/two/$i/chroma.sqlite3 got >/dev/null 2>&1
-		if cmp -s got d/chroma.sqlite3; then
-			w=d
-		else
-			w=other
-		fi
+		! cmp -s got d/chroma.sqlite3 || w=d
+		! cmp -s got other/chroma.sqlite3 || w=other
 		echo "$q $r $w" >>won
 	done
 	is "$(sort -u won | grep -Evc '^(0 73 d|73 0 other)$')" 0 \

@@ -1,11 +1,12 @@
 #!/bin/sh
 # busy.t: a real S3 server that answers 429 once, to each request in turn of
-# a lease, its renewal and a pin, and to a gc and its plan: it is waited for
-# and asked again, and all is done, once.  Of one that goes on with it: 75,
+# a lease, its renewal and a pin, and to a gc, its plan and what it says of
+# each version that it is about to remove: it is waited for and asked again,
+# and all is done, once.  Of one that goes on with it: 75,
 # after as many tries as anything has, and nothing is done.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-N=9
+N=13
 plan $N
 if ! s3_rgw; then
 	skip $N "$why"
@@ -17,7 +18,7 @@ s3do make s3://bucket
 A=s3://bucket/rag
 names() { s3do list "$1/" | sed "s, ${1#s3://bucket/}/, ,;s/.* //"; }
 versions() { names $A/timestamped | sed 's,/.*,,' | sort -u; }
-gendelta --out g --count 2 --records 4 --dim 8 --seed 3 >/dev/null
+gendelta --out g --count 5 --records 4 --dim 8 --seed 3 >/dev/null
 merge() {
 	drun "dfetch -B $A $1 | dcheck | dmerge | dpublish $A" >/dev/null
 }
@@ -66,8 +67,21 @@ is "$(versions | wc -l) $(asked 'gc.json') $(asked ' 1 not ')" "1 2 1" \
     "removes what it should, once"
 ok "and waits as it was asked to" test \
     $((($(date +%s%N) - begun) / 1000000)) -ge 1000
-merge g/delta-0000
-merge g/delta-0001
+merge g/delta-0002
+merge g/delta-0003
+merge g/delta-0004
+fault 'PUT owner 2- not status 503'
+status 75 "gc, whose announcement is not taken" \
+    env AWS_ENDPOINT_URL="$PROXY" dpublish gc --keep-newer-than 0 $A
+is "$(versions | wc -l) $(asked 'PUT .*owner')" "4 9" \
+    "removes nothing, and asks no more than others do"
+# the claim, and of each version first one of which nobody knows
+fault 'PUT owner 2 not status 503' 'PUT owner 4 done status 503' \
+    'PUT owner 5 done reset'
+status 0 "gc, whose announcements are not all answered" \
+    env AWS_ENDPOINT_URL="$PROXY" dpublish gc --keep-newer-than 0 $A
+is "$(versions | wc -l) $(asked ' [123] (not|done) ') $(asked 'PUT .*owner')" \
+    "1 3 5" "removes them"
 fault 'PUT pin.json * not status 429'
 status 75 "a server that stays busy" \
     env AWS_ENDPOINT_URL="$PROXY" dpublish lease $A --for 1h --name me

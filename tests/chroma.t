@@ -14,20 +14,27 @@ plan $((4 * $# + 55))
 
 digest() {
 	sed -n 's/.*"content_digest": *"\([0-9a-f]*\)".*/\1/p' \
-	    "$1/manifest.json"
+	    "$1/manifest.json" | grep . || echo "none in $1"
 }
 # every file's bytes
-bytes() { (cd "$1" && find . -type f | sort | xargs cksum); }
+bytes() {
+	(cd "$1" && find . -type f | sort | xargs cksum) || echo "no $1"
+}
 # merge FORMAT OUT INPUT...
 merge() {
 	form=$1 out=$2
 	shift 2
 	rm -rf "$out"
-	dfetch "$@" | dcheck | dmerge -F "$form" -o "$out" --json 2>err
-	[ -d "$out" ] || cat err >&2
+	dfetch "$@" | dcheck | dmerge -F "$form" -o "$out" --json 2>err &&
+	    [ -d "$out" ] || { cat err >&2; return 1; }
 }
-dump() { sqlite3 -readonly "$1/store.sqlite3" '.dump record source' | cksum; }
-index() { cat "$1"/*/*.bin "$1"/*/*.pickle | cksum; }
+# of what is not there they say where it was looked for, so that no two of
+# them agree
+dump() {
+	{ sqlite3 -readonly "$1/store.sqlite3" '.dump record source' ||
+	    echo "$1"; } | cksum
+}
+index() { { cat "$1"/*/*.bin "$1"/*/*.pickle || echo "$1"; } | cksum; }
 # publish TARGET DMERGE-OPTIONS INPUT...
 publish() {
 	t=$1 o=$2

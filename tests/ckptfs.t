@@ -48,10 +48,12 @@ like err 'put it on a local disk, or set DCKPT_JOURNAL=delete' \
 is "$(ls -A there)" "" "nothing is made"
 status 64 "DCKPT_JOURNAL=wal" \
     env DCKPT_JOURNAL=wal dfetch --files --json -c mnt/db in
-for p in "drun -c $T/mnt/db 'true'" "dckpt -c $T/mnt/db list"; do
-	eval "$p" >out 2>err
-	is "$(ls -A there)" "" "${p%% *} makes none either"
-done
+DCKPT_DB=$T/mnt/db drun true >out 2>err
+is "$? $(grep -c 'mnt/db: on FUSE' err) $(ls -A there)" "0 1 " \
+    "drun warns of it, and makes none either"
+dckpt -c "$T/mnt/db" list >out 2>err
+is "$? $(grep -c 'mnt/db: on FUSE' err) $(ls -A there)" "64 1 " \
+    "dckpt makes none either"
 status 0 "DCKPT_JOURNAL=delete" \
     env DCKPT_JOURNAL=delete dfetch --files --json -c mnt/db in
 is "$(ls -A there)" db "it is there, without a log"

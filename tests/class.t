@@ -80,7 +80,8 @@ for st in 64 65 66 70 73 74 75 76 77 1 137; do
 	got=$(dckpt -c db failed | sed -n 's/^    mend: //p')
 	want=$(awk -F'|' -v n=$st '$1 == n { print $5; f = 1 }
 	    $1 == "other" && !f { print $5 }' rows)
-	[ "$got" = "$want" ] || echo "$st: want $want, got $got"
+	[ -n "$want" ] && [ "$got" = "$want" ] ||
+	    echo "$st: want $want, got $got"
 done >advice
 is "$(cat advice)" "" "dckpt's advice is the table's"
 is "$(sqlite3 db "select class, code from attempt")" "permanent|hot" \

@@ -177,7 +177,7 @@ mkdir "$R/objects/commits/dir"
 is "$(davdo list "$O" commits)" "1.json
 a b%41&<
 dir" "a list, without what servers put aside"
-is "$(davdo list "$O" nope)" "" "of what is not there: nothing"
+is "$(davdo list "$O" nope; echo $?)" 0 "of what is not there: nothing"
 printf x >"$R/objects/x"
 chmod 0 "$R/objects/commits"
 [ "$(id -u)" = 0 ] || status 77 "a list that is forbidden" \
@@ -290,6 +290,8 @@ for f in 'not status 412' 'done status 412' 'not status 409' \
 	g=$((g + 1))
 	pub "$ST" 2>e || faulty="$faulty
 $f: $(cat e)"
+	grep -q ' 1 \(not\|done\) ' "$T/proxy/log" || faulty="$faulty
+$f: not asked"
 	o=$(odd $g)
 	[ -z "$o" ] || faulty="$faulty
 $f: $o"
@@ -330,10 +332,11 @@ for f in 'PUT staging/[^/]*/owner 1 done' 'PUT store.sqlite3 1 not' \
 		k=$((k + 1))
 		sleep 0.05
 	done
+	[ $k -lt 400 ] || faulty="$faulty
+$f: not asked"
 	kill -9 $p
 	wait $p 2>/dev/null
 	# what was prepared is of a run that is dead: so is its staging
-	src=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' "$ST.json" | tail -1)
 	rm -rf "$ST"
 	fault
 	before=$(commits)
@@ -391,17 +394,21 @@ is "$faulty" "" "two at once: one wins, the other is told 73"
 # the server dies in the middle of a body
 truncate -s 300M tree/huge
 rm -f tree/manifest.json
-davdo put "$O" timestamped/v2 tree >o 2>e &
-p=$! k=0
-daemon=$(cat "$T/lighttpd/pids")
-until [ -n "$(find -L "/proc/$daemon/fd" -type f -size +20M 2>/dev/null)" ] ||
-    [ $k -ge 400 ]; do
-	k=$((k + 1))
-	sleep 0.01
+got=0 i=0
+# again when it was done before
+while [ $got = 0 ] && [ $i -lt 10 ]; do
+	[ $i -eq 0 ] || { "$REAL/down.sh" "$T/lighttpd"; up lighttpd; }
+	rm -rf "$R/objects/timestamped/v2"
+	davdo put "$O" timestamped/v2 tree >o 2>e &
+	p=$! i=$((i + 1))
+	daemon=$(cat "$T/lighttpd/pids")
+	until [ -n "$(find -L "/proc/$daemon/fd" -type f -size +20M \
+	    2>/dev/null)" ] || ! kill -0 $p 2>/dev/null; do sleep 0.01; done
+	kill -9 "$daemon"
+	wait $p
+	got=$?
 done
-kill -9 "$daemon"
-wait $p
-is "$? $(files objects/timestamped/v2 | grep -c huge)" "75 0" \
+is "$got $(files objects/timestamped/v2 | grep -c huge)" "75 0" \
     "a server that dies in the middle of a file: 75, nothing of it is there"
 "$REAL/down.sh" "$T/lighttpd"
 up lighttpd

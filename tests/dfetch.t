@@ -2,7 +2,10 @@
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 186
+GEN=${GEN:-$SRC/build/gen}
+# the preload stands before the sanitizer's own library, which may be so
+export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0"
+plan 210
 
 S=$DATA/samples
 left() { ls -A "$TMPDIR" | wc -l | tr -d ' '; }
@@ -259,57 +262,74 @@ else
 fi
 rm -f sparse
 
-# --- writers at work
+# --- writers at work: they have their turn as the copy of a file is begun
 fresh
-delta w
-(while :; do echo x >>w/grow.bin; done) &
-writer=$!
-status 75 "a file that grows" dfetch --json w
-kill $writer; wait $writer 2>/dev/null
-like err "$T/w: changed while it was read; its writer is still at work" \
-    "is named"
-is "$(left)" "0" "and the staging is gone"
-(while :; do : >w/journal; rm w/journal; done) &
-writer=$!
-status 75 "a file that comes and goes" dfetch --json w
-kill $writer; wait $writer 2>/dev/null
-mkdir big
-truncate -s 300M big/x.bin
-touch -d '2020-01-01' big/x.bin
-sleep 0.1 # older than a tick of the clock, so that the copy starts
-dfetch --json big >out 2>err &
-pid=$!
-until [ -n "$(find "$TMPDIR" -name x.bin)" ] || ! kill -0 $pid 2>/dev/null
-do :; done
-echo x >>big/x.bin
-wait $pid
-is "$?" "75" "a file that grows while it is copied"
-rm -f big/x.bin
+# meanwhile FILE COMMAND...: dfetch --json w; COMMAND is run before FILE is
+# copied, in $T
+meanwhile() {
+	file=$1; shift
+	env LD_PRELOAD="$GEN/meanwhile.so" MEANWHILE_AT="$file" \
+	    MEANWHILE="$*" dfetch --json w
+}
+# busy 'what' FILE COMMAND...: the same, and all that must come of it
+busy() {
+	what=$1; shift
+	rm -rf w
+	mkdir w
+	for f in 1 2 3; do echo $f >w/$f.bin; done
+	status 75 "$what" meanwhile "$@"
+	like err "$T/w: changed while it was read; its writer is still at work" \
+	    "is named"
+	is "$(left)" "0" "and the staging is gone"
+}
+busy "a file that grows as it is copied" 2.bin 'echo x >>w/2.bin'
+busy "one that grows when it has been copied" 3.bin 'echo x >>w/1.bin'
+busy "one that grows before it is" 1.bin 'echo x >>w/3.bin'
+busy "one that is written over" 3.bin 'touch -r w/1.bin t; echo 9 >w/1.bin;
+    touch -r t w/1.bin'
+busy "one that is replaced" 3.bin 'cp -p w/1.bin t; mv t w/1.bin'
+busy "one that goes" 1.bin rm w/3.bin
+busy "one that comes" 1.bin 'echo 4 >w/4.bin'
+busy "one that comes and goes" 1.bin ': >w/journal; rm w/journal'
+rm -r w
+echo 1 >w
+status 75 "an input that is a file, and grows" meanwhile w 'echo x >>w'
+status 75 "and one that is replaced" meanwhile w 'cp -p w t; mv t w'
+status 0 "nobody at work" meanwhile w ': >here'
+ok "whoever was there meanwhile" test -e here
+fresh
 
 # --- whoever leaves
-truncate -s 2G big/x.bin
-{ dfetch --json big 2>err; echo $? >st; } | head -n 1 >out
+# the copy is not gone on with until dfetch has ended, or is ended after a
+# minute, for it hangs
+HOLD='i=0; while kill -0 $MEANWHILE_PID 2>/dev/null; do sleep 0.1
+    i=$((i + 1)); [ $i -lt 600 ] || kill -9 $MEANWHILE_PID; done'
+rm -f st
+{ meanwhile w ": >$T/begun; $HOLD" 2>err; echo $? >st; } | {
+	head -n 1 >out
+	until [ -e begun ] || [ -s st ]; do sleep 0.1; done
+}
 is "$(cat st)" "76" "the reader leaves: 76"
 is "$(cat err)" "" "without a word"
 is "$(left)" "0" "and the staging is gone"
 for sig in TERM INT KILL; do
 	# a shell ignores INT in what it puts in the background
-	perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' dfetch --json big \
-	    >out 2>err &
-	pid=$!
-	until [ -n "$(find "$TMPDIR" -name x.bin)" ]; do :; done
-	kill -$sig $pid
-	wait $pid 2>/dev/null
+	perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' \
+	    env LD_PRELOAD="$GEN/meanwhile.so" MEANWHILE_AT=w \
+	    MEANWHILE="kill -$sig \$MEANWHILE_PID; $HOLD" \
+	    dfetch --json w >out 2>err &
+	wait $! 2>/dev/null
 	is "$(kill -l $?)" "$sig" "$sig in the middle: it dies of it"
 	[ $sig = KILL ] || is "$(left)" "0" "and the staging is gone"
 done
+ok "KILL leaves its staging" test "$(left)" = 1
+old=$(ls "$TMPDIR")
 tries=0
-while [ "$(find "$TMPDIR" -name x.bin)" ] && [ $tries -lt 1000 ]; do
+while [ -e "$TMPDIR/$old" ] && [ $tries -lt 1000 ]; do
 	dfetch --json a >/dev/null
 	tries=$((tries + 1))
 done
-is "$(find "$TMPDIR" -name x.bin)" "" "what KILL left is swept by the next"
-rm -f big/x.bin
+ok "which is swept by the next" test ! -e "$TMPDIR/$old"
 
 # --- plans out of it
 fresh
@@ -435,17 +455,9 @@ fresh
 echo text >nodb
 status 65 "checkpoints that are none" dfetch -c nodb --json a
 is "$(left)" "0" "and the staging is gone"
-truncate -s 300M big/x.bin
-: >out
-dfetch --json big >out 2>err &
-pid=$!
-# no fork in the loop: the copy takes but half a second
-until [ -s out ]; do :; done
-kill -USR1 $pid
-wait $pid
-is "$?" "0" "SIGUSR1 does not end it"
+status 0 "SIGUSR1 does not end it" meanwhile w 'kill -USR1 $MEANWHILE_PID
+    i=0; until [ -s err ] || [ $i -ge 600 ]; do sleep 0.1; i=$((i + 1)); done'
 like err '^dfetch: 0 of 1 inputs$' "it says how far it is"
-rm -f big/x.bin
 
 # --- staging of a run
 fresh

@@ -2,7 +2,7 @@
 # dmerge.t: the join, what it refuses, and that it is the same bytes
 # whatever the order.
 . "$(dirname "$0")/lib.sh"
-plan 92
+plan 104
 GEN=${GEN:-$SRC/build/gen}
 
 digest() {
@@ -244,4 +244,30 @@ is "$(bytes o1)" "$(bytes "${f%/*}")" "a copy, to the byte"
 is "$(ls t/commits)" 1.json "one commit"
 status 0 "what a stage in between adds" run d '' './add |' --json
 like "$T/out" '"generation":2.*"merged":1,"skipped":6' "is merged onto it"
+
+# --- its files were not brought: who needs them says so
+cat >leave <<'E'
+#!/bin/sh
+while read -r l; do
+	case $l in
+	*'"t":"base"'*)
+		rm -f "$DSTAGE/base/store.sqlite3"
+		l=$(echo "$l" | sed "s/\"unchanged\":true/${1:-&},\"left\":true/") ;;
+	esac
+	printf '%s\n' "$l"
+done
+E
+chmod +x leave
+status 0 "left where it was" run 'd x' '' './leave |' --json
+like out '"generation":2.*"unchanged":true,"unread":true' "is handed on"
+for i in '-o o9' '-F chroma' --rebuild; do
+	status 76 "but not with $i" run 'd x' "$i" './leave |' --json
+	like err '^dmerge: base .*/t: its files were not brought' "which says so"
+done
+status 76 "nor to what a stage adds" run d '' './leave | ./add |' --json
+status 76 "nor as one that is new" run 'd x' '' \
+    './leave \"a\":true |' --json
+like err '^dcheck: base record: left: want an unchanged one' "which says so"
+is "$(ls -d o9 2>/dev/null; ls t/commits | tr '\n' ' ')" "1.json 2.json " \
+    "nothing is placed, or published"
 finish

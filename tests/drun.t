@@ -5,7 +5,8 @@
 plan 166
 
 now() { date +%s%N | sed 's/......$//'; }
-# quick WANT MS 'what' command...: as status, and within MS milliseconds
+# quick WANT MS 'what' command...: as status, and within MS milliseconds; who
+# does not heed a signal is killed after 10 s
 quick() {
 	_want=$1 _ms=$2 _what=$3; shift 3
 	_t0=$(now)
@@ -104,30 +105,44 @@ like err 'one argument, in quotes' "told why"
 status 64 "none" drun
 
 # --- who is blamed; the rest is stopped, wherever it stands
-quick 65 5000 "the first fails" drun "exit 65 | sleep $Z | sleep $Z"
+quick 65 9000 "the first fails" drun "exit 65 | sleep $Z | sleep $Z"
 like err '^drun: stage 1 \(exit 65\): exit 65 \(DATAERR\); nothing was pub' \
     "named with its status"
-quick 66 5000 "the middle fails" drun "sleep $Z | exit 66 | sleep $Z"
+quick 66 9000 "the middle fails" drun "sleep $Z | exit 66 | sleep $Z"
 like err '^drun: stage 2 \(exit 66\): exit 66 \(NOINPUT\)' "named"
-quick 75 5000 "the last fails" drun "sleep $Z | sleep $Z | exit 75"
+quick 75 9000 "the last fails" drun "sleep $Z | sleep $Z | exit 75"
 like err '^drun: stage 3 \(exit 75\): exit 75 \(TEMPFAIL\)' "named"
 is "$(wc -l <err | tr -d ' ')" 1 "in one line"
 ok "no sleeper is left" gone
-i=0
-_t0=$(now)
+i=0 slow=0
 while [ $i -lt 50 ]; do
+	_t0=$(now)
 	drun "exit 65 | sleep $Z | sleep $Z | sleep $Z" 2>/dev/null
+	_t1=$(now)
+	[ $((_t1 - _t0)) -lt 9000 ] || slow=$((slow + 1))
 	i=$((i + 1))
 done
-_t1=$(now)
-ok "50 times: none is missed between fork and exec" \
-    [ $((_t1 - _t0)) -lt 9000 ]
-quick 5 5000 "sleepers below a shell" \
+is $slow 0 "50 times: none is missed between fork and exec"
+quick 5 9000 "sleepers below a shell" \
     drun "{ sleep $Z; true; } | exit 5 | (sleep $Z; true)"
 ok "none is left either" gone
-status 65 "76 first, a verdict soon after" drun 'exit 76 | { sleep 0.2; exit 65; }'
+# not before drun knows of the 76; nor long after, which is to try again
+verdict() {
+	i=0
+	while [ $i -lt 20 ]; do
+		rm -f first
+		drun '{ echo $$ >first; exit 76; } | {
+		    until [ -s first ] && ! kill -0 $(cat first) 2>/dev/null
+		    do sleep 0.02; done; exit 65; }'
+		r=$?
+		[ $r -eq 76 ] || return $r
+		i=$((i + 1))
+	done
+	return 76
+}
+status 65 "76 first, a verdict soon after" verdict
 like err 'stage 2 .*exit 65' "the verdict is named"
-quick 76 5000 "76 and nobody says more" drun "exit 76 | sleep $Z"
+quick 76 9000 "76 and nobody says more" drun "exit 76 | sleep $Z"
 like err '^drun: stage 1 \(exit 76\): exit 76 \(PROTOCOL\)' "76 then"
 status 1 "SIGPIPE is not to blame" drun 'yes | { sleep 0.1; exit 1; }'
 like err 'stage 2 .*exit 1; nothing' "but who left"
@@ -139,13 +154,13 @@ like err 'stage 2 \(no-such-program-here\): exit 127 \(command not found\)' \
 status 137 "killed" drun 'cat | { kill -KILL $$; }'
 like err 'killed by signal 9 \(Killed\)' "by what"
 status 255 "255 passes" drun 'exit 255'
-quick 3 5000 "one that is stopped too" drun "{ kill -STOP \$\$; } | { sleep 0.2; exit 3; }"
+quick 3 9000 "one that is stopped too" drun "{ kill -STOP \$\$; } | { sleep 0.2; exit 3; }"
 ok "staging is gone" no_staging
 _t0=$(now)
 status 66 "one that ignores TERM" \
     drun "{ trap '' TERM; sleep $Z; sleep $Z; } | { sleep 0.2; exit 66; }"
 _t1=$(now)
-ok "is killed after 10 s" [ $((_t1 - _t0)) -lt 14000 ]
+ok "is killed after 10 s" [ $((_t1 - _t0)) -lt 45000 ]
 ok "and gone" gone
 status 0 "background work does not outlive the run" \
     drun "{ sleep $Z >/dev/null & }"
@@ -197,7 +212,7 @@ ok "staging is gone" no_staging
 # a signal before the commit, and one in it
 fake/drun "{ mkdir \"\$DSTAGE/tickets\"; echo >\"\$DSTAGE/tickets/1.json\"; sleep $Z; }" \
     2>err & pid=$!
-ok "it runs" until_true 100 asleep
+ok "it runs" until_true 600 asleep
 kill -TERM $pid
 wait $pid
 is $? 143 "TERM: it dies of that"
@@ -207,9 +222,9 @@ is "$(cut -d' ' -f1 log)" "--discard" "ticket discarded, nothing committed"
 rm log
 ok "staging is gone" no_staging
 WAIT=$T/wait fake/drun "echo | $leave" >out 2>err & pid=$!
-ok "the commit has begun" until_true 100 [ -s wait ]
+ok "the commit has begun" until_true 600 [ -s wait ]
 kill -TERM $pid
-ok "TERM is passed on" until_true 100 grep -q term log
+ok "TERM is passed on" until_true 600 grep -q term log
 rm wait
 wait $pid
 is $? 0 "a commit that was completed is 0"
@@ -220,35 +235,39 @@ for sig in HUP:129 INT:130; do
 	# a shell's & ignores INT: perl asks for the default again
 	perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' \
 	    drun "sleep $Z | sleep $Z" 2>err & pid=$!
-	until_true 100 asleep
+	until_true 600 asleep
 	_t0=$(now)
 	kill -$sig $pid
 	wait $pid
 	got=$?
 	_t1=$(now)
 	is "$got" "$want" "$sig: it dies of that"
-	ok "$sig: within seconds" [ $((_t1 - _t0)) -lt 5000 ]
+	ok "$sig: within seconds" [ $((_t1 - _t0)) -lt 9000 ]
 	ok "$sig: no sleeper is left" gone
 done
-nohup sh -c 'trap "" HUP; exec drun "sleep 0.5"' >/dev/null 2>&1 & pid=$!
-sleep 0.2
+nohup sh -c 'trap "" HUP
+    exec drun "{ : >up; until [ -e on ]; do sleep 0.05; done; }"' \
+    >/dev/null 2>&1 & pid=$!
+until_true 100 [ -e up ]
 kill -HUP $pid
+kill -HUP $pid
+: >on
 wait $pid
-is $? 0 "HUP that was ignored stays ignored"
+is "$? $(ls up)" "0 up" "HUP that was ignored stays ignored"
 
 # --- killed without a word
 drun "{ echo \$DSTAGE >mine; sleep $Z; } | sleep $Z" 2>err & pid=$!
-ok "it runs" until_true 100 [ -s mine ]
-until_true 100 asleep
+ok "it runs" until_true 600 [ -s mine ]
+until_true 600 asleep
 dead=$(cat mine)
 kill -KILL $pid
 wait $pid
 is $? 137 "kill -9"
-ok "its stages are stopped all the same" until_true 50 gone
+ok "its stages are stopped all the same" until_true 600 gone
 ok "staging is left" [ -d "$dead" ]
-ok "watching has ended" until_true 50 flock -n -x "$dead/lock" true
+ok "watching has ended" until_true 600 flock -n -x "$dead/lock" true
 drun "{ echo \$DSTAGE >live; while [ ! -e stop ]; do sleep 0.1; done; }" & pid=$!
-ok "another run" until_true 100 [ -s live ]
+ok "another run" until_true 600 [ -s live ]
 ok "has collected it" [ ! -e "$dead" ]
 status 0 "a third" drun true
 ok "does not touch the living one" [ -d "$(cat live)" ]
@@ -268,14 +287,14 @@ drun "$pipe | { cat >/dev/null; touch prepared; sleep $Z; }" 2>err & pid=$!
 ok "all is prepared" until_true 300 [ -e prepared ]
 kill -KILL $pid
 wait $pid
-ok "kill -9 then: the stages end" until_true 50 gone
+ok "kill -9 then: the stages end" until_true 600 gone
 ok "and nothing is committed" [ ! -e tgt/commits/1.json ]
 status 0 "the same again" drun "$pipe"
 ok "is committed" [ -s tgt/commits/1.json ]
 is "$(cat tgt/latest-pointer.txt)" "$(ls tgt/timestamped)" "and pointed to"
 status 0 "and again" drun "$pipe"
 is "$(ls tgt/commits)" 1.json "has nothing to do"
-ok "staging is gone" until_true 50 no_staging
+ok "staging is gone" until_true 600 no_staging
 
 # --- keep
 status 65 "--keep" drun -k '{ echo x >"$DSTAGE/file"; exit 65; }'

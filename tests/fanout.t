@@ -142,7 +142,8 @@ drill() {
 		status 0 "$name: again" "$@"
 	fi
 	is "$(digest "$tg")" "$DIGEST" "$name: the same content"
-	is "$(grep -Fxf present ran)" "" "$name: nothing was done twice"
+	is "$([ -s present ] && [ -s ran ] && echo some) $(grep -Fxf present \
+	    ran)" "some " "$name: nothing was done twice"
 	is "$(ls -d "$W" 2>/dev/null)" "" "$name: its work is cleared away"
 	was=$(seen "$tg")
 	: >ran

@@ -252,7 +252,7 @@ sub each_call
 
 			$tried++;
 			complain("$fault at $call $n: $st:", said())
-			    if $fault =~ /^error/ && $st !~ /^(?:0|7[456])$/;
+			    if $fault =~ /^error/ && $st !~ /^(?:0|74)$/;
 			$is = after("$fault at $call $n", $st, $from, $to);
 		}
 	}

@@ -3,7 +3,7 @@
 # whom, what may be called where, usage() against SYNOPSIS, how files look.
 . "$(dirname "$0")/lib.sh"
 PROGS='dfetch dcheck dmerge dpublish dckpt drun'
-plan $((20 + 4 * $(echo "$PROGS" | wc -w)))
+plan $((21 + 4 * $(echo "$PROGS" | wc -w)))
 cd "$SRC" || exit 99
 
 # nothing FILE 'what': the file of complaints is empty
@@ -95,7 +95,7 @@ nothing "$T/banned" "every .c but unit tests includes banned.h last"
 # banned.h bans what STYLE says
 sed -n '/^- Banned at compile time/,/^$/p' STYLE.md | tr '\n' ' ' |
     sed 's/.*last): //; s/\..*//' | tr -s ' ' '\n' | sort >"$T/want"
-sed -n 's/^#define \([a-z]*\).*banned_.*/\1/p' common/banned.h |
+sed -n 's/^#define \([a-z0-9_]*\).*banned_.*/\1/p' common/banned.h |
     sort >"$T/got"
 is "$(cat "$T/got")" "$(cat "$T/want")" "banned.h is the list of STYLE.md"
 
@@ -187,6 +187,11 @@ nothing "$T/order" "man pages have their sections, in the house's order"
 
 mandoc -T lint -W warning man/* >"$T/mandoc" 2>&1
 nothing "$T/mandoc" "mandoc finds nothing to warn of"
+for f in man/*; do
+	mandoc -T ascii "$f" | sed 's/.\x08//g' | awk -v f="$f" '
+	    length($0) > 80 { print f ": " $0 }'
+done >"$T/wide"
+nothing "$T/wide" "a page fits a terminal of 80 columns"
 
 # every status of DESIGN section 6, in every program's page
 want="0 $(sed -n '/^## 6/,/^## 7/s/^| \([0-9][0-9]\) |.*/\1/p' DESIGN.md |

@@ -10,7 +10,7 @@ KEY=sk-proj-4f1bNEVERSEEN8842
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY \
     OPENAI_ORG_ID OPENAI_PROJECT OPENAI_PROJECT_ID
 if ! python3 -c 'import http.server' 2>/dev/null; then
-	skip 175 "no python3 here"
+	skip $planned "no python3 here"
 	finish
 fi
 

@@ -329,7 +329,7 @@ three() {
 	cat said
 }
 is "$(three 'TMPDIR=/nonexistent dfetch deltas')" "dfetch: /nonexistent: no \
-place for staging (TMPDIR): No such file or directory" "no staging: one line"
+place for staging (TMPDIR, drun --stage-parent): No such file or directory" "no staging: one line"
 is "$(cat st.1 st.2)" "76
 76" "and those behind it have failed, too"
 is "$(three :)" "dcheck: stream: empty: want a hello record" \

@@ -39,6 +39,7 @@ make_path($W);
 chdir $W or die "$W: $!\n";
 my ($A, $T, $turn) = (undef, undef, 0);	# the target, how it is reached
 my (%bad, @trace, %alive);
+my %stopped;	# who came to a point of its own
 
 sub slurp {
 	open my $f, '<', $_[0] or return undef;
@@ -336,6 +337,7 @@ sub wait_for {
 	if ($line =~ /^(\S+) (.*)\n/) {
 		$a->{event} = $1 eq 'blocked' ? 'blocked' : $2;
 		$a->{at} = $1;
+		$stopped{$a->{name}} = 1 if $1 ne 'blocked';
 		return;
 	}
 	waitpid $a->{pid}, 0;
@@ -834,6 +836,11 @@ my ($runs, $distinct) = explore($s->{make}, $s->{check}, $want,
     @{$s->{always} // []});
 if ($S3) {
 	ask('DELETE', "$T/$_", '') for keys_below('');
+}
+# who is never stopped has but one order
+for my $a (@actors) {
+	complain('never stopped', $a->{name}) if !$stopped{$a->{name}} &&
+	    grep { ref eq 'HASH' } @{$a->{parts}};
 }
 print "# $scene: $runs orders, $distinct distinct\n";
 print join(' ', map { "$bad{$_} $_" } sort keys %bad) || 'whole', "\n";

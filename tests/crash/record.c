@@ -193,8 +193,9 @@ parent(int dirfd, const char *path, uint64_t *dir, char name[256])
 {
 	char		 up[4096];
 	struct stat	 st;
+	const char	*last;
 	char		*slash;
-	size_t		 n = strlen(path);
+	size_t		 n = strlen(path), k;
 
 	if (n == 0 || n >= sizeof(up))
 		return -1;
@@ -202,7 +203,11 @@ parent(int dirfd, const char *path, uint64_t *dir, char name[256])
 	while (n > 1 && up[n - 1] == '/')
 		up[--n] = '\0';
 	slash = strrchr(up, '/');
-	(void)snprintf(name, 256, "%s", slash == NULL ? up : slash + 1);
+	last = slash == NULL ? up : slash + 1;
+	k = strlen(last);
+	if (k >= 256)
+		return -1;	/* no file system has it */
+	memcpy(name, last, k + 1);
 	if (slash == NULL)
 		(void)snprintf(up, sizeof(up), ".");
 	else

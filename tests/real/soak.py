@@ -433,7 +433,8 @@ class Soak:
                 if m is not None:
                     seen = self.read(m, os.path.join(to, 'store.sqlite3'),
                                      needed, seen)
-                elif time.monotonic() - began < self.age - LAG:
+                elif time.monotonic() - began < self.age - LAG or \
+                        self.place.get('latest-pointer.txt') == v:
                     raise Broken('lost', 'the pointer named it: ' +
                                  v.decode())
                 else:

@@ -309,7 +309,7 @@ flips(void)
 	struct batch	*b;
 	struct err	 e;
 	size_t		 n = strlen(answers), m = strlen(requests);
-	int		 i, k, bad = 0;
+	int		 i, k, bad = 0, refused = 0, loaded = 0;
 
 	for (i = 0; i < FLIPS && bad == 0; i++) {
 		memcpy(text, answers, n);
@@ -321,6 +321,7 @@ flips(void)
 		}
 		if (join_n(req, m, text, n, NULL, -1) == -1) {
 			bad = err.code != MSG_DATAERR;
+			refused++;
 			continue;
 		}
 		if (got.requested != got.ok + got.failed + got.missing)
@@ -333,9 +334,12 @@ flips(void)
 		if (b == NULL ? e.code != MSG_DATAERR :
 		    batch_records(b) != got.ok)
 			bad = 3;
+		loaded += b != NULL;
 		batch_free(b);
 	}
-	if (!tap_ok(bad == 0, "%d files with changed bytes", FLIPS))
+	if (!tap_ok(bad == 0 && refused > FLIPS / 2 && loaded > 50,
+	    "%d files with changed bytes (%d refused, %d read)", FLIPS,
+	    refused, loaded))
 		printf("# flip %d: %d, %s\n", i, bad, err.text);
 }
 

@@ -32,6 +32,7 @@
 #define LONG 40000	/* bytes of an id */
 #define N_LONG 90	/* of them: two maps of CHROMA_SMALL */
 #define OTHER 3		/* dimension of "ip" */
+#define UUID_LEN 36
 
 struct rec {
 	char		 id[32], doc[64], meta[96];
@@ -45,7 +46,7 @@ static struct rec		recs[N_IDS + 8];
 static size_t			n_recs, n_live;
 static char			top[] = "/tmp/intact-ours.XXXXXX";
 static char			content[HASH_HEX];
-static char			uuid[64];	/* of cos's index */
+static char			uuid[UUID_LEN + 1];	/* of cos's index */
 
 static void
 die(const char *what, const struct err *e)
@@ -260,7 +261,7 @@ make(void)
 		struct stat	st, was;
 		char		p[600];
 
-		if (strlen(de->d_name) != 36)
+		if (strlen(de->d_name) != UUID_LEN)
 			continue;
 		(void)snprintf(p, sizeof(p), "%s/%s/data_level0.bin", dir,
 		    de->d_name);
@@ -270,7 +271,7 @@ make(void)
 		    uuid);
 		if (uuid[0] == '\0' || (stat(p, &was) == 0 &&
 		    was.st_size < st.st_size))
-			(void)snprintf(uuid, sizeof(uuid), "%s", de->d_name);
+			memcpy(uuid, de->d_name, UUID_LEN + 1);
 	}
 	if (d != NULL)
 		(void)closedir(d);
@@ -347,7 +348,7 @@ test_read(const char *dir, int light)
 
 /* The verdict on dir; "machine" when there is none. */
 static const char *
-verdict(const char *dir, int flags, char reason[400])
+verdict(const char *dir, int flags, char reason[MSG_ERR_MAX])
 {
 	struct check_summary	s;
 	struct check_verdict	v;
@@ -362,7 +363,7 @@ verdict(const char *dir, int flags, char reason[400])
 		name = "miscounted";
 	else
 		name = r == -1 ? "machine" : check_code_name(v.code);
-	(void)snprintf(reason, 400, "%s", r == -1 ? e.text : v.reason);
+	(void)snprintf(reason, MSG_ERR_MAX, "%s", r == -1 ? e.text : v.reason);
 	if (r == 0)
 		check_summary_clear(&s);
 	return name;
@@ -684,7 +685,7 @@ static void
 test_damage(size_t i)
 {
 	const char	*dir = make(), *got;
-	char		 reason[400];
+	char		 reason[MSG_ERR_MAX];
 
 	if (damages[i].f != NULL)
 		damages[i].f(dir);
@@ -749,7 +750,7 @@ test_flips(void)
 	struct store		*s;
 	struct item		 it;
 	unsigned char		 d[HASH_LEN], b, was;
-	char			 reason[400];
+	char			 reason[MSG_ERR_MAX];
 	uint64_t		 size;
 	off_t			 at;
 	size_t			 i, n, refused = 0, bad = 0, crashed = 0;
@@ -822,7 +823,7 @@ test_long(void)
 	struct item		 it;
 	struct store		*s;
 	unsigned char		 d[HASH_LEN];
-	char			 hex[HASH_HEX], reason[400];
+	char			 hex[HASH_HEX], reason[MSG_ERR_MAX];
 	uint64_t		 live = n_live, total = n_recs;
 	float			 v[DIM];
 	size_t			 i, k;

@@ -134,21 +134,21 @@ each(int fresh)
 
 	again("old");
 	bad += build("old", &p, 1, v, N) == -1;
-	copy("old", "x");
+	copy("old", "grown");
 	if (fresh)
-		again("x");
-	bad += build("x", &p, fresh, v + N * p.dim, N) == -1;
-	digest("x", want);
+		again("grown");
+	bad += build("grown", &p, fresh, v + N * p.dim, N) == -1;
+	digest("grown", want);
 	for (k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
 		for (n = 1, hit = 1; hit; n++) {
 			if (fresh)
-				again("x");
+				again("grown");
 			else
-				copy("old", "x");
+				copy("old", "grown");
 			nth_start(kinds[k], n);
-			r = build("x", &p, fresh, v + N * p.dim, N);
+			r = build("grown", &p, fresh, v + N * p.dim, N);
 			hit = nth_stop();
-			digest("x", got);
+			digest("grown", got);
 			if (hit ? (r == 0 && strcmp(got, want) != 0) ||
 			    (r == -1 && (err.code != MSG_IOERR &&
 			    err.code != MSG_TEMPFAIL)) || lowest() != fd :
@@ -158,7 +158,7 @@ each(int fresh)
 				bad++;
 			}
 			/* its name, or that of one of its files */
-			if (r == -1 && strstr(err.text, "x") == NULL &&
+			if (r == -1 && strstr(err.text, "grown") == NULL &&
 			    strstr(err.text, ".bin") == NULL)
 				bad++;
 			all += (unsigned long)hit;

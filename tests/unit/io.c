@@ -124,8 +124,15 @@ waits(void)
 		return 0;
 	q.fd = p[0];
 	q.events = POLLIN;
-	ok = io_poll(&q, 1, 1) == 0 && io_write(p[1], "x", 1) == 0 &&
-	    io_await(p[0]) == 0 && io_poll(&q, 1, -1) == 1;
+	io_catch_status();
+	ok = io_poll(&q, 1, 1) == 0 && !io_status_wanted() &&
+	    raise(SIGUSR1) == 0 &&
+	    io_poll(&q, 1, -1) == -1 && errno == EINTR &&
+	    io_status_wanted() && !io_status_wanted() &&
+	    io_poll(&q, 1, 1) == 0 && io_write(p[1], "x", 1) == 0 &&
+	    raise(SIGUSR1) == 0 &&
+	    io_await(p[0]) == 0 && io_status_wanted() &&
+	    io_poll(&q, 1, -1) == 1;
 	(void)close(p[1]);
 	(void)close(p[0]);
 	return ok;

@@ -195,7 +195,12 @@ static const struct kind {
 	    "\"unchanged\":true}",
 	    { "path", "format", "sha256", "content_digest", "records",
 	    "tombstones", "superseded", "inserted", "replaced", "deleted",
-	    "merged", "bytes" } }
+	    "merged", "bytes" } },
+	{ "base", base, "{\"t\":\"base\",\"target\":\"/t\",\"version\":\"v1\","
+	    "\"generation\":2,\"path\":\"base\"," HEX("sha256") ",\"format\":"
+	    "\"chroma\",\"records\":0," HEX("content_digest")
+	    ",\"unchanged\":true,\"left\":true,\"verdict\":\"unread\"}",
+	    { "sha256", "content_digest" } }
 };
 
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -212,7 +217,8 @@ static const struct nonsense {
 	{ 1, "verdict", "refused" }, { 2, "target", "" },
 	{ 3, "name", "a/../../b" }, { 3, "size", NULL },
 	{ 4, "version", ".." }, { 5, "target", "" }, { 6, "name", "/a" },
-	{ 6, "size", NULL }, { 6, "verdict", "bad" }, { 7, "path", "" }
+	{ 6, "size", NULL }, { 6, "verdict", "bad" }, { 7, "path", "" },
+	{ 8, "verdict", "ok" }
 };
 
 static struct rec *

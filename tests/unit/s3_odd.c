@@ -548,6 +548,64 @@ trees(void)
 	tap_ok(asked("uploads") == 0, "ends it");
 }
 
+/* A server that has no batches says so with status. */
+static void
+no_batches(const char *status, const char *c)
+{
+	script_clear();
+	memset(&err, 0, sizeof(err));
+	on("GET", "uploads", "200 OK", "", UPLOADS(""));
+	on("GET", "", "200 OK", "", LIST("<Contents><Key>p/a</Key></Contents>"
+	    "<Contents><Key>p/b</Key></Contents>"
+	    "<Contents><Key>p/c</Key></Contents>"));
+	on("POST", "", status, "", "");
+	on("DELETE", "p/b", "404 No", "", ERROR("NoSuchKey"));
+	once("DELETE", "p/c", "503 No", "", ERROR("SlowDown"));
+	if (c != NULL)
+		on("DELETE", "p/c", c, "", ERROR("AccessDenied"));
+}
+
+static void
+batches(void)
+{
+	static const char	one[] = "<Deleted></Deleted>";
+	const char		*keys[120];
+	struct script_rule	*r[2];
+	size_t			 i, k;
+
+	fresh();
+	no_batches("501 No", NULL);
+	tap_ok(s3_remove_tree(s3, "bucket", "p/", NULL, &err) == 0 &&
+	    asked("POST") == 1 && asked("DELETE /bucket/p/a") == 1 &&
+	    asked("DELETE /bucket/p/b") == 1 &&
+	    asked("DELETE /bucket/p/c") == 2 && asked("uploads") == 1,
+	    "without batches a tree goes key by key");
+	no_batches("405 No", "403 No");
+	refused(s3_remove_tree(s3, "bucket", "p/", NULL, &err), MSG_NOPERM,
+	    "p/c: 403 AccessDenied", "one of them that may not go");
+	no_batches("403 No", NULL);
+	refused(s3_remove_tree(s3, "bucket", "p/", NULL, &err), MSG_NOPERM,
+	    "403", "a batch that may not be");
+	tap_ok(asked("DELETE") == 0, "is not tried key by key");
+
+	script_clear();
+	memset(&err, 0, sizeof(err));
+	for (i = 0; i < 120; i++)
+		keys[i] = "k";
+	r[0] = on("POST", "", "200 OK", "", "<DeleteResult>");
+	r[1] = on("POST", "", "200 OK", "", "<DeleteResult>");
+	r[0]->once = 1;
+	for (k = 0; k < 2; k++) {
+		for (i = 0; i < (k == 0 ? 50 : 70); i++)
+			(void)snprintf(r[k]->body + strlen(r[k]->body),
+			    sizeof(one), "%s", one);
+		(void)snprintf(r[k]->body + strlen(r[k]->body), 16,
+		    "</DeleteResult>");
+	}
+	tap_ok(s3_remove(s3, "bucket", keys, 120, &err) == 0 &&
+	    asked("POST") == 2, "a quick server gets larger batches: 50, 70");
+}
+
 /*
  * The probe, and the proof.
  */
@@ -683,7 +741,7 @@ int
 main(void)
 {
 	msg_init("s3_odd");
-	tap_plan(99);
+	tap_plan(104);
 	script_start();
 	(void)unsetenv("http_proxy");
 	(void)unsetenv("AWS_PROFILE");
@@ -704,6 +762,7 @@ main(void)
 	multipart();
 	deletions();
 	trees();
+	batches();
 	probes();
 	proofs();
 	s3_res_clear(&res);

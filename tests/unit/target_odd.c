@@ -100,11 +100,20 @@ another_removes(void)
 	(void)under->remove(impl_under, TARGET_VERSIONS "/" V1, &err);
 }
 
+/* What others write. */
+static void
+lay(const char *key, const char *text)
+{
+	int	unsure = 0;
+
+	(void)under->replace(impl_under, "", key, text, strlen(text),
+	    &unsure, &err);
+}
+
 static void
 another_writes(void)
 {
-	(void)under->replace(impl_under, TARGET_STAGING "/mine",
-	    TARGET_VERSIONS "/" V1 "/" MANIFEST_NAME, "{}", 2, &err);
+	lay(TARGET_VERSIONS "/" V1 "/" MANIFEST_NAME, "{}");
 }
 
 static void
@@ -301,7 +310,7 @@ heirs(void)
 	c.version = V4;
 	fail_with("replace", OTHERS, 1);
 	up = target_begin(&target, NULL, "heir", &c, &err);
-	refused(up == NULL ? -1 : 0, MSG_TEMPFAIL, "changed by another",
+	refused(up == NULL ? -1 : 0, MSG_TEMPFAIL, "wrote to it",
 	    "an heir that is not alone");
 	fail_at = 0;
 	(void)under->remove(impl_under, TARGET_STAGING "/died/heir-of-died",
@@ -327,12 +336,22 @@ removers(void)
 	    "somebody else wrote to it", "a removal that cannot be announced");
 	fail_at = 0;
 	tap_ok(has(V1), "removes nothing");
+	fail_with("replace", REFUSED, 1);
+	refused(target_remove(up, V1, &err), MSG_IOERR, "as asked",
+	    "one that is refused");
+	tap_ok(has(V1) && calls == 1, "is not made again");
+	fail_at = 0;
 	then("replace", another_rolls_back);
 	refused(target_remove(up, V1, &err), MSG_TEMPFAIL,
 	    "has become the current version", "what became current meanwhile");
 	tap_ok(has(V1) && head() == 3, "stays");
 	refused(target_remove(up, "../x", &err), MSG_USAGE,
 	    "not a version id", "what is no version");
+	over();
+	claim(1, NULL);
+	fail_with("replace", DROPPED, 1);
+	tap_ok(target_remove(up, V1, &err) == 0 && !has(V1) && calls == 2,
+	    "an announcement of which nobody knows is made again");
 	over();
 	claim(0, NULL);
 	refused(target_remove(up, V2, &err), MSG_TEMPFAIL,
@@ -481,10 +500,8 @@ keepers(void)
 	then("create", another_removes);
 	refused(target_hold(up, V1, V1, NULL, 0, &err), MSG_NOINPUT,
 	    "is not there", "a pin on what goes meanwhile");
-	(void)under->replace(impl_under, "", TARGET_PINS "/notes/pin.json",
-	    "{}", 2, &err);
-	(void)under->replace(impl_under, "", TARGET_PINS "/" V1 "x/pin.json",
-	    "{}", 2, &err);
+	lay(TARGET_PINS "/notes/pin.json", "{}");
+	lay(TARGET_PINS "/" V1 "x/pin.json", "{}");
 	err.code = 0;
 	tap_ok(target_pins(&target, NULL, &n, &err) == 0,
 	    "neither is left, and what is none of ours is passed over");
@@ -516,7 +533,7 @@ flood(void *impl, const char *key, int (*f)(const char *, void *),
 static void
 object(const char *key, const char *text)
 {
-	(void)under->replace(impl_under, "", key, text, strlen(text), &err);
+	lay(key, text);
 }
 
 static void
@@ -740,7 +757,7 @@ int
 main(void)
 {
 	msg_init("target_odd");
-	tap_plan(97);
+	tap_plan(100);
 	worlds_open("target_odd");
 	publishers();
 	heirs();

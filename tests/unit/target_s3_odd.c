@@ -126,8 +126,10 @@ reading(void)
 static int
 replace(const char *text)
 {
+	int	unsure = 0;
+
 	return t->ops->replace(t->impl, "staging/x", "latest-pointer.txt",
-	    text, strlen(text), &err);
+	    text, strlen(text), &unsure, &err);
 }
 
 static void

@@ -139,9 +139,10 @@ mem_create(void *impl, const char *claim, const char *key, const void *p,
 
 static inline int
 mem_replace(void *impl, const char *claim, const char *key, const void *p,
-    size_t n, struct err *e)
+    size_t n, int *unsure, struct err *e)
 {
 	(void)impl;
+	(void)unsure;
 	(void)claim;
 	(void)e;
 	obj_set(key, p, n);
@@ -403,16 +404,17 @@ w_create(void *impl, const char *claim, const char *key, const void *p,
 
 static inline int
 w_replace(void *impl, const char *claim, const char *key, const void *p,
-    size_t n, struct err *e)
+    size_t n, int *unsure, struct err *e)
 {
 	if (!turn("replace", key))
-		return under->replace(impl, claim, key, p, n, e);
+		return under->replace(impl, claim, key, p, n, unsure, e);
 	if (how == REFUSED)
 		return as_asked(key, e);
 	if (how == OTHERS || how == IGNORED)
 		return how == OTHERS;
 	if (how == LOST)
-		(void)under->replace(impl, claim, key, p, n, e);
+		(void)under->replace(impl, claim, key, p, n, unsure, e);
+	*unsure = 1;
 	return err_set(e, MSG_TEMPFAIL, "%s: no answer", key);
 }
 
@@ -749,6 +751,7 @@ bury(const char *name, pid_t pid)
 	struct buf	 b;
 	const char	*s;
 	char		 claim[256], key[300], text[2048];
+	int		 unsure = 0;
 
 	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", name);
 	(void)snprintf(key, sizeof(key), "%s/" TARGET_OWNER, claim);
@@ -760,7 +763,7 @@ bury(const char *name, pid_t pid)
 		    (int)(s - buf_cstr(&b)), buf_cstr(&b), (long)pid,
 		    s + strcspn(s, ",}"));
 		(void)under->replace(impl_under, claim, key, text,
-		    strlen(text), &e);
+		    strlen(text), &unsure, &e);
 	}
 	buf_free(&b);
 }
