@@ -334,8 +334,9 @@ join_as_checked(struct stream *m, struct err *e)
 			    "got %s", m->url, m->content, hex);
 	}
 	if (m->n != m->want)
-		return err_set(e, MSG_SOFTWARE, "%s: %llu records were "
-		    "checked, %llu read", m->url,
+		return err_set(e, MSG_PROTOCOL, "%s: want the %llu records "
+		    "that its delta record says, got %llu: dmerge wants the "
+		    "stream as dcheck wrote it", m->url,
 		    (unsigned long long)m->want, (unsigned long long)m->n);
 	return 0;
 }

@@ -44,6 +44,19 @@ get_url(const struct rec *r, const char *t, const char **s, struct err *e)
 	return 0;
 }
 
+/* merged: what dmerge makes and a base is; else whatever dcheck opens. */
+static int
+get_format(const struct rec *r, const char *t, int merged, const char **s,
+    struct err *e)
+{
+	if (rec_get_str(r, "format", s) && (strcmp(*s, "chroma") == 0 ||
+	    strcmp(*s, "sqlite") == 0 ||
+	    (!merged && strcmp(*s, "batch") == 0)))
+		return 0;
+	return want(e, t, "format", merged ? "chroma or sqlite" :
+	    "chroma, sqlite or batch");
+}
+
 int
 rec_delta_get(const struct rec *r, struct rec_delta *d, struct err *e)
 {
@@ -70,9 +83,8 @@ rec_delta_get(const struct rec *r, struct rec_delta *d, struct err *e)
 		return 0;
 	if (strcmp(d->verdict, "ok") != 0)
 		return want(e, t, "verdict", "ok");
-	if (!rec_get_str(r, "format", &d->format))
-		return want(e, t, "format", "chroma, sqlite or batch");
-	if (get_digest(r, t, "tree", &d->tree, e) == -1)
+	if (get_format(r, t, 0, &d->format, e) == -1 ||
+	    get_digest(r, t, "tree", &d->tree, e) == -1)
 		return -1;
 	if (!rec_get_u64(r, "records", &d->records) ||
 	    !rec_get_u64(r, "tombstones", &d->tombstones))
@@ -129,10 +141,9 @@ rec_base_get(const struct rec *r, struct rec_base *b, struct err *e)
 		return want(e, t, "generation", "a number above 0");
 	if (get_path(r, t, &b->path, e) == -1 ||
 	    get_digest(r, t, "sha256", &b->sha256, e) == -1 ||
-	    get_digest(r, t, "content_digest", &b->content_digest, e) == -1)
+	    get_digest(r, t, "content_digest", &b->content_digest, e) == -1 ||
+	    get_format(r, t, 1, &b->format, e) == -1)
 		return -1;
-	if (!rec_get_str(r, "format", &b->format))
-		return want(e, t, "format", "chroma or sqlite");
 	if (!rec_get_u64(r, "records", &b->records))
 		return want(e, t, "records", "a count");
 	(void)rec_get_bool(r, "unchanged", &b->unchanged);
@@ -289,10 +300,9 @@ rec_store_get(const struct rec *r, struct rec_store *s, struct err *e)
 	memset(s, 0, sizeof(*s));
 	if (get_path(r, t, &s->path, e) == -1 ||
 	    get_digest(r, t, "sha256", &s->sha256, e) == -1 ||
-	    get_digest(r, t, "content_digest", &s->content_digest, e) == -1)
+	    get_digest(r, t, "content_digest", &s->content_digest, e) == -1 ||
+	    get_format(r, t, 1, &s->format, e) == -1)
 		return -1;
-	if (!rec_get_str(r, "format", &s->format))
-		return want(e, t, "format", "chroma or sqlite");
 	for (i = 0; i < sizeof(into) / sizeof(into[0]); i++)
 		if (!rec_get_u64(r, counts[i], into[i]))
 			return want(e, t, counts[i], "a count");

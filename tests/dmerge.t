@@ -2,7 +2,7 @@
 # dmerge.t: the join, what it refuses, and that it is the same bytes
 # whatever the order.
 . "$(dirname "$0")/lib.sh"
-plan 104
+plan 108
 GEN=${GEN:-$SRC/build/gen}
 
 digest() {
@@ -146,6 +146,13 @@ sed '/"t":"end"/d' s1 >s6
 status 76 "no END" sh -c 'dmerge --json-in -o c9 <s6'
 sed 's/"v":1/"v":9/' s1 >s7
 status 76 "another version" sh -c 'dmerge --json-in -o c9 <s7'
+sed 's/"records":\([0-9]*\)/"records":1\1/' s1 >s7
+status 76 "another count" sh -c 'dmerge --json-in -o c9 <s7'
+like err "delta-0000: want the 1[0-9]* records that its delta record" \
+    "wanted and got"
+sed 's/"format":"chroma"/"format":"none"/' s1 >s7
+status 76 "a format that there is not" sh -c 'dmerge --json-in -o c9 <s7'
+like err "delta record: format: want chroma, sqlite or batch" "by its name"
 sed 's/^{"t":"end"/{"t":"note","x":[1,{"y":null}]}\n&/' s1 >s8
 dmerge --json-in --json <s8 >o8
 like o8 '^\{"t":"note","x":\[1,\{"y":null\}\]\}$' "unknown records pass"

@@ -218,7 +218,9 @@ static const struct nonsense {
 	{ 3, "name", "a/../../b" }, { 3, "size", NULL },
 	{ 4, "version", ".." }, { 5, "target", "" }, { 6, "name", "/a" },
 	{ 6, "size", NULL }, { 6, "verdict", "bad" }, { 7, "path", "" },
-	{ 8, "verdict", "ok" }
+	{ 8, "verdict", "ok" }, { 0, "format", "none" },
+	{ 0, "format", "archive" }, { 1, "format", "batch" },
+	{ 7, "format", "chromb" }, { 8, "format", "" }
 };
 
 static struct rec *
