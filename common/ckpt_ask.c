@@ -273,10 +273,13 @@ ckpt_each(struct ckpt *c, const struct ckpt_sel *s,
 		return -1;
 	if (fill_sel(c, s, e) == 0)
 		rv = each_sel(c, f, arg, e);
-	if (own)
-		(void)sqlite3_exec(c->db, rv == 0 ? "COMMIT" : "ROLLBACK",
-		    NULL, NULL, NULL);
-	return rv;
+	if (!own)
+		return rv;
+	/* one that is not ended, for want of memory, bars the next BEGIN */
+	if (rv == 0 && db_exec(c->db, "COMMIT", c->path, e) == 0)
+		return 0;
+	(void)sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+	return -1;
 }
 
 int

@@ -16,6 +16,7 @@
 #include <sqlite3.h>
 
 #include "ckpt.h"
+#include "ckpt_db.h"
 #include "ckpt_fs.h"
 #include "ckpt_key.h"
 #include "ckpt_step.h"
@@ -909,6 +910,43 @@ others(const char *dir)
 	(void)unlink(path);
 }
 
+static int
+no_end(void *arg, int what, const char *a, const char *b, const char *c,
+    const char *d)
+{
+	(void)arg;
+	(void)b;
+	(void)c;
+	(void)d;
+	return what == SQLITE_TRANSACTION && strcmp(a, "COMMIT") == 0 ?
+	    SQLITE_DENY : SQLITE_OK;
+}
+
+static int
+on_stuck(const struct ckpt_unit *u, void *arg)
+{
+	(void)u;
+	(void)sqlite3_set_authorizer(arg, no_end, NULL);
+	return 0;
+}
+
+/* A look whose transaction cannot be ended, for want of memory, say. */
+static void
+stuck(struct ckpt *c)
+{
+	struct ckpt_sel	 sel;
+	struct err	 e = { 0, "" };
+	char		 text[4096];
+	int		 r;
+
+	memset(&sel, 0, sizeof(sel));
+	r = ckpt_each(c, &sel, on_stuck, c->db, &e);
+	tap_ok(r == -1 && e.code != 0, "that it cannot be ended is an error");
+	(void)sqlite3_set_authorizer(c->db, NULL, NULL);
+	tap_ok(ckpt_each(c, &sel, on_text, text, &e) == 0,
+	    "and bars nobody from the next");
+}
+
 int
 main(void)
 {
@@ -919,7 +957,7 @@ main(void)
 	struct ckpt	*c;
 
 	msg_init("unit");
-	tap_plan(173);
+	tap_plan(175);
 	(void)unsetenv("DCKPT_DB");
 	(void)unsetenv("DCKPT_PIPELINE");
 	if (mkdtemp(dir) == NULL)
@@ -939,6 +977,7 @@ main(void)
 	tap_ok(ckpt_each(c, &sel, on_text, text, &e) == 0 &&
 	    strcmp(text, "a?\"\n\xc3\xa9") == 0,
 	    "error texts are kept as they are, in UTF-8");
+	stuck(c);
 	ckpt_close(c);
 	(void)snprintf(path, sizeof(path), "%s/many", dir);
 	many(path);
