@@ -183,16 +183,21 @@ check:
 	@tests/run.pl $(B) $(T)
 
 # Publishers, readers and gc at work at once, here and on a bad network, for
-# SOAK (10m; s, m, h).  Then tests of check for longer.  CRASH: states of disks
-# after power cuts; every call fails, every byte of what is small is flipped;
-# publishers, gc and readers take their steps in every order.
+# SOAK (10m; s, m, h), then CRASH states of disks after power cuts.
 soak:
 	@contrib/deps.sh build test s3
 	@$(MAKE) all units gens
-	@SOAK=$${SOAK:-10m} LEAST=3 CRASH=$${CRASH:-10000} FULL=1 NTH=0 \
-	    LIMIT=86400 tests/run.pl $(B) tests/soak.t tests/crash.t \
-	    tests/nth.t tests/flip.t tests/files.t tests/interleave.t \
-	    tests/hostile.t
+	@SOAK=$${SOAK:-10m} LEAST=3 CRASH=$${CRASH:-10000} LIMIT=86400 \
+	    tests/run.pl $(B) tests/soak.t tests/crash.t
+
+# What check tries samples of, whole: each call fails, each byte of what is
+# small is flipped, publishers, gc and readers take their steps in each order,
+# each fault comes at each request.  EVERY= names tests; hours.
+EVERY = nth flip files hostile unknown ops interleave
+every:
+	@contrib/deps.sh build test s3
+	@$(MAKE) all units gens
+	@FULL=1 NTH=0 LIMIT=864000 tests/run.pl $(B) $(EVERY:%=tests/%.t)
 
 # Which lines the tests run, per file, in a build of its own by clang, whose
 # counters lie in mapped files: what SIGKILL ends counts, and so do children
@@ -326,5 +331,5 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 
-.PHONY: all units gens check coverage analyze check-chroma check-cluster soak demo lint install uninstall dist clean bench \
-	fuzz
+.PHONY: all units gens check coverage analyze check-chroma check-cluster \
+	soak every demo lint install uninstall dist clean bench fuzz
