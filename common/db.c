@@ -106,8 +106,12 @@ db_err(struct sqlite3 *db, const char *name, struct err *e)
 	if (n != 0)
 		return err_set(e, MSG_IOERR, "%s: read: %s", name,
 		    strerror(n));
+	/* sqlite3_deserialize says no more than that it failed */
+	if (rc == SQLITE_OK)
+		rc = SQLITE_NOMEM;
 	return err_set(e, db_status(rc, NULL), "%s: sqlite: %s (code %d)",
-	    name, db != NULL ? sqlite3_errmsg(db) : "out of memory", rc);
+	    name, rc != SQLITE_NOMEM ? sqlite3_errmsg(db) : "out of memory",
+	    rc);
 }
 
 int

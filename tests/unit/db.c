@@ -1,0 +1,45 @@
+/*
+ * What SQLite says, as statuses: also where it says nothing.
+ * SPDX-License-Identifier: ISC
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include <sqlite3.h>
+
+#include "db.h"
+#include "msg.h"
+#include "tap.h"
+#include "banned.h"
+
+int
+main(void)
+{
+	struct sqlite3	*db;
+	struct err	 e = { 0, "" };
+	int64_t		 n;
+
+	msg_init("unit");
+	tap_plan(5);
+	db = db_open(":memory:", DB_MEMORY, 0, &e);
+	tap_ok(db == NULL && e.code == MSG_NOINPUT &&
+	    strstr(e.text, ":memory:") != NULL, "a name is a file's, always");
+	e.code = 0;
+	tap_ok(db_err(NULL, "x", &e) == -1 && e.code == MSG_IOERR &&
+	    strcmp(e.text, "x: sqlite: out of memory (code 7)") == 0,
+	    "no handle: there was no memory for it");
+	if (sqlite3_open(":memory:", &db) != SQLITE_OK)
+		return 1;
+	e.code = 0;
+	tap_ok(db_err(db, "x", &e) == -1 && e.code == MSG_IOERR &&
+	    strcmp(e.text, "x: sqlite: out of memory (code 7)") == 0,
+	    "what fails without a word had no memory");
+	e.code = 0;
+	tap_ok(db_int(db, "SELECT a FROM b", "x", &n, &e) == -1 &&
+	    e.code == MSG_DATAERR && strstr(e.text, "no such table: b") !=
+	    NULL, "a table that is not there is what the file lacks");
+	tap_ok(db_int(db, "SELECT 7", "x", &n, &e) == 1 && n == 7,
+	    "and a row is a row");
+	(void)sqlite3_close(db);
+	return tap_done();
+}
