@@ -25,6 +25,7 @@ struct gz {
 	int		 within;	/* a member */
 	int		 full;		/* out was: more may come of nothing */
 	int		 members;	/* that were begun */
+	int		 padded;	/* zeros came behind one */
 	unsigned char	*out;
 };
 
@@ -69,6 +70,22 @@ gz_free(struct gz *g)
 	free(g);
 }
 
+/*
+ * What whole blocks are written by fills the last one up with zeros, as tar
+ * does on a tape: they are no data, and nothing comes behind them.  Does a
+ * member begin here?
+ */
+static int
+begins(struct gz *g)
+{
+	while (g->members > 0 && g->z.avail_in > 0 && *g->z.next_in == 0) {
+		g->z.next_in++;
+		g->z.avail_in--;
+		g->padded = 1;
+	}
+	return g->z.avail_in > 0;
+}
+
 long
 gz_next(struct gz *g, const unsigned char *p, size_t *n, const void **out,
     const char **why)
@@ -84,7 +101,10 @@ gz_next(struct gz *g, const unsigned char *p, size_t *n, const void **out,
 	    (g->z.avail_in > 0 || g->full)) {
 		g->full = 0;
 		if (!g->within) {
-			if ((r = inflateReset(&g->z)) != Z_OK)
+			if (!begins(g))
+				break;
+			r = g->padded ? Z_DATA_ERROR : inflateReset(&g->z);
+			if (r != Z_OK)
 				break;
 			g->within = 1;
 			g->members += g->members < 2;
@@ -101,9 +121,12 @@ gz_next(struct gz *g, const unsigned char *p, size_t *n, const void **out,
 	/* nothing more came of what there is */
 	if (r == Z_OK || r == Z_BUF_ERROR)
 		return (long)(GZ_OUT - g->z.avail_out);
-	*why = r == Z_MEM_ERROR ? NULL : g->members > 1 &&
-	    g->z.total_out == 0 ? "bytes after the end of the compressed data" :
-	    g->z.msg != NULL ? g->z.msg : "damaged";
+	if (r == Z_MEM_ERROR)
+		*why = NULL;
+	else if (g->padded || (g->members > 1 && g->z.total_out == 0))
+		*why = "bytes after the end of the compressed data";
+	else
+		*why = g->z.msg != NULL ? g->z.msg : "damaged";
 	return -1;
 }
 

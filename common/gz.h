@@ -27,7 +27,7 @@ void	 gz_free(struct gz *g);
  */
 long	 gz_next(struct gz *g, const unsigned char *p, size_t *n,
 	    const void **out, const char **why);
-/* May the file end here?  At the end of a member. */
+/* May the file end here?  At the end of a member, or in zeros behind it. */
 int	 gz_at_end(const struct gz *g);
 
 #endif

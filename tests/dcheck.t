@@ -38,7 +38,7 @@ GOOD='clean_small hnsw_plus_queue killed_torn_hnsw legacy_py0424_synthetic
 legacy_py063_synthetic metadata_types purged_hnsw_cosine purged_hnsw_l2
 py1021_clean py1021_purged py135_clean py140_purged two_collections
 updates_deletes dim384 dim1536'
-plan $((235 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
+plan $((236 + $(echo "$BAD" | wc -l) + $(echo $GOOD | wc -w)))
 
 # check INPUT... [-- OPTION...]: through dfetch; records in $T/json
 check() {
@@ -248,6 +248,8 @@ verdict "a tar.gz that is not its checksum's" archive tars/sum.tar.gz
 head -c 50000 tars/a.tar | gzip -c >tars/members.tar.gz
 tail -c +50001 tars/a.tar | gzip -c >>tars/members.tar.gz
 status 0 "a tar.gz of two members" check tars/members.tar.gz
+dd if=tars/members.tar.gz of=tars/tape.tar.gz bs=10240 conv=sync 2>err
+status 0 "a tar.gz in whole blocks, as tapes want it" check tars/tape.tar.gz
 echo tail >tars/tail
 cat tars/a.tar.gz tars/tail >tars/more.tar.gz
 verdict "a tar.gz with bytes behind it" archive tars/more.tar.gz

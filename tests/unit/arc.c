@@ -422,7 +422,11 @@ test_cut(void)
 		len = whole + 7;
 		refused(NULL, CHECK_ARCHIVE, "garbage after the end");
 		memset(mem + whole, 0, 7);
-		if (f >= GZ) {
+		if (f == GZ) {
+			accepted("zeros after gzip's end are padding");
+			mem[whole + 6] = 'x';
+			refused(NULL, CHECK_ARCHIVE, "and a byte after them");
+		} else if (f > GZ) {
 			refused(NULL, CHECK_ARCHIVE,
 			    "zeros after the compressed end");
 		} else {
@@ -566,7 +570,7 @@ main(void)
 	/* the test writes with the library, which calls what arc loads */
 	if (arc_load(&e) == -1 || mkdtemp(top) == NULL)
 		return 1;
-	tap_plan(18 + 34 + 18 + 1 + 25 + 6 + 6 + 1);
+	tap_plan(18 + 35 + 18 + 1 + 25 + 6 + 6 + 1);
 	test_good();
 	test_hostile();
 	test_limits();
