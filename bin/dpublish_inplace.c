@@ -93,37 +93,95 @@ is_commit(const char *name)
 	return n > 0 && strcmp(name + n, ".json") == 0;
 }
 
+/* The bytes before commits/N.json at the end of a name; -1 it is none. */
+static int
+before_commit(const char *name)
+{
+	const char	*s = strrchr(name, '/');
+
+	while (s != NULL && s > name && s[-1] != '/')
+		s--;
+	return s != NULL && is_commit(s) ? (int)(s - name) : -1;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Is there, in these sorted names, one that begins with key? */
+static int
+has_prefix(const char *const *v, size_t n, const char *key)
+{
+	size_t	lo = 0, mid;
+
+	while (n > 0) {
+		mid = n / 2;
+		if (strcmp(v[lo + mid], key) < 0) {
+			lo += mid + 1;
+			n -= mid + 1;
+		} else
+			n = mid;
+	}
+	return v[lo] != NULL && strncmp(v[lo], key, strlen(key)) == 0;
+}
+
+/*
+ * Do versions go, of which commit, after len bytes of its name, tells?  Where
+ * the set has a pointer for them it is a copy of them, of another day.  A
+ * pointer may be missing: a crash came before it, and the next run writes it.
+ */
+static int
+goes_target(const struct surplus *s, const char *const *v, const char *commit,
+    int len)
+{
+	struct buf	b;
+	int		rv = 0;
+
+	buf_init(&b, strlen(commit) + 64);
+	buf_printf(&b, "%.*s" TARGET_POINTER, len, commit);
+	if (dpub_files_find(&s->p->files, buf_cstr(&b)) == NULL) {
+		rv = has_prefix(v, s->keys.n, buf_cstr(&b));
+		buf_reset(&b);
+		buf_printf(&b, "%.*s" TARGET_VERSIONS "/", len, commit);
+		rv = rv || has_prefix(v, s->keys.n, buf_cstr(&b));
+	}
+	buf_free(&b);
+	return rv;
+}
+
 /* Versions that are published below the prefix do not go with the rest. */
 static int
 prove_no_target(const struct surplus *s, const struct replay *x,
     struct err *e)
 {
-	static const char	ptr[] = "latest-pointer.txt";
-	const struct replay_keys *k = &s->keys;
-	const char		*name;
-	size_t			 i, j, n;
+	const char	**v = mem_zero(s->keys.n + 1, sizeof(*v));
+	const char	 *last = "";
+	size_t		  i;
+	int		  len, rv = 0;
 
-	for (i = 0; i < k->n; i++) {
-		name = k->v[i].name;
-		n = strlen(name);
-		if (n < sizeof(ptr) - 1)
+	for (i = 0; i < s->keys.n; i++)
+		v[i] = s->keys.v[i].name;
+	if (s->keys.n != 0)
+		qsort(v, s->keys.n, sizeof(*v), by_name);
+	for (i = 0; i < s->keys.n && rv == 0; i++) {
+		len = before_commit(v[i]);
+		/* one of each directory says enough */
+		if (len == -1 || (len == before_commit(last) &&
+		    strncmp(v[i], last, (size_t)len) == 0))
 			continue;
-		n -= sizeof(ptr) - 1;
-		if (strcmp(name + n, ptr) != 0 ||
-		    (n != 0 && name[n - 1] != '/'))
-			continue;
-		for (j = 0; j < k->n; j++)
-			if (strncmp(k->v[j].name, name, n) == 0 &&
-			    is_commit(k->v[j].name + n))
-				return err_set(e, MSG_USAGE, "%s%s%.*s: "
-				    "--delete: versions are published there "
-				    "(%s): want them in the set or elsewhere: "
-				    "use another prefix, or remove them "
-				    "yourself", plain_url(x->p),
-				    n > 0 ? "/" : "", n > 0 ? (int)n - 1 : 0,
-				    name, k->v[j].name);
+		last = v[i];
+		if (goes_target(s, v, v[i], len))
+			rv = err_set(e, MSG_USAGE, "%s%s%.*s: --delete: "
+			    "versions are published there (%s): want them in "
+			    "the set or elsewhere: use another prefix, or "
+			    "remove them yourself", plain_url(x->p),
+			    len > 0 ? "/" : "", len > 0 ? len - 1 : 0, v[i],
+			    v[i]);
 	}
-	return 0;
+	free(v);
+	return rv;
 }
 
 /* Keys that are not in the set, if they are to go and may. */

@@ -3,7 +3,7 @@
 # are published, a word misspelt, an operand too few, a clock of tomorrow, a
 # plan out of an editor.  Nothing is lost, and one line says what was wanted.
 . "$(dirname "$0")/lib.sh"
-plan 79
+plan 81
 
 publish() { drun "dfetch -B $1 '$DATA'/demo/delta-01 | dcheck | dmerge |
     dpublish $1"; }
@@ -26,6 +26,11 @@ like "$T/err" "dpublish: $T/up/t: --delete: versions .* \(t/commits/1.json\)" \
     "and it is said"
 find up -path up/.intact -prune -o -type f -exec sha256sum {} + | sort >after
 ok "all is as it was" cmp before after
+mv up/t/latest-pointer.txt pointer
+status 64 "nor where a crash came before the pointer" \
+    files site "--delete up"
+ok "they are there" test -e up/t/commits/1.json
+mv pointer up/t/latest-pointer.txt
 status 0 "beside them plain keys may lie" files site up
 ok "all is there" test -e up/x -a -e up/t/latest-pointer.txt
 
