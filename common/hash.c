@@ -1,6 +1,6 @@
 /*
  * hash: SHA-256 by libcrypto, and the MD5 that S3 still speaks of.  It
- * knows no other digest.  SHA-256 is asked for by libcrypto's oldest calls:
+ * knows no other digest.  Both are asked for by libcrypto's oldest calls:
  * they allocate nothing and load nothing, so that a program that only
  * digests starts in a millisecond less, cannot crash inside a library that
  * runs out of memory as it starts, and pays little for a short record.
@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <openssl/evp.h>
+#include <openssl/crypto.h>
 #include <openssl/md5.h>
 #include <openssl/sha.h>
 
@@ -31,8 +31,11 @@
 #define HASH_DEPTH 8
 
 struct hash {
-	SHA256_CTX	 sha;
-	EVP_MD_CTX	*md5;		/* or NULL: SHA-256 */
+	union {
+		SHA256_CTX	 sha;
+		MD5_CTX		 md5;
+	} c;
+	int	is_md5;
 };
 
 struct leaf {
@@ -50,7 +53,19 @@ static void
 check(int ok)
 {
 	if (ok != 1)
-		msg_die(MSG_IOERR, "libcrypto: no digest: out of memory?");
+		msg_die(MSG_IOERR, "libcrypto: no digest");
+}
+
+/* May MD5 be asked for?  Once libcrypto aborted where FIPS forbids it. */
+static int
+has_md5(void)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x10100000L && \
+    OPENSSL_VERSION_NUMBER < 0x20000000L
+	return !FIPS_mode();
+#else
+	return 1;
+#endif
 }
 
 struct hash *
@@ -58,36 +73,28 @@ hash_new(void)
 {
 	struct hash	*h = mem_zero(1, sizeof(*h));
 
-	check(SHA256_Init(&h->sha));
+	hash_reset(h);
 	return h;
 }
 
 void
 hash_free(struct hash *h)
 {
-	if (h != NULL)
-		EVP_MD_CTX_free(h->md5);
 	free(h);
 }
 
 void
 hash_reset(struct hash *h)
 {
-	if (h->md5 == NULL)
-		check(SHA256_Init(&h->sha));
-	else	/* NULL type: the context keeps its algorithm */
-		check(EVP_DigestInit_ex(h->md5, NULL, NULL));
+	check(h->is_md5 ? MD5_Init(&h->c.md5) : SHA256_Init(&h->c.sha));
 }
 
 void
 hash_add(struct hash *h, const void *p, size_t n)
 {
-	if (n == 0)
-		return;
-	if (h->md5 == NULL)
-		check(SHA256_Update(&h->sha, p, n));
-	else
-		check(EVP_DigestUpdate(h->md5, p, n));
+	if (n != 0)
+		check(h->is_md5 ? MD5_Update(&h->c.md5, p, n) :
+		    SHA256_Update(&h->c.sha, p, n));
 }
 
 void
@@ -104,16 +111,62 @@ hash_u32(struct hash *h, uint32_t v)
 void
 hash_final(struct hash *h, unsigned char out[HASH_LEN])
 {
-	check(SHA256_Final(out, &h->sha));
-	check(SHA256_Init(&h->sha));
+	check(SHA256_Final(out, &h->c.sha));
+	hash_reset(h);
 }
 
 void
 hash_peek(const struct hash *h, unsigned char out[HASH_LEN])
 {
-	SHA256_CTX	c = h->sha;
+	SHA256_CTX	c = h->c.sha;
 
 	check(SHA256_Final(out, &c));
+}
+
+void
+hash_mem(const void *p, size_t n, unsigned char out[HASH_LEN])
+{
+	SHA256_CTX	c;
+
+	check(SHA256_Init(&c));
+	check(SHA256_Update(&c, p, n));
+	check(SHA256_Final(out, &c));
+}
+
+/* The digest of the key, each byte of it with mask, and then of p. */
+static void
+keyed(const unsigned char key[SHA256_CBLOCK], unsigned char mask,
+    const void *p, size_t n, unsigned char out[HASH_LEN])
+{
+	unsigned char	k[SHA256_CBLOCK];
+	SHA256_CTX	c;
+	size_t		i;
+
+	for (i = 0; i < sizeof(k); i++)
+		k[i] = key[i] ^ mask;
+	check(SHA256_Init(&c));
+	check(SHA256_Update(&c, k, sizeof(k)));
+	check(SHA256_Update(&c, p, n));
+	check(SHA256_Final(out, &c));
+	OPENSSL_cleanse(k, sizeof(k));
+	OPENSSL_cleanse(&c, sizeof(c));
+}
+
+/* RFC 2104; HMAC() of libcrypto allocates, and looks its digest up. */
+void
+hash_hmac(const void *key, size_t nkey, const void *p, size_t n,
+    unsigned char out[HASH_LEN])
+{
+	unsigned char	k[SHA256_CBLOCK] = { 0 }, d[HASH_LEN];
+
+	if (nkey > sizeof(k))
+		hash_mem(key, nkey, k);
+	else if (nkey > 0)
+		memcpy(k, key, nkey);
+	keyed(k, 0x36, p, n, d);
+	keyed(k, 0x5c, d, sizeof(d), out);
+	OPENSSL_cleanse(k, sizeof(k));
+	OPENSSL_cleanse(d, sizeof(d));
 }
 
 void
@@ -121,6 +174,8 @@ hash_md5(const void *p, size_t n, unsigned char out[HASH_MD5])
 {
 	MD5_CTX	c;
 
+	if (!has_md5())
+		msg_die(MSG_IOERR, "libcrypto: no MD5");
 	check(MD5_Init(&c));
 	check(MD5_Update(&c, p, n));
 	check(MD5_Final(out, &c));
@@ -129,23 +184,20 @@ hash_md5(const void *p, size_t n, unsigned char out[HASH_MD5])
 struct hash *
 hash_md5_new(void)
 {
-	struct hash	*h = mem_zero(1, sizeof(*h));
+	struct hash	*h;
 
-	h->md5 = EVP_MD_CTX_new();
-	if (h->md5 != NULL && EVP_DigestInit_ex(h->md5, EVP_md5(), NULL) == 1)
-		return h;
-	hash_free(h);
-	return NULL;
+	if (!has_md5())
+		return NULL;
+	h = mem_zero(1, sizeof(*h));
+	h->is_md5 = 1;
+	hash_reset(h);
+	return h;
 }
 
 void
 hash_md5_final(struct hash *h, unsigned char out[HASH_MD5])
 {
-	unsigned char	d[EVP_MAX_MD_SIZE];
-	unsigned int	n = 0;
-
-	check(EVP_DigestFinal_ex(h->md5, d, &n));
-	memcpy(out, d, HASH_MD5);
+	check(MD5_Final(out, &h->c.md5));
 	hash_reset(h);
 }
 

@@ -1,7 +1,7 @@
 /*
- * hash: SHA-256 as bytes go by, digests as hex, and the input digest of a
- * file or directory (DESIGN section 2); MD5 for the ETags of S3 and
- * ChromaDB's migrations alone.  It never compares secrets.
+ * hash: SHA-256 as bytes go by, its HMAC, digests as hex, and the input
+ * digest of a file or directory (DESIGN section 2); MD5 for what S3 and
+ * ChromaDB's migrations say alone.  It never compares secrets.
  * SPDX-License-Identifier: ISC
  */
 #ifndef D_HASH_H
@@ -30,9 +30,14 @@ void	 hash_u32(struct hash *h, uint32_t v);
 void	 hash_final(struct hash *h, unsigned char out[HASH_LEN]);
 /* The digest of what came so far; more may follow. */
 void	 hash_peek(const struct hash *h, unsigned char out[HASH_LEN]);
-/* MD5 of what is there: allocates nothing. */
+
+/* Of what is in memory; these allocate nothing.  out may be key. */
+void	 hash_mem(const void *p, size_t n, unsigned char out[HASH_LEN]);
+void	 hash_hmac(const void *key, size_t nkey, const void *p, size_t n,
+	    unsigned char out[HASH_LEN]);
 void	 hash_md5(const void *p, size_t n, unsigned char out[HASH_MD5]);
-/* MD5, which hash_md5_final ends; NULL where libcrypto does not do it. */
+
+/* MD5, which hash_md5_final ends; NULL where libcrypto must not do it. */
 struct hash *hash_md5_new(void);
 void	 hash_md5_final(struct hash *h, unsigned char out[HASH_MD5]);
 

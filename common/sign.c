@@ -1,11 +1,11 @@
 /*
- * sign: SigV4 over libcrypto's HMAC.  It refuses to sign two headers of
- * one name: servers differ in what they make of them.
+ * sign: SigV4 over hash's HMAC, and of libcrypto only what allocates
+ * nothing.  It refuses to sign two headers of one name: servers differ in
+ * what they make of them.
  * SPDX-License-Identifier: ISC
  */
 #include "sign.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,6 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "mem.h"
 #include "banned.h"
@@ -131,33 +130,6 @@ split_header(const char *line, struct pair *h, struct err *e)
 	return 0;
 }
 
-static int
-sha_hex(const void *p, size_t n, char out[HASH_HEX])
-{
-	unsigned char	d[EVP_MAX_MD_SIZE];
-	unsigned int	len;
-
-	if (EVP_Digest(p, n, d, &len, EVP_sha256(), NULL) != 1)
-		return -1;
-	hash_hex(d, out);
-	return 0;
-}
-
-/* out may be key. */
-static int
-hmac(const void *key, size_t n, const char *s, unsigned char out[HASH_LEN])
-{
-	unsigned char	d[EVP_MAX_MD_SIZE];
-	unsigned int	len;
-
-	if (n > INT_MAX || HMAC(EVP_sha256(), key, (int)n,
-	    (const unsigned char *)s, strlen(s), d, &len) == NULL)
-		return -1;
-	memcpy(out, d, HASH_LEN);
-	sign_wipe(d, sizeof(d));
-	return 0;
-}
-
 /* The canonical request into c, the names of its headers into names. */
 static int
 canonical(const struct sign_req *q, struct buf *c, struct buf *names,
@@ -203,23 +175,28 @@ done:
 	return rv;
 }
 
+/* out may be key. */
+static void
+hmac(const void *key, size_t n, const char *s, unsigned char out[HASH_LEN])
+{
+	hash_hmac(key, n, s, strlen(s), out);
+}
+
 /* The key of the day, of this region and service. */
-static int
+static void
 day_key(const struct sign_req *q, const char *day, const char *secret,
     unsigned char k[HASH_LEN])
 {
 	size_t	 sz = strlen(secret) + 5;
 	char	*s = mem_alloc(sz);
-	int	 rv;
 
 	(void)snprintf(s, sz, "AWS4%s", secret);
-	rv = hmac(s, sz - 1, day, k);
+	hmac(s, sz - 1, day, k);
 	sign_wipe(s, sz);
 	free(s);
-	if (rv == -1 || hmac(k, HASH_LEN, q->region, k) == -1 ||
-	    hmac(k, HASH_LEN, q->service, k) == -1)
-		return -1;
-	return hmac(k, HASH_LEN, "aws4_request", k);
+	hmac(k, HASH_LEN, q->region, k);
+	hmac(k, HASH_LEN, q->service, k);
+	hmac(k, HASH_LEN, "aws4_request", k);
 }
 
 int
@@ -237,21 +214,17 @@ sign_v4(struct buf *b, const struct sign_req *q, const struct sign_keys *k,
 	(void)snprintf(day, sizeof(day), "%.8s", q->date);
 	if (canonical(q, &c, &names, e) == -1)
 		goto done;
-	if (sha_hex(c.p, c.len, hex) == -1)
-		goto fail;
+	hash_mem(c.p, c.len, key);
+	hash_hex(key, hex);
 	buf_printf(&s, SIGN_ALGORITHM "\n%s\n%s/%s/%s/aws4_request\n%s",
 	    q->date, day, q->region, q->service, hex);
-	if (day_key(q, day, k->secret, key) == -1 ||
-	    hmac(key, sizeof(key), buf_cstr(&s), key) == -1)
-		goto fail;
+	day_key(q, day, k->secret, key);
+	hmac(key, sizeof(key), buf_cstr(&s), key);
 	hash_hex(key, hex);
 	buf_printf(b, SIGN_ALGORITHM " Credential=%s/%s/%s/%s/aws4_request,"
 	    "SignedHeaders=%s,Signature=%s", k->access, day, q->region,
 	    q->service, buf_cstr(&names), hex);
 	rv = 0;
-	goto done;
-fail:
-	err_set(e, MSG_IOERR, "libcrypto: hmac-sha256 failed");
 done:
 	sign_wipe(key, sizeof(key));
 	if (c.p != NULL)
@@ -279,14 +252,11 @@ sign_b64_sha(const char *hex, char out[SIGN_B64_SHA])
 	return 0;
 }
 
-int
-sign_b64_md5(const void *p, size_t n, char out[SIGN_B64_MD5], struct err *e)
+void
+sign_b64_md5(const void *p, size_t n, char out[SIGN_B64_MD5])
 {
-	unsigned char	d[EVP_MAX_MD_SIZE];
-	unsigned int	len;
+	unsigned char	d[HASH_MD5];
 
-	if (EVP_Digest(p, n, d, &len, EVP_md5(), NULL) != 1 || len != 16)
-		return err_set(e, MSG_IOERR, "libcrypto: it has no MD5");
-	sign_b64(d, len, out);
-	return 0;
+	hash_md5(p, n, d);
+	sign_b64(d, sizeof(d), out);
 }

@@ -51,16 +51,15 @@ void	sign_encode(struct buf *b, const char *s, int slash);
 /* "a=b&c=" encoded, in the order that signing wants. */
 void	sign_query(struct buf *b, const struct sign_param *p, size_t n);
 void	sign_date(int64_t ns, char out[SIGN_DATE]);
-/* The value of the header Authorization, into b. -1: 70, or 74. */
+/* The value of the header Authorization, into b. -1: 70. */
 int	sign_v4(struct buf *b, const struct sign_req *q,
 	    const struct sign_keys *k, struct err *e);
 
 void	sign_b64(const void *p, size_t n, char *out);
 /* base64 of a hex SHA-256; -1: that is none. */
 int	sign_b64_sha(const char *hex, char out[SIGN_B64_SHA]);
-/* base64 of the MD5 of memory; -1: libcrypto has no MD5. */
-int	sign_b64_md5(const void *p, size_t n, char out[SIGN_B64_MD5],
-	    struct err *e);
+/* base64 of the MD5 of memory. */
+void	sign_b64_md5(const void *p, size_t n, char out[SIGN_B64_MD5]);
 /* Forget n bytes for good. */
 void	sign_wipe(void *p, size_t n);
 
