@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include <curl/curl.h>
+#include <openssl/crypto.h>
 
 #include "buf.h"
 #include "io.h"
@@ -25,6 +26,21 @@
  * Requests.
  */
 
+/*
+ * libcrypto 3 makes its context when it is first used, within a handshake,
+ * and where memory is short for that, crashes in whatever it is asked next.
+ * It is made here, where that can be told.
+ */
+static int
+crypto_ready(void)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	return OSSL_LIB_CTX_get0_global_default() != NULL;
+#else
+	return 1;
+#endif
+}
+
 struct net *
 net_new(const struct net_opts *o, struct err *e)
 {
@@ -33,6 +49,10 @@ net_new(const struct net_opts *o, struct err *e)
 
 	if (net_load(e) == -1)
 		return NULL;
+	if (!crypto_ready()) {
+		err_set(e, MSG_IOERR, "libcrypto: no memory");
+		return NULL;
+	}
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
 		err_set(e, MSG_IOERR, "libcurl: cannot be initialized");
 		return NULL;

@@ -423,7 +423,10 @@ set_method(struct net_op *x)
 static int
 set_tls(struct net_op *x)
 {
-	return SET(CURLOPT_SSL_VERIFYPEER, 1L) &&
+	/* to resume a session spares little where connections are kept; and
+	   without memory to keep one, libcurl (7.88) frees it twice */
+	return SET(CURLOPT_SSL_SESSIONID_CACHE, 0L) &&
+	    SET(CURLOPT_SSL_VERIFYPEER, 1L) &&
 	    SET(CURLOPT_SSL_VERIFYHOST, 2L) &&
 	    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
 	    (x->n->ca_file == NULL || SET(CURLOPT_CAINFO, x->n->ca_file)) &&

@@ -13,7 +13,7 @@ export GEN
 export REAL
 PROGS='dfetch dcheck dmerge dpublish drun dckpt'
 CALLS='malloc mmap open read write sync rename unlink mkdir fork pipe sqlite'
-plan 9
+plan 10
 mkdir d tmp0
 gendelta() { "$GEN/gendelta" "$@"; }
 gendelta --out d --count 2 --records 5 --dim 8 >/dev/null
@@ -40,12 +40,44 @@ for p in $PROGS; do
 	# shellcheck disable=SC2086 # words
 	try $p $p $CALLS
 done
+# over TLS: no crash in the library that speaks it, and up to the server's
+# certificate no wrong answer of its own (RELIABILITY says of what comes then)
+tls() {
+	n=1 runs=0
+	while [ $n -le 6000 ]; do
+		printf 0 >hit
+		env LD_PRELOAD="$GEN/nth.so" NTH_PROG=dfetch NTH_CALL=malloc \
+		    NTH_N=$n NTH_HIT="$T/hit" AWS_CA_BUNDLE="$T/web/ca.pem" \
+		    dfetch -l "$(cat web/url)/plain/a" >out 2>err
+		got=$?
+		[ "$(cat hit)" = 1 ] || break
+		case $got in
+		0) ;;
+		74 | 75) [ -s err ] || echo "malloc $n: exit $got, no word" ;;
+		*) echo "malloc $n: exit $got: $(cat err)" ;;
+		esac
+		n=$((n + (${NTH:-3} == 0 ? 1 : 1 + 42 / ${NTH:-3})))
+		runs=$((runs + 1))
+	done
+	echo "runs: $((runs > 99))"
+}
+mkdir -p web root
+echo a >root/a
+if ! openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+    -keyout web/tls.pem -out web/ca.pem -days 2 -subj /CN=127.0.0.1 \
+    -addext subjectAltName=IP:127.0.0.1 2>/dev/null; then
+	skip 1 "no openssl here"
+elif cat web/ca.pem >>web/tls.pem && ! "$REAL/webd.sh" web root; then
+	skip 1 "no web server here"
+else
+	is "$(tls)" "runs: 1" "dfetch, over TLS: malloc"
+fi
 if s3_rgw; then
 	AWS_ENDPOINT_URL=$RGW
 	export AWS_ENDPOINT_URL RGW
 	s3do make s3://bucket
 	for p in dfetch dpublish; do
-		try "$p, in S3" $p curl net
+		try "$p, in S3" $p malloc sqlite curl net
 	done
 else
 	skip 2 "$why"

@@ -12,12 +12,15 @@ flushed before any answer, what was asked: METHOD TARGET.
     /moved/F      302 to /plain/F
     /loop/F       302 to itself
     /off/F        503
+
+Where DIR/tls.pem is, a key and its certificate, it speaks TLS.
 SPDX-License-Identifier: ISC
 """
 import http.server
 import urllib.parse
 import os
 import socketserver
+import ssl
 import sys
 from email.utils import formatdate
 
@@ -101,7 +104,15 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 server = Server(('127.0.0.1', 0), Handler)
+SCHEME = 'http'
+if os.path.exists(os.path.join(TOP, 'tls.pem')):
+    SCHEME = 'https'
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(os.path.join(TOP, 'tls.pem'))
+    # the handshake is its thread's, not that of who accepts
+    server.socket = tls.wrap_socket(server.socket, server_side=True,
+                                    do_handshake_on_connect=False)
 with open(os.path.join(TOP, 'url.new'), 'w') as out:
-    out.write('http://127.0.0.1:%d' % server.server_address[1])
+    out.write('%s://127.0.0.1:%d' % (SCHEME, server.server_address[1]))
 os.rename(os.path.join(TOP, 'url.new'), os.path.join(TOP, 'url'))
 server.serve_forever()
