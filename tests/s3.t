@@ -195,14 +195,13 @@ if command -v openssl >/dev/null &&
     -addext subjectAltName=IP:127.0.0.1 2>/dev/null; then
 	mkdir bucket
 	cp a bucket/a
-	port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
-	    Listen => 1, LocalAddr => "127.0.0.1")->sockport')
+	port=$("$SRC/tests/real/ports.pl")
 	openssl s_server -accept "127.0.0.1:$port" -cert ca.pem -key key.pem \
 	    -WWW -quiet >/dev/null 2>&1 </dev/null &
 	tls=$!
 	export AWS_ENDPOINT_URL=https://127.0.0.1:$port AWS_CA_BUNDLE=$T/ca.pem
 	i=0
-	until s3do -a get s3://bucket/a got >o 2>&1 || [ $i -ge 100 ]; do
+	until s3do -a get s3://bucket/a got >o 2>&1 || [ $i -ge 600 ]; do
 		i=$((i + 1))
 		sleep 0.05
 	done

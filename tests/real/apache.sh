@@ -11,8 +11,7 @@ command -v apache2 >/dev/null && [ -e $mods/mod_dav_fs.so ] ||
     { echo "apache.sh: no apache2 here" >&2; exit 69; }
 mkdir -p "$dir/root" "$dir/run"
 dir=$(cd "$dir" && pwd)
-port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
-    Listen => 1, LocalAddr => "127.0.0.1")->sockport')
+port=$("$(dirname "$0")/ports.pl")
 : >"$dir/pids"
 {
 	for m in mpm_event authz_core dav dav_fs; do

@@ -18,8 +18,7 @@ dir=$(cd "$dir" && pwd)
 if [ -s "$dir/url" ]; then
 	port=$(sed 's/.*://' "$dir/url")
 else
-	port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
-	    Listen => 1, LocalAddr => "127.0.0.1")->sockport')
+	port=$("$(dirname "$0")/ports.pl")
 fi
 : >"$dir/pids"
 echo tester:testsecret >"$dir/users"

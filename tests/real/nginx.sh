@@ -16,8 +16,7 @@ if [ "${2:-}" = ext ]; then
 fi
 mkdir -p "$dir/root" "$dir/tmp"
 dir=$(cd "$dir" && pwd)
-port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
-    Listen => 1, LocalAddr => "127.0.0.1")->sockport')
+port=$("$(dirname "$0")/ports.pl")
 : >"$dir/pids"
 # as root it would work as somebody who may not write here
 user=

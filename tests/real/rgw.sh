@@ -14,11 +14,8 @@ mkdir -p "$dir/crash" "$dir/rgw" "$dir/mon" "$dir/osd"
 dir=$(cd "$dir" && pwd)
 : >"$dir/pids"
 
-# two ports that nobody has just now
-set -- $(perl -MIO::Socket::INET -e '
-    my @s = map { IO::Socket::INET->new(Listen => 1,
-	LocalAddr => "127.0.0.1") } 1, 2;
-    print join " ", map { $_->sockport } @s')
+# shellcheck disable=SC2046 # two numbers
+set -- $("$(dirname "$0")/ports.pl" 2)
 mon=$1 port=$2
 uuid() { cat /proc/sys/kernel/random/uuid; }
 

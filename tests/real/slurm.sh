@@ -30,13 +30,8 @@ mkdir -p "$dir/log" "$dir/run" "$dir/state"
 dir=$(cd "$dir" && pwd)
 me=$(id -un) host=$(hostname -s)
 conf=$dir/conf
-# all of them free at once, so that none is given twice
-# shellcheck disable=SC2016 # perl's
-ports=$(perl -MIO::Socket::INET -e '@s = map { IO::Socket::INET->new(
-    Listen => 1, LocalAddr => "127.0.0.1") } 0 .. $ARGV[0];
-    print join " ", map { $_->sockport } @s' "$nodes")
-# shellcheck disable=SC2086 # a list of numbers
-set -- $ports
+# shellcheck disable=SC2046 # a list of numbers
+set -- $("$(dirname "$0")/ports.pl" $((nodes + 1)))
 (umask 077 && head -c 1024 /dev/urandom >"$dir/munge.key")
 : >"$dir/pids"
 : >"$dir/ended"
@@ -136,7 +131,7 @@ done
 n=0
 until [ -S "$dir/run/munge" ]; do
 	n=$((n + 1))
-	[ $n -lt 200 ] && kill -0 "$(cat "$dir/pid.munged")" 2>/dev/null ||
+	[ $n -lt 1200 ] && kill -0 "$(cat "$dir/pid.munged")" 2>/dev/null ||
 	    fail 'munged does not start' munged
 	sleep 0.05
 done
@@ -149,6 +144,6 @@ done
 n=0
 until [ "$(sinfo -h -N -t idle -o %N 2>/dev/null | wc -l)" -eq "$nodes" ]; do
 	n=$((n + 1))
-	[ $n -lt 200 ] || fail 'its nodes do not come up' slurmctld
+	[ $n -lt 1200 ] || fail 'its nodes do not come up' slurmctld
 	sleep 0.1
 done

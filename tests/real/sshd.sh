@@ -39,8 +39,7 @@ Host *
 	ConnectTimeout 20
 EOT
 for i in $(seq "$n"); do
-	port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
-	    Listen => 1, LocalAddr => "127.0.0.1")->sockport')
+	port=$("$(dirname "$0")/ports.pl")
 	mkdir -p "$dir/n$i.tmp"
 	cat >"$dir/n$i.conf" <<EOT
 ListenAddress 127.0.0.1:$port
