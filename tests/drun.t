@@ -5,14 +5,16 @@
 plan 166
 
 now() { date +%s%N | sed 's/......$//'; }
-# quick WANT MS 'what' command...: as status, and within MS milliseconds; who
-# does not heed a signal is killed after 10 s
+# heeded MS: it took so long, which is less than the sleepers sleep, and
+# nobody was killed for not ending on a signal, which is told after 10 s
+heeded() { [ "$1" -lt 45000 ] && ! grep 'does not end on TERM' err; }
+# quick WANT 'what' command...: as status, and at the first signal
 quick() {
-	_want=$1 _ms=$2 _what=$3; shift 3
+	_want=$1 _what=$2; shift 2
 	_t0=$(now)
 	status "$_want" "$_what" "$@"
 	_t1=$(now)
-	ok "$_what: within $_ms ms" [ $((_t1 - _t0)) -lt "$_ms" ]
+	ok "$_what: at the first signal" heeded $((_t1 - _t0))
 }
 # until_true N command...: wait for it, at most N tenths of a second
 until_true() {
@@ -105,25 +107,25 @@ like err 'one argument, in quotes' "told why"
 status 64 "none" drun
 
 # --- who is blamed; the rest is stopped, wherever it stands
-quick 65 9000 "the first fails" drun "exit 65 | sleep $Z | sleep $Z"
+quick 65 "the first fails" drun "exit 65 | sleep $Z | sleep $Z"
 like err '^drun: stage 1 \(exit 65\): exit 65 \(DATAERR\); nothing was pub' \
     "named with its status"
-quick 66 9000 "the middle fails" drun "sleep $Z | exit 66 | sleep $Z"
+quick 66 "the middle fails" drun "sleep $Z | exit 66 | sleep $Z"
 like err '^drun: stage 2 \(exit 66\): exit 66 \(NOINPUT\)' "named"
-quick 75 9000 "the last fails" drun "sleep $Z | sleep $Z | exit 75"
+quick 75 "the last fails" drun "sleep $Z | sleep $Z | exit 75"
 like err '^drun: stage 3 \(exit 75\): exit 75 \(TEMPFAIL\)' "named"
 is "$(wc -l <err | tr -d ' ')" 1 "in one line"
 ok "no sleeper is left" gone
 i=0 slow=0
 while [ $i -lt 50 ]; do
 	_t0=$(now)
-	drun "exit 65 | sleep $Z | sleep $Z | sleep $Z" 2>/dev/null
+	drun "exit 65 | sleep $Z | sleep $Z | sleep $Z" 2>err
 	_t1=$(now)
-	[ $((_t1 - _t0)) -lt 9000 ] || slow=$((slow + 1))
+	heeded $((_t1 - _t0)) || slow=$((slow + 1))
 	i=$((i + 1))
 done
 is $slow 0 "50 times: none is missed between fork and exec"
-quick 5 9000 "sleepers below a shell" \
+quick 5 "sleepers below a shell" \
     drun "{ sleep $Z; true; } | exit 5 | (sleep $Z; true)"
 ok "none is left either" gone
 # not before drun knows of the 76; nor long after, which is to try again
@@ -142,7 +144,7 @@ verdict() {
 }
 status 65 "76 first, a verdict soon after" verdict
 like err 'stage 2 .*exit 65' "the verdict is named"
-quick 76 9000 "76 and nobody says more" drun "exit 76 | sleep $Z"
+quick 76 "76 and nobody says more" drun "exit 76 | sleep $Z"
 like err '^drun: stage 1 \(exit 76\): exit 76 \(PROTOCOL\)' "76 then"
 status 1 "SIGPIPE is not to blame" drun 'yes | { sleep 0.1; exit 1; }'
 like err 'stage 2 .*exit 1; nothing' "but who left"
@@ -154,7 +156,7 @@ like err 'stage 2 \(no-such-program-here\): exit 127 \(command not found\)' \
 status 137 "killed" drun 'cat | { kill -KILL $$; }'
 like err 'killed by signal 9 \(Killed\)' "by what"
 status 255 "255 passes" drun 'exit 255'
-quick 3 9000 "one that is stopped too" drun "{ kill -STOP \$\$; } | { sleep 0.2; exit 3; }"
+quick 3 "one that is stopped too" drun "{ kill -STOP \$\$; } | { sleep 0.2; exit 3; }"
 ok "staging is gone" no_staging
 _t0=$(now)
 status 66 "one that ignores TERM" \
@@ -174,8 +176,8 @@ cat >fake/dpublish <<'E'
 echo "$1 $DRUN_ID $(ls "$DSTAGE/tickets" | tr '\n' ' ')" >>"$LOG"
 case $1 in
 --commit)
-	[ -z "${WAIT-}" ] || { echo $$ >"$WAIT"
-	    trap 'echo term >>"$LOG"' TERM
+	[ -z "${WAIT-}" ] || { trap 'echo term >>"$LOG"' TERM
+	    echo $$ >"$WAIT"
 	    while [ -e "$WAIT" ]; do sleep 0.1; done; }
 	echo published ;;
 esac
@@ -242,13 +244,13 @@ for sig in HUP:129 INT:130; do
 	got=$?
 	_t1=$(now)
 	is "$got" "$want" "$sig: it dies of that"
-	ok "$sig: within seconds" [ $((_t1 - _t0)) -lt 9000 ]
+	ok "$sig: at once" heeded $((_t1 - _t0))
 	ok "$sig: no sleeper is left" gone
 done
 nohup sh -c 'trap "" HUP
     exec drun "{ : >up; until [ -e on ]; do sleep 0.05; done; }"' \
     >/dev/null 2>&1 & pid=$!
-until_true 100 [ -e up ]
+until_true 600 [ -e up ]
 kill -HUP $pid
 kill -HUP $pid
 : >on
@@ -284,7 +286,7 @@ status 1 "a foreign 1 at the end of a real run" \
 ok "nothing was committed" [ ! -e tgt/commits/1.json ]
 ok "staging is gone" no_staging
 drun "$pipe | { cat >/dev/null; touch prepared; sleep $Z; }" 2>err & pid=$!
-ok "all is prepared" until_true 300 [ -e prepared ]
+ok "all is prepared" until_true 1800 [ -e prepared ]
 kill -KILL $pid
 wait $pid
 ok "kill -9 then: the stages end" until_true 600 gone

@@ -91,10 +91,12 @@ chmod +x always
 t0=$(now)
 status 75 "four tries" drun --retry 3 always
 t1=$(now)
-ok "wait less than 1 + 2 + 4 s" [ $((t1 - t0)) -lt 7500 ]
 sed -n 's/.*in \([0-9.]*\) s$/\1/p' err >waits
 is "$(awk '{ if ($1 > 2 ^ (NR - 1)) bad = 1 } END { print NR, bad + 0 }' \
-    waits)" "3 0" "each less than its bound"
+    waits)" "3 0" "wait less than 1 s, 2 s and 4 s"
+# each is told to a tenth of a second; a machine may be slow
+ok "and as long as they say" awk -v t=$((t1 - t0)) '{ s += $1 * 1000 }
+    END { exit !(t >= s - 150 && t < s + 60000) }' waits
 
 # --- stdin
 printf 'a\nb\n' >in
@@ -164,17 +166,17 @@ cp "$BIN/drun" fake/
 cat >fake/dpublish <<'E2'
 #!/bin/sh
 echo "$1" >>"$LOG"
-[ "$1" != --commit ] || { touch committing; sleep 6; }
+[ "$1" != --commit ] || { touch committing; sleep 11; }
 exit 0
 E2
 chmod +x fake/dpublish
 LOG=$T/log
 export LOG
 leave='{ mkdir "$DSTAGE/tickets"; echo "{}" >"$DSTAGE/tickets/1.json"; }'
-status 0 "a deadline within the commit" fake/drun --deadline 5 "$leave"
+status 0 "a deadline within the commit" fake/drun --deadline 10 "$leave"
 is "$(cat log)" "--commit" "does not stop it"
 rm log
-status 75 "a deadline before it" fake/drun --deadline 5 \
+status 75 "a deadline before it" fake/drun --deadline 10 \
     "$leave | sleep $Z"
 is "$(cat log)" "--discard" "discards what was prepared"
 rm log
@@ -215,7 +217,7 @@ drun --lock lck "sleep $Z" 2>/dev/null & pid=$!
 until_true 600 asleep
 kill -KILL $pid
 wait $pid
-ok "kill -9: the lock ends" until_true 50 drun --lock lck true
+ok "kill -9: the lock ends" until_true 600 drun --lock lck true
 ok "not before the stages have" gone
 status 64 "a directory is no lock" drun --lock "$TMPDIR" true
 ln -s nowhere link
@@ -238,11 +240,11 @@ drun --retry 1000 "flaky | sleep $Z" 2>err </dev/null & pid=$!
 until_true 600 asleep
 kill -KILL $pid
 wait $pid
-ok "kill -9 in a try: the stages end" until_true 50 gone
+ok "kill -9 in a try: the stages end" until_true 600 gone
 # all that held its lock are gone a little later than the sleeper
 swept() { drun true && no_staging; }
 status 0 "the next run" drun true
-ok "sweeps its staging, once it is dead" until_true 50 swept
+ok "sweeps its staging, once it is dead" until_true 600 swept
 
 # --- resume: the same command does only what is not done
 mkdir in2
