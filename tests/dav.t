@@ -232,7 +232,24 @@ if ! "$REAL/faultproxy.sh" "$T/proxy" "${U#http://}" 2>err; then
 	finish
 fi
 A=$(cat "$T/proxy/url")/f D=f
+# settled: every request has its end in the log
+settled() {
+	awk '/^ask / { n++ } /^end / { n-- } END { exit n != 0 }' \
+	    "$T/proxy/log"
+}
+# hung: one is silent by now, and whatever it did to the server is done
+hung() { grep -q ' hang$' "$T/proxy/log" && settled; }
+# await COMMAND...: until it succeeds, a minute at least
+await() {
+	k=0
+	until "$@"; do
+		k=$((k + 1))
+		[ $k -lt 1200 ] || return 1
+		sleep 0.05
+	done
+}
 fault() {
+	await settled
 	for r; do echo "$r"; done >"$T/proxy/rules.new"
 	mv "$T/proxy/rules.new" "$T/proxy/rules"
 	: >"$T/proxy/log"
@@ -327,12 +344,8 @@ for f in 'PUT staging/[^/]*/owner 1 done' 'PUT store.sqlite3 1 not' \
 	gen "source$runs"
 	fault "$f hang"
 	dpublish --json-in --stage "$ST" "$A" <"$ST.json" >/dev/null 2>&1 &
-	p=$! k=0
-	until grep -q ' hang$' "$T/proxy/log" || [ $k -ge 400 ]; do
-		k=$((k + 1))
-		sleep 0.05
-	done
-	[ $k -lt 400 ] || faulty="$faulty
+	p=$!
+	await hung || faulty="$faulty
 $f: not asked"
 	kill -9 $p
 	wait $p 2>/dev/null
@@ -355,11 +368,8 @@ is "$faulty" "" "killed at any request, and run again: all in order"
 gen twice
 fault 'PUT timestamped/[^/]*/manifest.json 1 not hang'
 dpublish --json-in --stage "$ST" "$A" <"$ST.json" >/dev/null 2>&1 &
-p=$! k=0
-until grep -q ' hang$' "$T/proxy/log" || [ $k -ge 400 ]; do
-	k=$((k + 1))
-	sleep 0.05
-done
+p=$!
+await hung
 kill -9 $p
 wait $p 2>/dev/null
 rm -rf "$ST"

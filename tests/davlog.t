@@ -23,13 +23,23 @@ if ! "$REAL/lighttpd.sh" "$T/lighttpd" 2>err ||
 fi
 D=$T/lighttpd/root/log A=$(cat "$T/proxy/url")/log
 fault() {
+	settled
 	printf '%s\n' "$@" >"$T/proxy/rules.new"
 	mv "$T/proxy/rules.new" "$T/proxy/rules"
 	: >"$T/proxy/log"
 }
-asked() { grep -cE "^ask [0-9]+ $1" "$T/proxy/log"; }
+# until every request has its end in the log, a minute at least
+settled() {
+	k=0
+	until awk '/^ask / { n++ } /^end / { n-- } END { exit n != 0 }' \
+	    "$T/proxy/log" || [ $k -ge 1200 ]; do
+		k=$((k + 1))
+		sleep 0.05
+	done
+}
+asked() { settled; grep -cE "^ask [0-9]+ $1" "$T/proxy/log"; }
 # as many at once as there were
-most() { awk '/^ask / { n++ } /^end / { n-- } n > m { m = n }
+most() { settled; awk '/^ask / { n++ } /^end / { n-- } n > m { m = n }
     END { print m }' "$T/proxy/log"; }
 
 # 200 commits, every third of whose versions lies there; 7, 9 and 171 are
@@ -77,7 +87,19 @@ ok "and each is asked for once" test "$(asked 'GET .*/commits/[0-9]')" -le \
 both --json
 ok "the same as records" cmp here there
 cp here whole
-fault '* . * done delay 0.02'
+# behind the first, commits are not answered before eight are asked for
+cat >eight <<X
+#!/bin/sh
+k=0
+until [ "\$(grep -c '^ask .*/commits/1[0-8][0-9]' "$T/proxy/log")" -ge 8 ] ||
+    [ \$k -ge 600 ]; do
+	k=\$((k + 1))
+	sleep 0.05
+done
+X
+chmod +x eight
+fault "GET commits/1[0-8][0-9] 1-8 done delay 0.02 first=$T/eight" \
+    '* . * done delay 0.02'
 both --json
 ok "the same of a slow server" cmp whole there
 ok "many are asked for at once" test "$(most)" -ge 8

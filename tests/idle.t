@@ -51,8 +51,18 @@ plain 'dfetch -b t $(echo in) | dcheck | dmerge | dpublish t'
 plain 'dfetch -b t `echo in` | dcheck | dmerge | dpublish t'
 plain '"dfetch" -b t in | dcheck | dmerge | dpublish t'
 
+# until every request has its end in the log, a minute at least
+settled() {
+	k=0
+	until awk '/^ask / { n++ } /^end / { n-- } END { exit n != 0 }' \
+	    "$T/proxy/log" || [ $k -ge 1200 ]; do
+		k=$((k + 1))
+		sleep 0.05
+	done
+}
 # what the proxy does from now on; its log begins anew
 rules() {
+	settled
 	printf '%s\n' "$@" >"$T/proxy/rules.new"
 	mv "$T/proxy/rules.new" "$T/proxy/rules"
 	: >"$T/proxy/log"
@@ -61,7 +71,7 @@ rules() {
 came() { grep -cE '^ask [0-9]+ GET [^ ]*/timestamped/[^/ ]+/[^m ]' \
     "$T/proxy/log" | sed 's/^[1-9].*/yes/; s/^0$/no/'; }
 # bytes that were sent to us
-bytes() { awk '$1 == "end" { n += $6 } END { print n }' "$T/proxy/log"; }
+bytes() { settled; awk '$1 == "end" { n += $6 } END { print n }' "$T/proxy/log"; }
 # idle WANT STATUS 'what' PIPELINE: does the snapshot come?
 idle() {
 	rules ''

@@ -39,8 +39,18 @@ up() {
 }
 put() { AWS_ENDPOINT_URL=$direct s3do put "$1" "$2" >/dev/null; }
 del() { AWS_ENDPOINT_URL=$direct s3do del "$1"; }
+# until every request has its end in the log, a minute at least
+settled() {
+	k=0
+	until awk '/^ask / { n++ } /^end / { n-- } END { exit n != 0 }' \
+	    "$T/proxy/log" || [ $k -ge 1200 ]; do
+		k=$((k + 1))
+		sleep 0.05
+	done
+}
 # what the proxy does from now on; its log begins anew
 rules() {
+	settled
 	printf '%s\n' "$@" >"$T/proxy/rules.new"
 	mv "$T/proxy/rules.new" "$T/proxy/rules"
 	: >"$T/proxy/log"
@@ -322,7 +332,7 @@ SH
 	# --- killed
 	fresh
 	put $B/big/big.tar big
-	rules 'GET /big 1 done slow 12000000'
+	rules 'GET /big 1 done stall 12000000'
 	dfetch --json $B/big/ >out 2>err &
 	pid=$!
 	until [ -n "$(find "$T/cache" -name '*.mark' -size +0 2>/dev/null)" ] ||
@@ -335,11 +345,12 @@ SH
 	status 0 "$name: again" dfetch --json $B/big/
 	is "$(get delta sha256)" "$(sha256sum <big | cut -d' ' -f1)" \
 	    "$name: is whole"
+	settled
 	came=$(awk '$1 == "end" && $4 == 206 { n = $6 }
 	    END { print (n > 0 && n < 17000000) }' "$T/proxy/log")
 	is "$came" 1 "$name: and only the rest came"
 	rm -rf cache
-	rules 'GET /big * done slow 4000000'
+	rules 'GET /big * done stall 8000000'
 	for sig in TERM INT; do
 		fresh
 		rm -rf cache
@@ -362,6 +373,7 @@ SH
 	done
 	like err '^dfetch: 0 of 1 inputs, [0-9.]+ [KM]iB came, 1 at once$' \
 	    "$name: SIGUSR1 says how far it is"
+	rules 'GET /big * done slow 4000000'
 	fresh
 	{ dfetch --json $B/big/ 2>err; echo $? >st; } | head -n 1 >out
 	is "$(cat st err) $(left)" "76 0" "$name: the reader leaves"
