@@ -126,21 +126,24 @@ on_rgw() {
 	export AWS_ENDPOINT_URL=$RGW
 
 	# in parts, killed
-	dpublish -a $U/large/ large >/dev/null 2>&1 &
+	fault 'PUT partNumber=2& 1 not hang'
+	AWS_ENDPOINT_URL=$PROXY dpublish -a $U/large/ large >/dev/null 2>&1 &
 	p=$!
 	i=0
-	until [ "$(s3do parts $U/large/large/chroma.sqlite3 2>/dev/null |
-	    wc -l)" -ge 1 ] || [ $i -ge 1000 ]; do
+	until [ "$(asked ' 1 not ')" = 1 ] &&
+	    [ -n "$(s3do parts $U/large/large/chroma.sqlite3)" ] ||
+	    [ $i -ge 600 ]; do
 		i=$((i + 1))
+		sleep 0.05
 	done
 	kill -9 $p
 	wait $p 2>/dev/null
+	fault
 	s3do parts $U/large/large/chroma.sqlite3 >parts
 	ok "killed in the middle of its parts" test -s parts
 	is "$(s3do list $U/large/large/chroma.sqlite3)" "" "it is not there"
 	export AWS_ENDPOINT_URL=$PROXY
 	status 0 "the rerun" dpublish -a $U/large/ large
-	# parts may have come in after they were listed
 	missing=$(($(($(wc -c <large/chroma.sqlite3) + 16777215)) / 16777216 - \
 	    $(wc -l <parts)))
 	sent=$(asked 'PUT .*partNumber')

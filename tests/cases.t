@@ -243,18 +243,18 @@ cat >s <<E2
 E2
 drun "cat s | dckpt -c beat.db --json-in --json" >so 2>err
 sql() { sqlite3 -cmd '.timeout 20000' beat.db "$1"; }
-# until_ COMMAND...: at most 20 seconds
+# until_ COMMAND...: at most a minute or two
 until_() {
 	i=0
 	until "$@" >/dev/null 2>&1; do
 		i=$((i + 1))
-		[ $i -lt 200 ] || return 1
+		[ $i -lt 600 ] || return 1
 		sleep 0.1
 	done
 }
 sql "update unit set place = 'elsewhere', host = 'elsewhere', lease = 1"
 mkfifo hold
-DCKPT_LEASE=2s dckpt -c beat.db beat "$(sql 'select run from unit')" \
+DCKPT_LEASE=10s dckpt -c beat.db beat "$(sql 'select run from unit')" \
     <hold >so 2>err & pid=$!
 exec 9>hold
 alive() { [ "$(sql 'select lease from unit')" -gt 1 ]; }

@@ -84,7 +84,7 @@ delta() {
 # the pid of a worker of $1, once it has one
 worker_of() {
 	i=0
-	while [ $i -lt 500 ]; do
+	while [ $i -lt 6000 ]; do
 		w=$(ps -o pid= --ppid "$1" | head -1 | tr -d ' ')
 		[ -z "$w" ] || { echo "$w"; return; }
 		i=$((i + 1))
@@ -134,7 +134,7 @@ status 74 "/dev/full" sh -c 'dcheck <"$1" >/dev/full' sh "$T/stream"
 mkfifo open
 exec 9<>open	# an input that says hello, and then nothing for ever
 printf '%s\n' "$HELLO" >&9
-( timeout 20 dcheck --json --json-in --stage "$DIR" <open 2>err 9>&-
+( timeout 120 dcheck --json --json-in --stage "$DIR" <open 2>err 9>&-
     echo $? >status ) | head -c 1 >/dev/null
 exec 9>&-
 is "$(cat status)" 76 "a reader that leaves ends it, input or not"
@@ -339,7 +339,7 @@ dfetch "$c" >"$T/stream"
 status 65 "-x exit 3" again -x 'exit 3'
 like "$T/err" ': hook: command exited with 3' "its status is told"
 dfetch "$c" >"$T/stream"
-status 65 "-x that hangs" again --timeout 5 -x \
+status 65 "-x that hangs" again --timeout 10 -x \
     'echo $$ >hung; sleep 300'
 like "$T/err" ': timeout: command' "is stopped"
 ok "and leaves no process" \
@@ -425,7 +425,7 @@ big=$(delta huge file 214748364800 "$sum")
 two() { printf '%s\n' "$HELLO" "$big" "$(delta in dir "$size" "$sum")" "$END"; }
 two >lines
 hangs() {
-	dcheck --json --json-in --stage "$DIR" -k --timeout 4 <lines
+	dcheck --json --json-in --stage "$DIR" -k --timeout 15 <lines
 }
 status 65 "a worker that hangs" hangs
 like "$T/err" '/huge: timeout: ' "timeout"
@@ -454,7 +454,7 @@ w=$(worker_of $!)
 kill -KILL $!
 wait $! 2>/dev/null
 i=0
-while kill -0 "$w" 2>/dev/null && [ $i -lt 200 ]; do
+while kill -0 "$w" 2>/dev/null && [ $i -lt 6000 ]; do
 	i=$((i + 1))
 	perl -e 'select(undef, undef, undef, 0.01)'
 done

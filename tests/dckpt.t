@@ -181,7 +181,7 @@ is "$(cat out)" "" "are none"
 drun "{ cat s2; while [ ! -e stop ]; do sleep 0.1; done; } |
     dckpt -c '$DB' --json-in --json >/dev/null" 2>/dev/null & pid=$!
 i=0
-while [ "$(count -g /d/alive 2>/dev/null)" != 1 ] && [ $i -lt 100 ]; do
+while [ "$(count -g /d/alive 2>/dev/null)" != 1 ] && [ $i -lt 600 ]; do
 	sleep 0.1
 	i=$((i + 1))
 done

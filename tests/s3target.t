@@ -14,7 +14,11 @@ export AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret \
     AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/nonexistent \
     AWS_SHARED_CREDENTIALS_FILE=/nonexistent
 
-down() { "$REAL/down.sh" "$T/rgw" && "$REAL/down.sh" "$T/swift"; }
+down() {
+	for s in proxy rgw swift; do
+		[ ! -d "$T/$s" ] || "$REAL/down.sh" "$T/$s"
+	done
+}
 trap down EXIT
 
 runs=0
@@ -244,15 +248,20 @@ if [ -s "$T/rgw/url" ]; then
 	AWS_ENDPOINT_URL=$(cat "$T/rgw/url") L=
 	K=s3://bucket/kill
 	gendelta --out big --count 1 --records 20000 --dim 1024 >/dev/null
+	"$REAL/faultproxy.sh" "$T/proxy" "${AWS_ENDPOINT_URL#http://}" ||
+	    exit 99
+	echo 'PUT partNumber=2& 1 not hang' >"$T/proxy/rules"
 	run="dfetch big | dcheck | dmerge | dpublish $K"
-	setsid drun "$run" >/dev/null 2>&1 &
+	AWS_ENDPOINT_URL=$(cat "$T/proxy/url") drun "$run" >/dev/null 2>&1 &
 	pid=$!
 	i=0
-	until s3do uploads $K/ 2>/dev/null | grep -q . || [ $i -gt 600 ]; do
+	until grep -q ' hang$' "$T/proxy/log" || [ $i -ge 2400 ]; do
 		i=$((i + 1))
 		sleep 0.05
 	done
-	kill -9 -$pid
+	# all of its stages, whose group is the watcher's, before anybody can
+	# tell them to end
+	kill -9 "-$(ps -o pgid= --ppid $pid | head -n 1 | tr -d ' ')" $pid
 	wait $pid 2>/dev/null
 	was=$(s3do list $K/staging/ | sed 's,.*/staging/,,;s,/.*,,')
 	ok "a run that was killed leaves its claim" test -n "$was"

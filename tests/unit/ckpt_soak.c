@@ -25,7 +25,7 @@
 #define WRITERS	32
 #define READERS	4
 #define OWN	8	/* units of a writer */
-#define HELD_S	3	/* a lock is held while others read */
+#define HELD_S	20	/* a lock is held while others read */
 
 static const char	A[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 			    "aaaaaaaaaaaaaaaa";
