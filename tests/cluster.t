@@ -42,17 +42,17 @@ down() {
 idle() { [ -z "$(squeue -h 2>/dev/null)" ]; }
 trap down EXIT
 trap 'exit 143' HUP INT TERM
-# wait_for command...: until it succeeds, or a minute and a half has passed
+# wait_for command...: until it succeeds, or five minutes have passed
 wait_for() {
 	w=0
 	until "$@" >/dev/null 2>&1; do
 		w=$((w + 1))
-		[ $w -lt 900 ] || { echo "# waited in vain: $*"; return 1; }
+		[ $w -lt 3000 ] || { echo "# waited in vain: $*"; return 1; }
 		sleep 0.1
 	done
 }
 
-"$REAL/slurm.sh" "$T/loss" 2>loss.err &
+MISSED=30 "$REAL/slurm.sh" "$T/loss" 2>loss.err &
 starting=$!
 if ! MAXARRAY=8 "$REAL/slurm.sh" "$T/a" 2>a.err || ! wait $starting; then
 	wait $starting

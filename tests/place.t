@@ -67,7 +67,8 @@ until [ -e ready ]; do sleep 0.05; done
 work=$(ls -A out | grep '^\.' | head -1)
 kill -9 "$(cat pid)"
 : >go
-until ! ps -e -o args= | grep -q "[.]/hold"; do sleep 0.05; done
+# a run is dead when nobody holds its staging any more
+until flock -n -x "$TMPDIR"/intact.*/lock true; do sleep 0.05; done
 drun "dfetch $one | dcheck | dmerge -o out/five" >/dev/null
 is "${work:+there, }$(ls -A out | grep -c '^\.')" "there, 0" \
     "a dead run of this place is swept"

@@ -8,8 +8,9 @@
 # as SLURM_TMPDIR on node nN; DIR/log holds what each daemon says, DIR/ended
 # a line for each job that ended, DIR/pids who they are (down.sh ends them),
 # DIR/pid.nN one node alone.  Jobs are not ended by down.sh: scancel first.
-# MAXARRAY=N: an array's greatest index, and one.  Exits 69 where Slurm is
-# not installed.
+# MAXARRAY=N: an array's greatest index, and one.  MISSED=S: a node that does
+# not answer for so long is lost (300: none is).  Exits 69 where Slurm is not
+# installed.
 # SPDX-License-Identifier: ISC
 set -eu
 dir=${1:?usage: slurm.sh DIR [NODES]} nodes=${2:-3}
@@ -88,8 +89,8 @@ MinJobAge=3600
 MaxArraySize=${MAXARRAY:-1001}
 KillWait=5
 SlurmctldTimeout=30
-SlurmdTimeout=10
-MessageTimeout=5
+SlurmdTimeout=${MISSED:-300}
+MessageTimeout=10
 PartitionName=all Nodes=ALL Default=YES MaxTime=60 State=UP
 EOT
 
