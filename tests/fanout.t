@@ -204,9 +204,9 @@ kill_host() {
 	done 2>/dev/null
 }
 if ! command -v parallel >/dev/null; then
-	skip 17 "no GNU parallel here"
+	skip 16 "no GNU parallel here"
 elif ! "$REAL/sshd.sh" ssh 2 2>why; then
-	skip 17 "$(cat why)"
+	skip 16 "$(cat why)"
 else
 	W="wo rk@/fanout" tg="by parallel"
 	PARALLEL_SSH="ssh -F $T/ssh/config"
