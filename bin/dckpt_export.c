@@ -401,22 +401,17 @@ add_stage(struct export *x, const char *pipeline, unsigned int nth,
 {
 	struct json_val	v;
 	struct label	l[LABELS];
-	enum json_type	t;
 	double		seconds = -1;
 	char		*prog = NULL, no[16], text[48];
 
-	while ((t = json_next(j, &v)) != JSON_CLOSE && t != JSON_BAD &&
-	    t != JSON_EOF) {
-		if (t == JSON_STR && v.key_len == 7 &&
-		    memcmp(v.key, "command", 7) == 0) {
+	while (json_more(j, &v) == 1) {
+		if (v.type == JSON_STR && json_is(&v, "command")) {
 			free(prog);
 			prog = program_of(v.str, v.len);
-		} else if (v.key_len == 7 &&
-		    memcmp(v.key, "seconds", 7) == 0)
-			seconds = t == JSON_FLOAT ? v.f :
-			    t == JSON_INT ? (double)v.i : -1;
-		if ((t == JSON_OBJ || t == JSON_ARR) && json_skip(j) == -1)
-			break;
+		} else if (json_is(&v, "seconds"))
+			seconds = v.type == JSON_FLOAT ? v.f :
+			    v.type == JSON_INT ? (double)v.i : -1;
+		(void)json_pass(j, &v); /* bad stays bad */
 	}
 	if (prog != NULL && seconds >= 0) {
 		(void)snprintf(no, sizeof(no), "%u", nth);
@@ -444,27 +439,22 @@ add_summary(struct export *x, const char *pipeline, const char *s)
 	struct label	l = { "pipeline", pipeline };
 	struct json	j;
 	struct json_val	v;
-	enum json_type	t;
 	unsigned int	nth = 0;
 	size_t		i;
 
 	json_init(&j, s, strlen(s));
 	if (json_next(&j, &v) != JSON_OBJ)
 		goto done;
-	while ((t = json_next(&j, &v)) != JSON_CLOSE && t != JSON_BAD &&
-	    t != JSON_EOF) {
-		for (i = 0; t == JSON_INT && v.i >= 0 &&
+	while (json_more(&j, &v) == 1) {
+		for (i = 0; v.type == JSON_INT && v.i >= 0 &&
 		    i < sizeof(counts) / sizeof(counts[0]); i++)
-			if (v.key_len == strlen(counts[i].key) &&
-			    memcmp(v.key, counts[i].key, v.key_len) == 0)
+			if (json_is(&v, counts[i].key))
 				add(x, counts[i].m, &l, 1, (uint64_t)v.i);
-		if (t == JSON_ARR && v.key_len == 6 &&
-		    memcmp(v.key, "stages", 6) == 0)
+		if (v.type == JSON_ARR && json_is(&v, "stages"))
 			while (json_next(&j, &v) == JSON_OBJ)
 				add_stage(x, pipeline, ++nth, &j);
-		else if ((t == JSON_OBJ || t == JSON_ARR) &&
-		    json_skip(&j) == -1)
-			break;
+		else
+			(void)json_pass(&j, &v); /* bad stays bad */
 	}
 done:
 	json_clear(&j);

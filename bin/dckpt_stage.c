@@ -235,36 +235,29 @@ struct summary {
 	int			 seen;	/* a status */
 };
 
-static int
-is_key(const struct json_val *v, const char *key)
-{
-	return v->key_len == strlen(key) &&
-	    memcmp(v->key, key, v->key_len) == 0;
-}
-
 static void
 take_value(struct summary *s, const struct json_val *v)
 {
-	if (v->type == JSON_STR && is_key(v, "run") && v->len > 0 &&
+	if (v->type == JSON_STR && json_is(v, "run") && v->len > 0 &&
 	    memchr(v->str, '\0', v->len) == NULL) {
 		free(s->run);
 		s->run = mem_ndup(v->str, v->len);
-	} else if (v->type == JSON_STR && is_key(v, "command") &&
+	} else if (v->type == JSON_STR && json_is(v, "command") &&
 	    memchr(v->str, '\0', v->len) == NULL) {
 		free(s->command);
 		s->command = mem_ndup(v->str, v->len);
-	} else if (v->type == JSON_STR && is_key(v, "start"))
+	} else if (v->type == JSON_STR && json_is(v, "start"))
 		s->end.started = num_iso_ns(v->str, v->len) / 1000000;
-	else if (v->type == JSON_STR && is_key(v, "end"))
+	else if (v->type == JSON_STR && json_is(v, "end"))
 		s->end.ended = num_iso_ns(v->str, v->len) / 1000000;
 	else if (v->type != JSON_INT || v->i < 0)
 		return;
-	else if (is_key(v, "status") && v->i < 256) {
+	else if (json_is(v, "status") && v->i < 256) {
 		s->end.status = (int)v->i;
 		s->seen = 1;
-	} else if (is_key(v, "records"))
+	} else if (json_is(v, "records"))
 		s->end.records = (uint64_t)v->i;
-	else if (is_key(v, "bytes"))
+	else if (json_is(v, "bytes"))
 		s->end.bytes = (uint64_t)v->i;
 }
 
@@ -274,21 +267,18 @@ parse_summary(struct summary *s, const char *p, size_t n)
 {
 	struct json_val	v;
 	struct json	j;
-	enum json_type	t;
-	int		ok = 0;
+	int		r = -1, ok;
 
 	memset(s, 0, sizeof(*s));
 	json_init(&j, p, n);
 	if (json_next(&j, &v) == JSON_OBJ) {
-		while ((t = json_next(&j, &v)) != JSON_CLOSE &&
-		    t != JSON_BAD && t != JSON_EOF)
-			if (t == JSON_OBJ || t == JSON_ARR) {
-				if (json_skip(&j) == -1)
-					break;
-			} else
+		while ((r = json_more(&j, &v)) == 1)
+			if (v.type == JSON_OBJ || v.type == JSON_ARR)
+				(void)json_skip(&j); /* bad stays bad */
+			else
 				take_value(s, &v);
-		ok = t == JSON_CLOSE && json_next(&j, &v) == JSON_EOF;
 	}
+	ok = r == 0 && json_next(&j, &v) == JSON_EOF;
 	json_clear(&j);
 	return ok && s->run != NULL && s->seen;
 }

@@ -176,21 +176,16 @@ take(struct report *rep, int stage, const char *s, size_t len)
 {
 	struct json_val	v;
 	struct json	j;
-	enum json_type	t;
 	size_t		i;
+	int		r;
 
 	json_init(&j, s, len);
 	if (json_next(&j, &v) != JSON_OBJ)
 		goto done;
-	while ((t = json_next(&j, &v)) != JSON_CLOSE && t != JSON_BAD &&
-	    t != JSON_EOF) {
-		if (t == JSON_OBJ && v.key_len == 6 &&
-		    memcmp(v.key, "totals", 6) == 0)
-			break;
-		if ((t == JSON_OBJ || t == JSON_ARR) && json_skip(&j) == -1)
-			goto done;
-	}
-	if (t != JSON_OBJ)
+	while ((r = json_more(&j, &v)) == 1 &&
+	    !(v.type == JSON_OBJ && json_is(&v, "totals")))
+		(void)json_pass(&j, &v); /* bad stays bad */
+	if (r != 1)
 		goto done;
 	while (json_next(&j, &v) == JSON_INT) {
 		if (v.i < 0)
@@ -198,8 +193,7 @@ take(struct report *rep, int stage, const char *s, size_t len)
 		add(&rep->t, &rep->n, &rep->cap, stage, v.key, v.key_len,
 		    (uint64_t)v.i);
 		for (i = 0; i < COUNT(costs); i++)
-			if (strlen(costs[i]) == v.key_len &&
-			    memcmp(costs[i], v.key, v.key_len) == 0)
+			if (json_is(&v, costs[i]))
 				add(&rep->cost, &rep->n_cost, &rep->cap_cost,
 				    0, v.key, v.key_len, (uint64_t)v.i);
 	}

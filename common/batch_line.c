@@ -51,24 +51,10 @@ bad_json(struct batch_line *l, const struct json *j, struct err *e)
 /* -- JSON -------------------------------------------------------------- */
 
 static int
-is_key(const struct json_val *v, const char *k)
-{
-	return v->key_len == strlen(k) && memcmp(v->key, k, v->key_len) == 0;
-}
-
-static int
-is_open(const struct json_val *v)
-{
-	return v->type == JSON_OBJ || v->type == JSON_ARR;
-}
-
-static int
 pass(struct batch_line *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if (is_open(v) && json_skip(j) == -1)
-		return bad_json(l, j, e);
-	return 0;
+	return json_pass(j, v) == 0 ? 0 : bad_json(l, j, e);
 }
 
 /* Call one for each member of the object whose brace was just read. */
@@ -76,16 +62,12 @@ static int
 members(struct batch_line *l, struct json *j, member_fn *one, struct err *e)
 {
 	struct json_val	v;
+	int		r;
 
-	for (;;) {
-		(void)json_next(j, &v);
-		if (v.type == JSON_CLOSE)
-			return 0;
-		if (v.type == JSON_BAD)
-			return bad_json(l, j, e);
+	while ((r = json_more(j, &v)) == 1)
 		if (one(l, j, &v, e) == -1)
 			return -1;
-	}
+	return r == 0 ? 0 : bad_json(l, j, e);
 }
 
 /* Where the value stands; null is absent. */
@@ -98,7 +80,7 @@ spot(struct batch_line *l, struct json *j, const struct json_val *v,
 
 	if (pass(l, j, v, e) == -1)
 		return -1;
-	if (is_open(v))
+	if (v->type == JSON_OBJ || v->type == JSON_ARR)
 		n = (size_t)(j->s + j->pos - raw);
 	s->at = l->at + (uint64_t)(raw - l->s);
 	s->len = v->type == JSON_NULL ? 0 : n;
@@ -126,14 +108,14 @@ common_member(struct batch_line *l, struct json *j, const struct json_val *v,
 {
 	int	rv;
 
-	if (is_key(v, "custom_id"))
+	if (json_is(v, "custom_id"))
 		rv = take_id(l, v, e);
-	else if (is_key(v, "collection"))
+	else if (json_is(v, "collection"))
 		rv = spot(l, j, v, &l->v[BATCH_COLL], e);
-	else if (is_key(v, "document")) {
+	else if (json_is(v, "document")) {
 		l->has_doc = 1;
 		rv = spot(l, j, v, &l->v[BATCH_DOC], e);
-	} else if (is_key(v, "metadata"))
+	} else if (json_is(v, "metadata"))
 		rv = spot(l, j, v, &l->v[BATCH_META], e);
 	else
 		return 0;
@@ -149,19 +131,14 @@ input(struct batch_line *l, struct json *j, const struct json_val *in,
 {
 	struct batch_span	*s = &l->input;
 	struct json_val		 v;
-	int			 n = 0, text = 0;
+	int			 n = 0, text = 0, r;
 
 	s->len = 0;
 	if (in->type == JSON_STR)
 		return spot(l, j, in, s, e);
 	if (in->type != JSON_ARR)
 		return pass(l, j, in, e);
-	for (;;) {
-		(void)json_next(j, &v);
-		if (v.type == JSON_BAD)
-			return bad_json(l, j, e);
-		if (v.type == JSON_CLOSE)
-			break;
+	while ((r = json_more(j, &v)) == 1) {
 		if (n == 0 && v.type == JSON_STR) {
 			text = 1;
 			(void)spot(l, j, &v, s, e);
@@ -170,6 +147,8 @@ input(struct batch_line *l, struct json *j, const struct json_val *in,
 		if (n < 2)
 			n++;
 	}
+	if (r == -1)
+		return bad_json(l, j, e);
 	if (n != 1 || !text)
 		s->len = 0;
 	return 0;
@@ -179,7 +158,7 @@ static int
 request_body(struct batch_line *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	return is_key(v, "input") ? input(l, j, v, e) : pass(l, j, v, e);
+	return json_is(v, "input") ? input(l, j, v, e) : pass(l, j, v, e);
 }
 
 static int
@@ -190,7 +169,7 @@ request_member(struct batch_line *l, struct json *j, const struct json_val *v,
 
 	if (r != 0)
 		return r == 1 ? 0 : -1;
-	if (is_key(v, "body") && v->type == JSON_OBJ)
+	if (json_is(v, "body") && v->type == JSON_OBJ)
 		return members(l, j, request_body, e);
 	return pass(l, j, v, e);
 }
@@ -201,7 +180,7 @@ static int
 error_member(struct batch_line *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if (is_key(v, "message") && v->type == JSON_STR)
+	if (json_is(v, "message") && v->type == JSON_STR)
 		batch_line_show(l->message, sizeof(l->message), v->str,
 		    v->len);
 	return pass(l, j, v, e);
@@ -226,7 +205,7 @@ static int
 datum_member(struct batch_line *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if (!is_key(v, "embedding"))
+	if (!json_is(v, "embedding"))
 		return pass(l, j, v, e);
 	if (l->n_vec < 2)
 		l->n_vec++;
@@ -237,13 +216,9 @@ static int
 data(struct batch_line *l, struct json *j, struct err *e)
 {
 	struct json_val	v;
+	int		r;
 
-	for (;;) {
-		(void)json_next(j, &v);
-		if (v.type == JSON_CLOSE)
-			return 0;
-		if (v.type == JSON_BAD)
-			return bad_json(l, j, e);
+	while ((r = json_more(j, &v)) == 1) {
 		if (l->n_data < 2)
 			l->n_data++;
 		if (v.type == JSON_OBJ) {
@@ -252,17 +227,18 @@ data(struct batch_line *l, struct json *j, struct err *e)
 		} else if (pass(l, j, &v, e) == -1)
 			return -1;
 	}
+	return r == 0 ? 0 : bad_json(l, j, e);
 }
 
 static int
 body_member(struct batch_line *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if (is_key(v, "data") && v->type == JSON_ARR)
+	if (json_is(v, "data") && v->type == JSON_ARR)
 		return data(l, j, e);
-	if (is_key(v, "model") && v->type == JSON_STR)
+	if (json_is(v, "model") && v->type == JSON_STR)
 		return spot(l, j, v, &l->v[BATCH_MODEL], e);
-	if (is_key(v, "error"))
+	if (json_is(v, "error"))
 		return error(l, j, v, e);
 	return pass(l, j, v, e);
 }
@@ -271,10 +247,10 @@ static int
 response_member(struct batch_line *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if (is_key(v, "status_code")) {
+	if (json_is(v, "status_code")) {
 		l->has_status = 1;
 		l->status = v->type == JSON_INT ? v->i : 0;
-	} else if (is_key(v, "body") && v->type == JSON_OBJ)
+	} else if (json_is(v, "body") && v->type == JSON_OBJ)
 		return members(l, j, body_member, e);
 	return pass(l, j, v, e);
 }
@@ -287,9 +263,9 @@ result_member(struct batch_line *l, struct json *j, const struct json_val *v,
 
 	if (r != 0)
 		return r == 1 ? 0 : -1;
-	if (is_key(v, "error"))
+	if (json_is(v, "error"))
 		return error(l, j, v, e);
-	if (!is_key(v, "response"))
+	if (!json_is(v, "response"))
 		return pass(l, j, v, e);
 	if (l->n_response++ != 0)
 		return batch_line_bad(l, e, "two responses");
@@ -345,7 +321,6 @@ parse(struct batch_line *l, struct err *e)
 	json_clear(&j);
 	return rv;
 }
-
 
 void
 batch_line_init(struct batch_line *l, const char *what, int request)

@@ -55,22 +55,12 @@ bad_json(struct batch_result *l, const struct json *j, struct err *e)
 
 /* -- one line ---------------------------------------------------------- */
 
-static int
-is_key(const struct json_val *v, const char *k)
-{
-	return v->key != NULL && v->key_len == strlen(k) &&
-	    memcmp(v->key, k, v->key_len) == 0;
-}
-
 /* The value v is of no interest. */
 static int
 pass(struct batch_result *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if ((v->type == JSON_OBJ || v->type == JSON_ARR) &&
-	    json_skip(j) == -1)
-		return bad_json(l, j, e);
-	return 0;
+	return json_pass(j, v) == 0 ? 0 : bad_json(l, j, e);
 }
 
 /* Call one for each member of the object whose brace was just read. */
@@ -79,16 +69,12 @@ members(struct batch_result *l, struct json *j, member_fn *one,
     struct err *e)
 {
 	struct json_val	v;
+	int		r;
 
-	for (;;) {
-		(void)json_next(j, &v);
-		if (v.type == JSON_CLOSE)
-			return 0;
-		if (v.type == JSON_BAD)
-			return bad_json(l, j, e);
+	while ((r = json_more(j, &v)) == 1)
 		if (one(l, j, &v, e) == -1)
 			return -1;
-	}
+	return r == 0 ? 0 : bad_json(l, j, e);
 }
 
 static int
@@ -124,13 +110,9 @@ numbers(struct batch_result *l, struct json *j, struct err *e)
 {
 	struct buf	*vec = &l->vec;
 	struct json_val	 v;
+	int		 r;
 
-	for (;;) {
-		(void)json_next(j, &v);
-		if (v.type == JSON_CLOSE)
-			return 0;
-		if (v.type == JSON_BAD)
-			return bad_json(l, j, e);
+	while ((r = json_more(j, &v)) == 1) {
 		if (v.type != JSON_INT && v.type != JSON_FLOAT)
 			return bad(l,
 			    "embedding holds something that is no number", e);
@@ -139,6 +121,7 @@ numbers(struct batch_result *l, struct json *j, struct err *e)
 			    "embedding too long", e);
 		put_float(vec, v.type == JSON_INT ? (double)v.i : v.f);
 	}
+	return r == 0 ? 0 : bad_json(l, j, e);
 }
 
 static int
@@ -191,7 +174,7 @@ static int
 datum_member(struct batch_result *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if (!is_key(v, "embedding"))
+	if (!json_is(v, "embedding"))
 		return pass(l, j, v, e);
 	if (l->has_embedding)
 		return bad(l, "several embeddings", e);
@@ -208,17 +191,16 @@ static int
 data_array(struct batch_result *l, struct json *j, struct err *e)
 {
 	struct json_val	v;
+	int		r;
 
-	for (;;) {
-		(void)json_next(j, &v);
-		if (v.type == JSON_CLOSE)
-			return 0;
+	while ((r = json_more(j, &v)) == 1) {
 		if (v.type != JSON_OBJ)
 			return bad_json(l, j, e);
 		l->n_data++;
 		if (members(l, j, datum_member, e) == -1)
 			return -1;
 	}
+	return r == 0 ? 0 : bad_json(l, j, e);
 }
 
 static void
@@ -232,7 +214,7 @@ static int
 error_member(struct batch_result *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if (!is_key(v, "message") || v->type != JSON_STR)
+	if (!json_is(v, "message") || v->type != JSON_STR)
 		return pass(l, j, v, e);
 	say_problem(l, v);
 	return 0;
@@ -258,14 +240,14 @@ static int
 body_member(struct batch_result *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if (is_key(v, "data") && v->type == JSON_ARR)
+	if (json_is(v, "data") && v->type == JSON_ARR)
 		return data_array(l, j, e);
-	if (is_key(v, "model") && v->type == JSON_STR) {
+	if (json_is(v, "model") && v->type == JSON_STR) {
 		l->has_model = 1;
 		return take(l, &l->model, v, ITEM_NAME_MAX,
 		    "model: name too long", e);
 	}
-	if (is_key(v, "error"))
+	if (json_is(v, "error"))
 		return problem(l, j, v, e);
 	return pass(l, j, v, e);
 }
@@ -274,14 +256,14 @@ static int
 response_member(struct batch_result *l, struct json *j,
     const struct json_val *v, struct err *e)
 {
-	if (is_key(v, "status_code")) {
+	if (json_is(v, "status_code")) {
 		if (v->type != JSON_INT || v->i < 0 || v->i > 999)
 			return bad(l, "status_code is no status", e);
 		l->has_status = 1;
 		l->status = (int)v->i;
 		return 0;
 	}
-	if (is_key(v, "body") && v->type == JSON_OBJ)
+	if (json_is(v, "body") && v->type == JSON_OBJ)
 		return members(l, j, body_member, e);
 	return pass(l, j, v, e);
 }
@@ -311,30 +293,30 @@ static int
 line_member(struct batch_result *l, struct json *j, const struct json_val *v,
     struct err *e)
 {
-	if (is_key(v, "custom_id")) {
+	if (json_is(v, "custom_id")) {
 		if (l->has_id++)
 			return bad(l, "two custom_id", e);
 		return take(l, &l->id, v, ITEM_ID_MAX,
 		    "custom_id is no text, or too long", e);
 	}
-	if (is_key(v, "response")) {
+	if (json_is(v, "response")) {
 		if (l->has_response++)
 			return bad(l, "two responses", e);
 		if (v->type == JSON_OBJ)
 			return members(l, j, response_member, e);
 		if (v->type == JSON_NULL)
 			l->has_response = 0;
-	} else if (is_key(v, "error"))
+	} else if (json_is(v, "error"))
 		return problem(l, j, v, e);
-	else if (is_key(v, "collection")) {
+	else if (json_is(v, "collection")) {
 		l->has_coll = 1;
 		return take(l, &l->coll, v, ITEM_NAME_MAX,
 		    "collection is no text, or too long", e);
-	} else if (is_key(v, "document") && v->type != JSON_NULL) {
+	} else if (json_is(v, "document") && v->type != JSON_NULL) {
 		l->has_doc = 1;
 		return take(l, &l->doc, v, ITEM_TEXT_MAX,
 		    "document is no text, or too long", e);
-	} else if (is_key(v, "metadata") && v->type != JSON_NULL) {
+	} else if (json_is(v, "metadata") && v->type != JSON_NULL) {
 		if (v->type != JSON_OBJ)
 			return bad(l, "metadata is no object", e);
 		return metadata(l, j, v, e);

@@ -149,13 +149,6 @@ want(struct err *e, const char *what)
 	return err_set(e, MSG_DATAERR, "%s: %s", JOURNAL_NAME, what);
 }
 
-static int
-is(const struct json_val *v, const char *key)
-{
-	return v->key_len == strlen(key) &&
-	    memcmp(v->key, key, v->key_len) == 0;
-}
-
 /* A string without NUL, owned by the caller; NULL: it is none. */
 static char *
 str(const struct json_val *v)
@@ -188,36 +181,26 @@ count(const struct json_val *v, uint64_t *out)
 
 /* What is not known is passed over. */
 static int
-pass(struct json *j, const struct json_val *v)
-{
-	if (v->type == JSON_OBJ || v->type == JSON_ARR)
-		return json_skip(j);
-	return v->type == JSON_BAD || v->type == JSON_EOF ? -1 : 0;
-}
-
-static int
 get_was(struct json *j, struct journal_key *k)
 {
 	struct json_val	v;
-	int		bad = 0, size = 0;
+	int		r = 1, bad = 0, size = 0;
 
-	while (!bad && json_next(j, &v) != JSON_CLOSE) {
-		if (v.type == JSON_BAD || v.type == JSON_EOF)
-			bad = 1;
-		else if (is(&v, "size")) {
+	while (!bad && (r = json_more(j, &v)) == 1) {
+		if (json_is(&v, "size")) {
 			bad = count(&v, &k->was_size) == -1;
 			size = 1;
-		} else if (is(&v, "sha256"))
+		} else if (json_is(&v, "sha256"))
 			bad = hex(&v, k->was_sha256) == -1;
-		else if (is(&v, "etag")) {
+		else if (json_is(&v, "etag")) {
 			free(k->was_etag);
 			k->was_etag = str(&v);
 			bad = k->was_etag == NULL;
 		} else
-			bad = pass(j, &v) == -1;
+			bad = json_pass(j, &v) == -1;
 	}
 	k->was = 1;
-	return bad || !size ? -1 : 0;
+	return bad || r == -1 || !size ? -1 : 0;
 }
 
 /* One member of a key; *seen: 1 size, 2 sha256, 4 was. */
@@ -225,30 +208,30 @@ static int
 get_member(struct json *j, const struct json_val *v, struct journal_key *k,
     int *seen)
 {
-	if (is(v, "name")) {
+	if (json_is(v, "name")) {
 		free(k->name);
 		k->name = str(v);
 		return k->name == NULL ? -1 : 0;
 	}
-	if (is(v, "delete")) {
+	if (json_is(v, "delete")) {
 		k->remove = v->type == JSON_BOOL && v->i != 0;
 		return v->type == JSON_BOOL ? 0 : -1;
 	}
-	if (is(v, "size")) {
+	if (json_is(v, "size")) {
 		*seen |= 1;
 		return count(v, &k->size);
 	}
-	if (is(v, "sha256")) {
+	if (json_is(v, "sha256")) {
 		*seen |= 2;
 		return hex(v, k->sha256);
 	}
-	if (is(v, "was")) {
+	if (json_is(v, "was")) {
 		*seen |= 4;
 		if (v->type == JSON_NULL)
 			return 0;
 		return v->type == JSON_OBJ ? get_was(j, k) : -1;
 	}
-	return pass(j, v);
+	return json_pass(j, v);
 }
 
 static int
@@ -256,15 +239,14 @@ get_key(struct json *j, struct journal *out)
 {
 	struct journal_key	*k = journal_add(out, "");
 	struct json_val		 v;
-	int			 seen = 0;
+	int			 seen = 0, r;
 
 	if (out->n > JOURNAL_KEYS)
 		return -1;
-	while (json_next(j, &v) != JSON_CLOSE)
-		if (v.type == JSON_BAD || v.type == JSON_EOF ||
-		    get_member(j, &v, k, &seen) == -1)
+	while ((r = json_more(j, &v)) == 1)
+		if (get_member(j, &v, k, &seen) == -1)
 			return -1;
-	return path_is_safe(k->name) && seen == (k->remove ? 4 : 7) &&
+	return r == 0 && path_is_safe(k->name) && seen == (k->remove ? 4 : 7) &&
 	    (!k->remove || k->was) ? 0 : -1;
 }
 
@@ -272,35 +254,36 @@ static int
 get_keys(struct json *j, struct journal *out)
 {
 	struct json_val	v;
+	int		r;
 
-	while (json_next(j, &v) != JSON_CLOSE)
+	while ((r = json_more(j, &v)) == 1)
 		if (v.type != JSON_OBJ || get_key(j, out) == -1)
 			return -1;
-	return 0;
+	return r;
 }
 
 static int
 get_top(struct json *j, const struct json_val *v, struct journal *out,
     int *seen)
 {
-	if (is(v, "intact")) {
+	if (json_is(v, "intact")) {
 		*seen |= 1;
 		return v->type == JSON_INT && v->i == JOURNAL_FORM ? 0 : -1;
 	}
-	if (is(v, "generation")) {
+	if (json_is(v, "generation")) {
 		*seen |= 2;
 		return count(v, &out->generation);
 	}
-	if (is(v, "prefix")) {
+	if (json_is(v, "prefix")) {
 		free(out->prefix);
 		out->prefix = str(v);
 		return out->prefix != NULL ? 0 : -1;
 	}
-	if (is(v, "keys")) {
+	if (json_is(v, "keys")) {
 		*seen |= 4;
 		return v->type == JSON_ARR ? get_keys(j, out) : -1;
 	}
-	return pass(j, v);
+	return json_pass(j, v);
 }
 
 int
@@ -308,15 +291,14 @@ journal_parse(struct journal *out, const char *p, size_t n, struct err *e)
 {
 	struct json	 j;
 	struct json_val	 v;
-	int		 seen = 0, bad;
+	int		 seen = 0, r = 1, bad;
 
 	memset(out, 0, sizeof(*out));
 	json_init(&j, p, n);
 	bad = json_next(&j, &v) != JSON_OBJ;
-	while (!bad && json_next(&j, &v) != JSON_CLOSE)
-		bad = v.type == JSON_BAD || v.type == JSON_EOF ||
-		    get_top(&j, &v, out, &seen) == -1;
-	bad = bad || json_next(&j, &v) != JSON_EOF || seen != 7 ||
+	while (!bad && (r = json_more(&j, &v)) == 1)
+		bad = get_top(&j, &v, out, &seen) == -1;
+	bad = bad || r == -1 || json_next(&j, &v) != JSON_EOF || seen != 7 ||
 	    out->prefix == NULL;
 	json_clear(&j);
 	if (!bad)

@@ -362,6 +362,36 @@ json_next(struct json *j, struct json_val *v)
 }
 
 int
+json_more(struct json *j, struct json_val *v)
+{
+	switch (json_next(j, v)) {
+	case JSON_CLOSE:
+		return 0;
+	case JSON_EOF:
+		(void)bad(j, v, "text ends early");
+		return -1;
+	case JSON_BAD:
+		return -1;
+	case JSON_NULL:
+	case JSON_BOOL:
+	case JSON_INT:
+	case JSON_FLOAT:
+	case JSON_STR:
+	case JSON_ARR:
+	case JSON_OBJ:
+		break;
+	}
+	return 1;
+}
+
+int
+json_is(const struct json_val *v, const char *key)
+{
+	return v->key != NULL && v->key_len == strlen(key) &&
+	    memcmp(v->key, key, v->key_len) == 0;
+}
+
+int
 json_skip(struct json *j)
 {
 	struct json_val	v;
@@ -374,11 +404,18 @@ json_skip(struct json *j)
 }
 
 int
+json_pass(struct json *j, const struct json_val *v)
+{
+	return v->type == JSON_ARR || v->type == JSON_OBJ ? json_skip(j) : 0;
+}
+
+int
 json_find(struct json *j, const char *s, size_t len, struct json_val *v, ...)
 {
 	va_list		 ap;
 	const char	*want;
 	struct json_val	 end;
+	int		 r;
 
 	json_clear(j);
 	json_init(j, s, len);
@@ -387,20 +424,9 @@ json_find(struct json *j, const char *s, size_t len, struct json_val *v, ...)
 	while ((want = va_arg(ap, const char *)) != NULL) {
 		if (v->type != JSON_OBJ)
 			break;
-		for (;;) {
-			(void)json_next(j, v);
-			if (v->type == JSON_BAD || v->type == JSON_CLOSE)
-				break;
-			if (v->key_len == strlen(want) &&
-			    memcmp(v->key, want, v->key_len) == 0)
-				break;
-			if ((v->type == JSON_OBJ || v->type == JSON_ARR) &&
-			    json_skip(j) == -1) {
-				v->type = JSON_BAD;
-				break;
-			}
-		}
-		if (v->type == JSON_BAD || v->type == JSON_CLOSE)
+		while ((r = json_more(j, v)) == 1 && !json_is(v, want))
+			(void)json_pass(j, v); /* bad stays bad */
+		if (r != 1)
 			break;
 	}
 	va_end(ap);

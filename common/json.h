@@ -59,8 +59,19 @@ struct json {
 void	json_init(struct json *j, const char *s, size_t len);
 void	json_clear(struct json *j);
 enum json_type json_next(struct json *j, struct json_val *v);
+/*
+ * The next member or element of the array or object that is open: 1 *v is
+ * one, of which all must be read before the next call; 0 it has closed; -1
+ * malformed, and j->why says how.  Where a caller leaves in the middle the
+ * rest stays unread.
+ */
+int	json_more(struct json *j, struct json_val *v);
+/* Is v a member, and key its key? */
+int	json_is(const struct json_val *v, const char *key);
 /* v just returned JSON_ARR or JSON_OBJ: pass over it. 0, or -1 when bad. */
 int	json_skip(struct json *j);
+/* v, of whatever type, is not wanted: the same. */
+int	json_pass(struct json *j, const struct json_val *v);
 /*
  * The value at a path of object keys, ended by NULL: 1 found, 0 absent,
  * -1 malformed.  v->str is only valid when the string had no escapes or

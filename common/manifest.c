@@ -220,13 +220,6 @@ done:
 }
 
 static int
-is(const struct json_val *v, const char *key)
-{
-	return v->key != NULL && v->key_len == strlen(key) &&
-	    memcmp(v->key, key, v->key_len) == 0;
-}
-
-static int
 want(struct err *e, const char *what)
 {
 	return err_set(e, MSG_DATAERR, "%s: %s", MANIFEST_NAME, what);
@@ -270,10 +263,7 @@ get_count(const struct json_val *v, uint64_t *out, struct err *e)
 static int
 pass(struct json *j, const struct json_val *v, struct err *e)
 {
-	if ((v->type == JSON_OBJ || v->type == JSON_ARR) &&
-	    json_skip(j) == -1)
-		return want(e, j->why);
-	return 0;
+	return json_pass(j, v) == 0 ? 0 : want(e, j->why);
 }
 
 static int
@@ -282,28 +272,28 @@ get_file(struct json *j, struct manifest *m, struct err *e)
 	struct manifest_file	f;
 	struct json_val		v;
 	unsigned char		d[HASH_LEN];
-	int			seen = 0, rv = -1;
+	int			seen = 0, r, rv = -1;
 
 	memset(&f, 0, sizeof(f));
-	while (json_next(j, &v) != JSON_CLOSE) {
-		if (v.type == JSON_BAD) {
-			want(e, j->why);
-			goto done;
-		}
-		if (is(&v, "name")) {
+	while ((r = json_more(j, &v)) == 1) {
+		if (json_is(&v, "name")) {
 			if (get_str(&v, &f.name, e) == -1)
 				goto done;
 			seen |= 1;
-		} else if (is(&v, "size")) {
+		} else if (json_is(&v, "size")) {
 			if (get_count(&v, &f.size, e) == -1)
 				goto done;
 			seen |= 2;
-		} else if (is(&v, "sha256")) {
+		} else if (json_is(&v, "sha256")) {
 			if (get_hex(&v, f.sha256, e) == -1)
 				goto done;
 			seen |= 4;
 		} else if (pass(j, &v, e) == -1)
 			goto done;
+	}
+	if (r == -1) {
+		want(e, j->why);
+		goto done;
 	}
 	if (seen != 7 || !path_is_safe(f.name) ||
 	    strcmp(f.name, MANIFEST_NAME) == 0) {
@@ -328,40 +318,40 @@ get_source(struct json *j, struct manifest *m, struct err *e)
 {
 	struct item_source	s;
 	struct json_val		v;
-	int			seen = 0, rv = -1;
+	int			seen = 0, r, rv = -1;
 
 	memset(&s, 0, sizeof(s));
-	while (json_next(j, &v) != JSON_CLOSE) {
-		if (v.type == JSON_BAD) {
-			want(e, j->why);
-			goto done;
-		}
-		if (is(&v, "sha256")) {
+	while ((r = json_more(j, &v)) == 1) {
+		if (json_is(&v, "sha256")) {
 			if (get_hex(&v, s.sha256, e) == -1)
 				goto done;
 			seen |= 1;
-		} else if (is(&v, "url")) {
+		} else if (json_is(&v, "url")) {
 			if (get_str(&v, &s.url, e) == -1)
 				goto done;
 			seen |= 2;
-		} else if (is(&v, "etag")) {
+		} else if (json_is(&v, "etag")) {
 			if (get_str(&v, &s.etag, e) == -1)
 				goto done;
-		} else if (is(&v, "size")) {
+		} else if (json_is(&v, "size")) {
 			if (get_count(&v, &s.size, e) == -1)
 				goto done;
-		} else if (is(&v, "seq") && v.type == JSON_INT) {
+		} else if (json_is(&v, "seq") && v.type == JSON_INT) {
 			s.seq = v.i;
 			seen |= 4;
-		} else if (is(&v, "guessed") && v.type == JSON_BOOL) {
+		} else if (json_is(&v, "guessed") && v.type == JSON_BOOL) {
 			s.guessed = (int)v.i;
-		} else if (is(&v, "mtime") && v.type == JSON_INT) {
+		} else if (json_is(&v, "mtime") && v.type == JSON_INT) {
 			s.mtime = v.i;
-		} else if (is(&v, "records")) {
+		} else if (json_is(&v, "records")) {
 			if (get_count(&v, &s.records, e) == -1)
 				goto done;
 		} else if (pass(j, &v, e) == -1)
 			goto done;
+	}
+	if (r == -1) {
+		want(e, j->why);
+		goto done;
 	}
 	if (seen != 7) {
 		want(e, "a source without sha256, url or seq");
@@ -380,27 +370,15 @@ get_list(struct json *j, struct manifest *m,
     struct err *e)
 {
 	struct json_val	v;
+	int		r;
 
-	for (;;) {
-		switch (json_next(j, &v)) {
-		case JSON_CLOSE:
-			return 0;
-		case JSON_OBJ:
-			if (one(j, m, e) == -1)
-				return -1;
-			break;
-		case JSON_BAD:
-			return want(e, j->why);
-		case JSON_NULL:
-		case JSON_BOOL:
-		case JSON_INT:
-		case JSON_FLOAT:
-		case JSON_STR:
-		case JSON_ARR:
-		case JSON_EOF:
+	while ((r = json_more(j, &v)) == 1) {
+		if (v.type != JSON_OBJ)
 			return want(e, "want a list of objects");
-		}
+		if (one(j, m, e) == -1)
+			return -1;
 	}
+	return r == 0 ? 0 : want(e, j->why);
 }
 
 /* Members of the top object; *seen collects the five that must be there. */
@@ -408,34 +386,34 @@ static int
 get_member(struct json *j, const struct json_val *v, struct manifest *m,
     int *seen, struct err *e)
 {
-	if (is(v, "intact")) {
+	if (json_is(v, "intact")) {
 		if (v->type != JSON_INT || v->i != MANIFEST_FORM)
 			return want(e, "intact: want layout 1");
 		*seen |= 1;
 		return 0;
 	}
-	if (is(v, "format")) {
+	if (json_is(v, "format")) {
 		*seen |= 2;
 		return get_str(v, &m->format, e);
 	}
-	if (is(v, "content_digest")) {
+	if (json_is(v, "content_digest")) {
 		*seen |= 4;
 		return get_hex(v, m->content_digest, e);
 	}
-	if (is(v, "records"))
+	if (json_is(v, "records"))
 		return get_count(v, &m->records, e);
-	if (is(v, "tombstones"))
+	if (json_is(v, "tombstones"))
 		return get_count(v, &m->tombstones, e);
-	if (is(v, "parent"))
+	if (json_is(v, "parent"))
 		return v->type == JSON_NULL ? 0 : get_str(v, &m->parent, e);
-	if (is(v, "parent_digest"))
+	if (json_is(v, "parent_digest"))
 		return v->type == JSON_NULL ? 0 :
 		    get_hex(v, m->parent_digest, e);
-	if (is(v, "files") && v->type == JSON_ARR) {
+	if (json_is(v, "files") && v->type == JSON_ARR) {
 		*seen |= 8;
 		return get_list(j, m, get_file, e);
 	}
-	if (is(v, "sources") && v->type == JSON_ARR) {
+	if (json_is(v, "sources") && v->type == JSON_ARR) {
 		*seen |= 16;
 		return get_list(j, m, get_source, e);
 	}
@@ -454,7 +432,7 @@ once(const struct json_val *v, unsigned int *known, struct err *e)
 	unsigned int			i;
 
 	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-		if (is(v, keys[i])) {
+		if (json_is(v, keys[i])) {
 			if ((*known & 1U << i) != 0)
 				return want(e, "a key that is there twice");
 			*known |= 1U << i;
@@ -469,7 +447,7 @@ manifest_parse(struct manifest *m, const void *p, size_t n, struct err *e)
 	struct json_val	 v;
 	size_t		 i;
 	unsigned int	 known = 0;
-	int		 seen = 0, rv = -1;
+	int		 seen = 0, r, rv = -1;
 
 	memset(m, 0, sizeof(*m));
 	json_init(&j, p, n);
@@ -477,14 +455,13 @@ manifest_parse(struct manifest *m, const void *p, size_t n, struct err *e)
 		want(e, "not a JSON object");
 		goto done;
 	}
-	while (json_next(&j, &v) != JSON_CLOSE) {
-		if (v.type == JSON_BAD) {
-			want(e, j.why);
-			goto done;
-		}
+	while ((r = json_more(&j, &v)) == 1)
 		if (once(&v, &known, e) == -1 ||
 		    get_member(&j, &v, m, &seen, e) == -1)
 			goto done;
+	if (r == -1) {
+		want(e, j.why);
+		goto done;
 	}
 	if (json_next(&j, &v) != JSON_EOF) {
 		want(e, "bytes after the object");

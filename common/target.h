@@ -495,11 +495,9 @@ struct target_names {
 	size_t	  n, cap;
 };
 /*
- * Of a member of JSON: is this its key; its text as a copy, in place of
- * *out; its text where it fits.  What is no text, or has NUL, is passed
- * over.
+ * Of a member of JSON: its text as a copy, in place of *out; its text where
+ * it fits.  What is no text, or has NUL, is passed over.
  */
-int	target_json_is(const struct json_val *v, const char *key);
 void	target_json_str(char **out, const struct json_val *v);
 void	target_json_fixed(char *out, size_t sz, const struct json_val *v);
 void	target_names_clear(struct target_names *w);

@@ -60,31 +60,31 @@ owner_clear(struct owner *o)
 static void
 owner_member(const struct json_val *v, struct owner *o)
 {
-	if (target_json_is(v, "host"))
+	if (json_is(v, "host"))
 		target_json_str(&o->host, v);
-	else if (target_json_is(v, "staging"))
+	else if (json_is(v, "staging"))
 		target_json_str(&o->staging, v);
-	else if (target_json_is(v, "place"))
+	else if (json_is(v, "place"))
 		target_json_fixed(o->place, sizeof(o->place), v);
-	else if (target_json_is(v, "run"))
+	else if (json_is(v, "run"))
 		target_json_fixed(o->run, sizeof(o->run), v);
-	else if (target_json_is(v, "after"))
+	else if (json_is(v, "after"))
 		target_json_fixed(o->after, sizeof(o->after), v);
-	else if (target_json_is(v, "version"))
+	else if (json_is(v, "version"))
 		target_json_fixed(o->version, sizeof(o->version), v);
-	else if (target_json_is(v, "keeps"))
+	else if (json_is(v, "keeps"))
 		target_json_fixed(o->keeps, sizeof(o->keeps), v);
-	else if (target_json_is(v, "removes"))
+	else if (json_is(v, "removes"))
 		target_json_fixed(o->removes, sizeof(o->removes), v);
-	else if (target_json_is(v, "manifest"))
+	else if (json_is(v, "manifest"))
 		target_json_fixed(o->manifest, sizeof(o->manifest), v);
 	else if (v->type != JSON_INT || v->i < 0)
 		return;
-	else if (target_json_is(v, "generation"))
+	else if (json_is(v, "generation"))
 		o->generation = (uint64_t)v->i;
-	else if (target_json_is(v, "created_ns"))
+	else if (json_is(v, "created_ns"))
 		o->created = v->i;
-	else if (target_json_is(v, "pid"))
+	else if (json_is(v, "pid"))
 		o->pid = v->i;
 }
 
@@ -98,7 +98,7 @@ owner_get(struct target *t, const char *claim, struct owner *o,
 	struct buf	 b;
 	struct err	 f = { 0, "" };
 	char		 key[TARGET_KEY_MAX];
-	int		 r;
+	int		 r, more = -1;
 
 	memset(o, 0, sizeof(*o));
 	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/" TARGET_OWNER,
@@ -116,22 +116,17 @@ owner_get(struct target *t, const char *claim, struct owner *o,
 		return r;
 	}
 	json_init(&j, buf_cstr(&b), b.len);
-	if (json_next(&j, &v) != JSON_OBJ)
-		goto bad;
-	while (json_next(&j, &v) != JSON_CLOSE) {
-		if (v.type == JSON_BAD || v.type == JSON_EOF)
-			goto bad;
-		if (v.type == JSON_ARR || v.type == JSON_OBJ) {
-			if (json_skip(&j) == -1)
-				goto bad;
-		} else
-			owner_member(&v, o);
+	if (json_next(&j, &v) == JSON_OBJ) {
+		while ((more = json_more(&j, &v)) == 1)
+			if (v.type == JSON_ARR || v.type == JSON_OBJ)
+				(void)json_skip(&j); /* bad stays bad */
+			else
+				owner_member(&v, o);
 	}
-	goto done;
-bad:
-	owner_clear(o);
-	r = 0;
-done:
+	if (more != 0) {
+		owner_clear(o);
+		r = 0;
+	}
 	json_clear(&j);
 	buf_free(&b);
 	return r;

@@ -168,13 +168,6 @@ target_commit_text(const struct target_commit *c, struct buf *b)
 	buf_str(b, "}\n");
 }
 
-int
-target_json_is(const struct json_val *v, const char *key)
-{
-	return v->key_len == strlen(key) &&
-	    memcmp(v->key, key, v->key_len) == 0;
-}
-
 void
 target_json_str(char **out, const struct json_val *v)
 {
@@ -211,29 +204,29 @@ commit_member(struct json *j, const struct json_val *v,
 
 	if (v->type == JSON_ARR || v->type == JSON_OBJ)
 		return json_skip(j);
-	if (target_json_is(v, "format"))
+	if (json_is(v, "format"))
 		take_u64(format, v);
-	else if (target_json_is(v, "generation"))
+	else if (json_is(v, "generation"))
 		take_u64(&c->generation, v);
-	else if (target_json_is(v, "kind"))
+	else if (json_is(v, "kind"))
 		target_json_str(&c->kind, v);
-	else if (target_json_is(v, "version"))
+	else if (json_is(v, "version"))
 		target_json_str(&c->version, v);
-	else if (target_json_is(v, "parent"))
+	else if (json_is(v, "parent"))
 		target_json_str(&c->parent, v);
-	else if (target_json_is(v, "run"))
+	else if (json_is(v, "run"))
 		target_json_fixed(c->run, sizeof(c->run), v);
-	else if (target_json_is(v, "manifest_sha256"))
+	else if (json_is(v, "manifest_sha256"))
 		target_json_fixed(c->manifest_sha256, HASH_HEX, v);
-	else if (target_json_is(v, "content_digest"))
+	else if (json_is(v, "content_digest"))
 		target_json_fixed(c->content_digest, HASH_HEX, v);
-	else if (target_json_is(v, "store"))
+	else if (json_is(v, "store"))
 		target_json_str(&c->format, v);
-	else if (target_json_is(v, "records"))
+	else if (json_is(v, "records"))
 		take_u64(&c->records, v);
-	else if (target_json_is(v, "tombstones"))
+	else if (json_is(v, "tombstones"))
 		take_u64(&c->tombstones, v);
-	else if (target_json_is(v, "created")) {
+	else if (json_is(v, "created")) {
 		target_json_fixed(when, sizeof(when), v);
 		if (time_parse(when, 1, &us) == 0)
 			c->created = to_ns(us);
@@ -250,6 +243,7 @@ commit_parse(const char *s, size_t n, uint64_t g, struct target_commit *c)
 	struct json_val	 v;
 	uint64_t	 format = 0;
 	const char	*why = NULL;
+	int		 r;
 
 	memset(c, 0, sizeof(*c));
 	json_init(&j, s, n);
@@ -257,13 +251,12 @@ commit_parse(const char *s, size_t n, uint64_t g, struct target_commit *c)
 		why = "no JSON object";
 		goto done;
 	}
-	while (json_next(&j, &v) != JSON_CLOSE)
-		if (v.type == JSON_BAD || v.type == JSON_EOF ||
-		    commit_member(&j, &v, c, &format) == -1) {
-			why = "malformed JSON";
-			goto done;
-		}
-	if (json_next(&j, &v) != JSON_EOF)
+	while ((r = json_more(&j, &v)) == 1)
+		if (commit_member(&j, &v, c, &format) == -1)
+			break;
+	if (r != 0)
+		why = "malformed JSON";
+	else if (json_next(&j, &v) != JSON_EOF)
 		why = "more than one JSON object";
 	else if (format != TARGET_FORMAT)
 		why = "a format of commit that this program does not know";

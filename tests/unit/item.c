@@ -111,6 +111,55 @@ many_keys(struct meta *m)
 	return bad == 0;
 }
 
+/*
+ * The members of the object s, as "key " each, a "!" behind those of an
+ * object of their own; then what the end was.
+ */
+static void
+members(const char *s, const char *want)
+{
+	struct json	 j;
+	struct json_val	 v;
+	struct buf	 b;
+	int		 r;
+
+	buf_init(&b, 256);
+	json_init(&j, s, strlen(s));
+	tap_ok(json_next(&j, &v) == JSON_OBJ && v.key == NULL &&
+	    !json_is(&v, ""), "an object");
+	while ((r = json_more(&j, &v)) == 1) {
+		buf_add(&b, v.key, v.key_len);
+		buf_str(&b, json_is(&v, "in") ? "! " : " ");
+		(void)json_pass(&j, &v);
+	}
+	buf_printf(&b, "%d %s", r, j.why != NULL ? j.why :
+	    json_next(&j, &v) == JSON_EOF ? "eof" : "more");
+	tap_is(buf_cstr(&b), want, s);
+	json_clear(&j);
+	buf_free(&b);
+}
+
+/* The elements of an array; and nothing is open behind its end. */
+static void
+elements(void)
+{
+	struct json	j;
+	struct json_val	v;
+	int		n = 0;
+
+	json_init(&j, "[1,[2,3],{\"a\":4},null]", 22);
+	tap_ok(json_more(&j, &v) == 1 && v.type == JSON_ARR, "an array");
+	while (json_more(&j, &v) == 1) {
+		n++;
+		tap_ok(!json_is(&v, "") && json_pass(&j, &v) == 0,
+		    "an element has no key, and is passed over");
+	}
+	tap_ok(n == 4 && v.type == JSON_CLOSE, "4 elements");
+	tap_ok(json_more(&j, &v) == -1 && v.type == JSON_BAD &&
+	    j.why != NULL, "no array is open: bad, and why");
+	json_clear(&j);
+}
+
 int
 main(void)
 {
@@ -128,7 +177,7 @@ main(void)
 	unsigned char	 d[HASH_LEN];
 	size_t		 i, wrong = 0;
 
-	tap_plan(29);
+	tap_plan(52);
 	canon(m, "{}", "{}");
 	canon(m, " { \"b\" : 1 , \"a\" : 1.0 } ", "{\"a\":1.0,\"b\":1}");
 	canon(m, "{\"t\":true,\"f\":false}", "{\"f\":false,\"t\":true}");
@@ -149,6 +198,16 @@ main(void)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		wrong += json_valid(bad[i], strlen(bad[i]));
 	tap_ok(wrong == 0, "malformed JSON is refused");
+	members("{}", "0 eof");
+	members(" {\"a\":1, \"in\" :[{\"a\":[]},2],\"inn\":{},\"i\":null} ",
+	    "a in! inn i 0 eof");
+	members("{\"in\":{\"in\":{}},\"\":\"\\u0000\"}", "in!  0 eof");
+	members("{\"a\":1", "a -1 text ends early");
+	members("{\"a\":1,\"in\":[1,2", "a in! -1 text ends early");
+	members("{\"a\":[1,{]}", "a -1 key expected");
+	members("{\"a\":1,\"b\":tru}", "a -1 unknown word");
+	members("{\"a\":1}{", "a 0 more");
+	elements();
 	number(0.1, "0.1");
 	number(1e20, "1e+20");
 	number(100.0, "100.0");

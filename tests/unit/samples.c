@@ -173,12 +173,6 @@ norm(const char *s, size_t len, int drop)
 	return rv;
 }
 
-static int
-key_is(const struct json_val *v, const char *k)
-{
-	return v->key_len == strlen(k) && memcmp(v->key, k, v->key_len) == 0;
-}
-
 /* One record object; j stands behind its brace. */
 static int
 want_record(struct json *j, struct wants *w, const char *coll)
@@ -195,20 +189,20 @@ want_record(struct json *j, struct wants *w, const char *coll)
 	while (json_next(j, &v) != JSON_CLOSE) {
 		if (v.type == JSON_BAD)
 			return -1;
-		if (key_is(&v, "id")) {
+		if (json_is(&v, "id")) {
 			x->id = mem_ndup(v.str, v.len);
 			x->id_len = v.len;
-		} else if (key_is(&v, "document") && v.type == JSON_STR) {
+		} else if (json_is(&v, "document") && v.type == JSON_STR) {
 			x->doc = mem_ndup(v.str, v.len);
 			x->doc_len = v.len;
-		} else if (key_is(&v, "metadata") && v.type == JSON_OBJ) {
+		} else if (json_is(&v, "metadata") && v.type == JSON_OBJ) {
 			raw = v.raw;
 			if (json_skip(j) == -1)
 				return -1;
 			free(x->meta);
 			x->meta = norm(raw, (size_t)(j->s + j->pos - raw),
 			    0);
-		} else if (key_is(&v, "vector") && v.type == JSON_ARR) {
+		} else if (json_is(&v, "vector") && v.type == JSON_ARR) {
 			while (json_next(j, &v) != JSON_CLOSE) {
 				if (v.type == JSON_BAD)
 					return -1;
@@ -234,10 +228,10 @@ want_collection(struct json *j, struct wants *w)
 	while (json_next(j, &v) != JSON_CLOSE) {
 		if (v.type == JSON_BAD)
 			goto bad;
-		if (key_is(&v, "name")) {
+		if (json_is(&v, "name")) {
 			free(name);
 			name = mem_ndup(v.str, v.len);
-		} else if (key_is(&v, "records")) {
+		} else if (json_is(&v, "records")) {
 			while (json_next(j, &v) != JSON_CLOSE)
 				if (v.type != JSON_OBJ ||
 				    want_record(j, w, name) == -1)
@@ -277,7 +271,7 @@ load(const char *sample, struct wants *w)
 	while (json_next(&j, &v) != JSON_CLOSE) {
 		if (v.type == JSON_BAD)
 			break;
-		if (key_is(&v, "collections") && v.type == JSON_ARR) {
+		if (json_is(&v, "collections") && v.type == JSON_ARR) {
 			while (json_next(&j, &v) != JSON_CLOSE)
 				if (v.type != JSON_OBJ ||
 				    want_collection(&j, w) == -1)
