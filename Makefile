@@ -36,7 +36,8 @@ PROGS = dfetch dcheck dmerge dpublish dckpt drun
 # (tests/lint.t checks this order)
 MODS = msg mem num buf io hash path json rec_scan rec rec_kind stream stage \
 	filter spare sandbox_calls sandbox \
-	db late gz arc arc_late net_answer net_op net net_late \
+	db late gz arc_fault arc_plain arc arc_late \
+	net_answer net_op net net_late \
 	item ledger pickle hnsw team vec hnsw_graph hnsw_link hnsw_build \
 	manifest hide plan cover chroma chroma_walk \
 	chroma_ours chroma_meta chroma_read chroma_judge_check \

@@ -1,7 +1,7 @@
 /*
  * arc: an archive from a stranger, unpacked below one directory, or refused.
- * tar (ustar, pax, gnu), alone or in gzip or zstd, and zip.  The only module
- * that includes libarchive.
+ * tar (ustar, pax, gnu), alone or in gzip or zstd, and zip.  Only it and its
+ * parts include libarchive.
  *
  * It judges the archive, never what the files in it mean.
  * SPDX-License-Identifier: ISC

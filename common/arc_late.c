@@ -1,6 +1,6 @@
 /*
- * arc_late: the functions of libarchive that arc.c calls, loaded when they
- * are needed (late.h).  It opens no archive.
+ * arc_late: the functions of libarchive that arc and its parts call, loaded
+ * when they are needed (late.h).  It opens no archive.
  * SPDX-License-Identifier: ISC
  */
 #include "arc.h"
