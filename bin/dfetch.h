@@ -152,6 +152,14 @@ const struct fetch_src *fetch_src_of(const char *url, struct err *e);
 int	fetch_changed(const char *url, struct err *e);
 /* Does a name directly below a directory say that it is one delta? */
 int	fetch_marks_delta(const char *name);
+/*
+ * The same of a target: of each name (a slash may end it) a bit, or 0, and
+ * fetch_is_target of all bits together.  fetch_no_input says that it is one,
+ * and what may have been meant (64).
+ */
+unsigned int fetch_marks_target(const char *name);
+int	fetch_is_target(unsigned int marks);
+int	fetch_no_input(const char *url, struct err *e);
 /* A file's name in staging from that at the end of a URL. */
 void	fetch_name(char out[FETCH_NAME_MAX], const char *s);
 /* 65: neither the source nor the plan's seq= says how old it is. */

@@ -602,7 +602,8 @@ name_cmp(const void *a, const void *b)
 
 /*
  * The names in the directory dir: sorted, hidden ones not.  *delta is set
- * when it is one delta.  The caller frees, also after -1.
+ * when it is one delta; what is a target is refused.  The caller frees, also
+ * after -1.
  */
 static int
 names(const char *url, DIR *d, char ***v, size_t *n, int *delta,
@@ -610,6 +611,7 @@ names(const char *url, DIR *d, char ***v, size_t *n, int *delta,
 {
 	struct dirent	*de;
 	size_t		 cap = 0;
+	unsigned int	 marks = 0;
 
 	for (;;) {
 		errno = 0;
@@ -623,11 +625,14 @@ names(const char *url, DIR *d, char ***v, size_t *n, int *delta,
 			*delta = 1;
 			return 0;
 		}
+		marks |= fetch_marks_target(de->d_name);
 		*v = mem_grow(*v, &cap, *n + 1, sizeof(**v));
 		(*v)[(*n)++] = mem_dup(de->d_name);
 	}
 	if (errno != 0)
 		return err_sys(e, errno, "%s", url);
+	if (fetch_is_target(marks))
+		return fetch_no_input(url, e);
 	if (*n != 0)
 		qsort(*v, *n, sizeof(**v), name_cmp);
 	return 0;

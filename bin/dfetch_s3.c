@@ -143,8 +143,13 @@ add_groups(struct operand *p, const char *url, struct err *e)
 	struct group	*g;
 	struct buf	 b;
 	size_t		 i, used = 0;
+	unsigned int	 marks = 0;
 	int		 rv = 0;
 
+	for (i = 0; i < p->n_g; i++)
+		marks |= fetch_marks_target(p->g[i].name);
+	if (fetch_is_target(marks))
+		return fetch_no_input(url, e);
 	buf_init(&b, S3_URL_MAX);
 	for (i = 0; i < p->n_g && rv == 0; i++) {
 		g = &p->g[i];

@@ -12,6 +12,7 @@
 #include "dfetch_batch.h"
 #include "path.h"
 #include "remote.h"
+#include "target.h"
 #include "banned.h"
 
 const struct fetch_src *
@@ -28,6 +29,35 @@ fetch_src_of(const char *url, struct err *e)
 	err_set(e, MSG_USAGE, "%s: want a path, file://, s3://, http://, "
 	    "https:// or openai-batch:ID", url);
 	return NULL;
+}
+
+unsigned int
+fetch_marks_target(const char *name)
+{
+	static const char *const	marks[] = { TARGET_COMMITS,
+		TARGET_POINTER, TARGET_VERSIONS };
+	size_t				n = strcspn(name, "/");
+	unsigned int			i;
+
+	for (i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+		if (strlen(marks[i]) == n && memcmp(name, marks[i], n) == 0)
+			return 1U << i;
+	return 0;
+}
+
+/* One of them may be an input's name, or lost. */
+int
+fetch_is_target(unsigned int marks)
+{
+	return (marks & (marks - 1)) != 0;
+}
+
+int
+fetch_no_input(const char *url, struct err *e)
+{
+	return err_set(e, MSG_USAGE, "%s: a target, where versions are "
+	    "published: want -b with it for its current snapshot as the base, "
+	    "or a version below " TARGET_VERSIONS "/ as an input", url);
 }
 
 void

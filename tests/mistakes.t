@@ -3,7 +3,7 @@
 # are published, a word misspelt, an operand too few, a clock of tomorrow, a
 # plan out of an editor.  Nothing is lost, and one line says what was wanted.
 . "$(dirname "$0")/lib.sh"
-plan 81
+plan 96
 
 publish() { drun "dfetch -B $1 '$DATA'/demo/delta-01 | dcheck | dmerge |
     dpublish $1"; }
@@ -102,6 +102,26 @@ status 64 "a store is made here" sh -c "dfetch '$DATA'/demo/delta-01 | dcheck |
 like "$T/err" 's3://b/k: want a path of this machine here, got a URL' \
     "and it is said"
 status 66 "a file may be called like that" dpublish -a out ./s3://b/k
+
+# --- a target where only inputs will do
+V=$(cat up/t/latest-pointer.txt)
+for o in up/t up/t/ "file://$T/up/t"; do
+	status 64 "a target is no directory of inputs: $o" dfetch "$o"
+	like "$T/err" "^dfetch: $T/up/t: a target, .* -b .* timestamped/ as" \
+	    "and it is said"
+	is "$(wc -l <"$T/err")" 1 "in one line"
+done
+status 64 "nor in a list" dfetch -l up/t
+status 0 "what is said goes: the base" sh -c 'dfetch -b up/t | dcheck'
+status 0 "what is said goes: a version" dfetch -l "up/t/timestamped/$V"
+mv up/t/commits lost
+status 64 "nor is it without its commits" dfetch -l up/t
+mv lost up/t/commits
+mkdir names
+cp -R "$DATA/demo/delta-01" names/commits
+cp -R "$DATA/demo/delta-02" names/latest
+status 0 "one such name is an input's" dfetch -l names
+is "$(wc -l <"$T/out")" 2 "of two"
 
 # --- the other form of the stream
 piped() { sh -c "dfetch $1 '$DATA'/demo/delta-01 | dcheck $2 >/dev/null"; }

@@ -3,7 +3,7 @@
 # OpenStack Swift, which cannot exclude and is refused without --lock.
 # Streams and stores come from tests/gen/genrun.c.
 . "$(dirname "$0")/lib.sh"
-EACH=61
+EACH=63
 plan $((2 * EACH + 6))
 GEN=${GEN:-$SRC/build/gen}
 REAL=$SRC/tests/real
@@ -118,6 +118,8 @@ rag/lines/timestamped/ID/store.sqlite3" "$name: what lies there"
 	status 0 "$name: nothing new" pub $A
 	like out '"unchanged":true' "$name: says so"
 	is "$(commits $A)" 2 "$name: and commits nothing"
+	status 64 "$name: a target is no prefix of inputs" dfetch -l $A
+	like err "^dfetch: $A/: a target, .*want -b" "$name: and it is said"
 	gen $A e
 	status 0 "$name: proved by bringing it back" pub --verify=full $A
 	status 64 "$name: there is no other way of proof" pub --verify=some $A
