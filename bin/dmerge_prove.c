@@ -117,20 +117,36 @@ start(const struct merge *m, const char *dir, enum store_format format,
 	return 0;
 }
 
+/* It ended without an answer; those who have no memory have said so. */
+static int
+died(const struct worker *w, int st, struct err *e)
+{
+	if (WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL)
+		return err_set(e, MSG_IOERR, "%s: the worker that checks it "
+		    "was killed from outside, perhaps for want of memory",
+		    w->dir);
+	if (WIFEXITED(st) && WEXITSTATUS(st) == MSG_IOERR)
+		return err_set(e, MSG_IOERR, "%s: the worker that checks it "
+		    "had no memory", w->dir);
+	return err_set(e, MSG_SOFTWARE, "%s: the worker that checks it died",
+	    w->dir);
+}
+
 /* Its answer, unless what was done meanwhile failed, and *e has it. */
 static int
 finish(const struct merge *m, struct worker *w, int failed, struct proof *p,
     struct err *e)
 {
 	struct err	gone = { 0, "" };
-	ssize_t		n;
-	int		st;
+	ssize_t		n = 0;
+	int		saved, st;
 
-	n = failed || io_await(w->fd) == -1 ? 0 :
-	    io_read(w->fd, p, sizeof(*p));
-	(void)close(w->fd);
-	if (n != (ssize_t)sizeof(*p))
+	if (failed || io_await(w->fd) == -1)
 		(void)kill(w->pid, SIGKILL);
+	else
+		n = io_read(w->fd, p, sizeof(*p));
+	saved = errno;
+	(void)close(w->fd);
 	while (waitpid(w->pid, &st, 0) == -1 && errno == EINTR)
 		;
 	(void)io_rmtree(m->f.stage.dirfd, PROOF_TMP, &gone);
@@ -138,9 +154,11 @@ finish(const struct merge *m, struct worker *w, int failed, struct proof *p,
 		return -1;
 	if (io_signal() != 0)
 		return err_set(e, MSG_PROTOCOL, "stopped by a signal");
+	if (n == -1)
+		return err_sys(e, saved, "%s: the answer of the worker that "
+		    "checks it", w->dir);
 	if (n != (ssize_t)sizeof(*p))
-		return err_set(e, MSG_SOFTWARE,
-		    "%s: the worker that checks it died", w->dir);
+		return died(w, st, e);
 	return p->code == 0 ? 0 : err_set(e, p->code, "%s", p->text);
 }
 
