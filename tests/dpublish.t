@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-plan 250
+plan 252
 
 runs=0
 # gen ARGS...: a staging of its own in $ST and its stream in $ST.json;
@@ -595,6 +595,9 @@ status 64 "a slash forgotten is no local target" dpublish log s3:/b/x
 like err 'two slashes' "and says so"
 put Z a && put Z b
 status 64 "a target is no input of its own" dfetch -b Z Z
+like err 'Z: a target, where versions are published: want -b' "and says so"
+echo Z/commits >own
+status 64 "nor is what it is made of" dfetch -b Z -f own
 like err 'part of the target' "and says so"
 head -c 9000 /dev/zero | tr '\0' x >Z/latest-pointer.txt
 gen -u Z
