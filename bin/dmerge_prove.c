@@ -110,14 +110,14 @@ start(const struct merge *m, const char *dir, enum store_format format,
 	if (w->pid == 0) {
 		(void)close(fd[0]);
 		prove(dir, format, flags, tmp, &p);
-		_exit(io_write(fd[1], &p, sizeof(p)) == -1);
+		_exit(io_write(fd[1], &p, sizeof(p)) == -1 ? MSG_IOERR : 0);
 	}
 	(void)close(fd[1]);
 	free(tmp);
 	return 0;
 }
 
-/* It ended without an answer; those who have no memory have said so. */
+/* It ended without an answer; who has no memory has said so. */
 static int
 died(const struct worker *w, int st, struct err *e)
 {
@@ -127,7 +127,7 @@ died(const struct worker *w, int st, struct err *e)
 		    w->dir);
 	if (WIFEXITED(st) && WEXITSTATUS(st) == MSG_IOERR)
 		return err_set(e, MSG_IOERR, "%s: the worker that checks it "
-		    "had no memory", w->dir);
+		    "had no memory, or its pipe broke", w->dir);
 	return err_set(e, MSG_SOFTWARE, "%s: the worker that checks it died",
 	    w->dir);
 }

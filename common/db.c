@@ -97,6 +97,19 @@ read_errno(sqlite3 *db)
 	return n == EIO || n == ENXIO || n == ERANGE ? n : 0;
 }
 
+/*
+ * Where SQLite cannot open a file for writing, for whatever reason, it opens
+ * it for reading alone, and says so at the first write.  1: its permissions
+ * were not the reason.
+ */
+static int
+may_be_written(sqlite3 *db)
+{
+	const char	*path = sqlite3_db_filename(db, "main");
+
+	return path != NULL && *path != '\0' && access(path, W_OK) == 0;
+}
+
 int
 db_err(struct sqlite3 *db, const char *name, struct err *e)
 {
@@ -106,6 +119,9 @@ db_err(struct sqlite3 *db, const char *name, struct err *e)
 	if (n != 0)
 		return err_set(e, MSG_IOERR, "%s: read: %s", name,
 		    strerror(n));
+	if (rc == SQLITE_READONLY && may_be_written(db))
+		return err_set(e, MSG_IOERR, "%s: sqlite: it may be written, "
+		    "and could not be opened for that", name);
 	/* sqlite3_deserialize says no more than that it failed */
 	if (rc == SQLITE_OK)
 		rc = SQLITE_NOMEM;

@@ -3,7 +3,9 @@
  * SPDX-License-Identifier: ISC
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <sqlite3.h>
 
@@ -11,6 +13,25 @@
 #include "msg.h"
 #include "tap.h"
 #include "banned.h"
+
+/* What SQLite could open for reading alone, by no fault of the file. */
+static void
+read_only(void)
+{
+	char		 path[] = "/tmp/db-unit.XXXXXX";
+	struct sqlite3	*db;
+	struct err	 e = { 0, "" };
+	int		 fd = mkstemp(path);
+
+	if (fd == -1 || close(fd) == -1 || sqlite3_open_v2(path, &db,
+	    SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
+		return;
+	tap_ok(db_exec(db, "CREATE TABLE a (b)", path, &e) == -1 &&
+	    e.code == MSG_IOERR && strstr(e.text, "may be written") != NULL,
+	    "a file that may be written and was not opened so: the machine");
+	(void)sqlite3_close(db);
+	(void)unlink(path);
+}
 
 int
 main(void)
@@ -20,7 +41,7 @@ main(void)
 	int64_t		 n;
 
 	msg_init("unit");
-	tap_plan(5);
+	tap_plan(6);
 	db = db_open(":memory:", DB_MEMORY, 0, &e);
 	tap_ok(db == NULL && e.code == MSG_NOINPUT &&
 	    strstr(e.text, ":memory:") != NULL, "a name is a file's, always");
@@ -41,5 +62,6 @@ main(void)
 	tap_ok(db_int(db, "SELECT 7", "x", &n, &e) == 1 && n == 7,
 	    "and a row is a row");
 	(void)sqlite3_close(db);
+	read_only();
 	return tap_done();
 }
