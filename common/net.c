@@ -99,6 +99,18 @@ net_free(struct net *n)
 	curl_global_cleanup();
 }
 
+/* No "Expect: 100-continue", which libcurl writes unless it is taken out. */
+static int
+ask_nothing(struct net_op *x, struct err *e)
+{
+	struct curl_slist	*l = curl_slist_append(x->headers, "Expect:");
+
+	if (l == NULL)
+		return err_set(e, MSG_IOERR, "libcurl: no memory");
+	x->headers = l;
+	return 0;
+}
+
 int
 net_start(struct net *n, const struct net_req *q,
     void (*done)(void *arg, const struct net_res *r, const struct err *e),
@@ -129,10 +141,8 @@ net_start(struct net *n, const struct net_req *q,
 	}
 	/* libcurl would ask before every body */
 	if ((q->n == 0 || !(q->flags & NET_EXPECT)) &&
-	    (x->headers = curl_slist_append(x->headers, "Expect:")) == NULL) {
-		err_set(e, MSG_IOERR, "libcurl: no memory");
+	    ask_nothing(x, e) == -1)
 		goto fail;
-	}
 	if (net_op_hop(x, e) == -1)
 		goto fail;
 	x->next = n->list;
@@ -236,11 +246,8 @@ redirect(struct net_op *x)
 	if (strcmp(old, x->origin) != 0 && net_op_strip(x, &x->e) == -1)
 		goto done;
 	/* strip_headers drops it with the rest */
-	if (strcmp(old, x->origin) != 0 &&
-	    (x->headers = curl_slist_append(x->headers, "Expect:")) == NULL) {
-		err_set(&x->e, MSG_IOERR, "libcurl: no memory");
+	if (strcmp(old, x->origin) != 0 && ask_nothing(x, &x->e) == -1)
 		goto done;
-	}
 	rv = net_op_hop(x, &x->e);
 done:
 	free(to);
@@ -280,17 +287,11 @@ judge(struct net_op *x, CURLcode rc)
 static int
 unexpected(struct net_op *x)
 {
-	struct curl_slist	*l;
-
 	if (x->plain || x->status != 417 || !(x->q.flags & NET_EXPECT))
 		return 0;
 	x->plain = 1;
-	l = curl_slist_append(x->headers, "Expect:");
-	if (l == NULL) {
-		err_set(&x->e, MSG_IOERR, "libcurl: no memory");
+	if (ask_nothing(x, &x->e) == -1)
 		return 0;
-	}
-	x->headers = l;
 	x->e.code = 0;
 	return net_op_hop(x, &x->e) == 0;
 }

@@ -50,6 +50,8 @@ tls() {
 		    NTH_N=$n NTH_HIT="$T/hit" AWS_CA_BUNDLE="$T/web/ca.pem" \
 		    dfetch -l "$(cat web/url)/plain/a" >out 2>err
 		got=$?
+		# a sanitizer's malloc cannot be made to fail
+		[ "$n" != 1 ] || [ "$(cat hit)" = 1 ] || runs=100
 		[ "$(cat hit)" = 1 ] || break
 		case $got in
 		0) ;;
