@@ -58,7 +58,7 @@ tls() {
 		74 | 75) [ -s err ] || echo "malloc $n: exit $got, no word" ;;
 		*) echo "malloc $n: exit $got: $(cat err)" ;;
 		esac
-		n=$((n + (${NTH:-3} == 0 ? 1 : 1 + 42 / ${NTH:-3})))
+		n=$((n + (${NTH:-3} == 0 ? 1 : 1 + 135 / ${NTH:-3})))
 		runs=$((runs + 1))
 	done
 	echo "runs: $((runs > 99))"
