@@ -22,7 +22,7 @@
 #include "banned.h"
 
 enum state {
-	TODO,	/* not there */
+	ABSENT,	/* not there: to be sent */
 	LOOK,	/* something may be there: read back */
 	DONE
 };
@@ -175,7 +175,7 @@ on_sent(void *arg, const struct dav_res *r, const struct err *e)
 		l->due = io_now() + wait;
 	else {
 		err_set(&l->s->e, e->code, "%s", e->text);
-		slot_end(l, TODO);
+		slot_end(l, ABSENT);
 	}
 }
 
@@ -205,7 +205,7 @@ take_next(struct slot *l, struct err *e)
 {
 	struct sending	*s = l->s;
 
-	while (s->next < s->n && s->v[s->next].state != TODO)
+	while (s->next < s->n && s->v[s->next].state != ABSENT)
 		s->next++;
 	if (s->next == s->n)
 		return 0;
@@ -268,7 +268,7 @@ fill_slots(struct sending *s, struct err *e)
 	return wait;
 }
 
-/* All that is TODO is sent: DONE or LOOK. */
+/* All that is ABSENT is sent: DONE or LOOK. */
 static int
 send_round(struct sending *s, struct err *e)
 {
@@ -292,13 +292,13 @@ send_round(struct sending *s, struct err *e)
 	for (l = s->slots; l < s->slots + s->n_slots; l++)
 		if (l->f != NULL) {
 			dav_cancel(s->m->d, l);
-			slot_end(l, l->asked ? LOOK : TODO);
+			slot_end(l, l->asked ? LOOK : ABSENT);
 			l->asked = 0;
 		}
 	return r == -1 ? -1 : 0;
 }
 
-/* All that is LOOK is read back: DONE, or TODO where nothing lies. */
+/* All that is LOOK is read back: DONE, or ABSENT where nothing lies. */
 static int
 look_round(struct sending *s, struct err *e)
 {
@@ -320,7 +320,7 @@ look_round(struct sending *s, struct err *e)
 		if (v[n].code == 0)
 			s->v[i].state = DONE;
 		else if (v[n].code == MSG_NOINPUT)
-			s->v[i].state = TODO;
+			s->v[i].state = ABSENT;
 		else if (v[n].code == MSG_DATAERR) {
 			url = dav_url(s->m->d, v[n].key);
 			rv = err_set(e, MSG_CANTCREAT, "%.300s: something "
@@ -353,7 +353,7 @@ send_all(struct sending *s, struct err *e)
 	for (tries = 1;; tries++) {
 		if (count(s, LOOK) && look_round(s, e) == -1)
 			return -1;
-		if (!count(s, TODO))
+		if (!count(s, ABSENT))
 			return 0;
 		if (tries > 1 && retry_sleep(tries >= DAV_SEND_TRIES ? 0 :
 		    retry_delay(tries - 1, -1, 0.5), e) == -1)
@@ -388,7 +388,7 @@ dav_send(const struct dav_many *m, int dirfd, struct dav_file *v, size_t n,
 		s.slots[i].fd = -1;
 	}
 	for (k = 0; k < n; k++)
-		v[k].state = there ? LOOK : TODO;
+		v[k].state = there ? LOOK : ABSENT;
 	rv = send_all(&s, e);
 	free(s.slots);
 	return rv;
