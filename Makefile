@@ -53,9 +53,9 @@ MODS = msg mem num buf io hash path json rec_scan rec rec_kind stream stage \
 	s3_pool s3_ahead s3_send_job s3_send_big s3_send s3_prove \
 	s3_remove \
 	dav dav_calls dav_list dav_send dav_ahead \
-	target target_commits target_ahead target_claim target_upload \
-	target_keep target_local target_object target_s3 target_dav_probe \
-	target_dav \
+	target target_commits target_ahead target_owner target_claim \
+	target_upload target_keep target_local target_object target_s3 \
+	target_dav_probe target_dav \
 	journal plain plain_local plain_s3
 
 OBJS = $(MODS:%=$(B)/common/%.o)

@@ -2,17 +2,14 @@
  * target, the claims: who is at work on what, who of them is dead, and
  * what the dead left.  It commits nothing.
  *
- * A claim is staging/<run>/owner, JSON: host, place, pid and staging say
- * who; version, generation and manifest what is uploaded, and the one
- * commit that may name it; keeps what is committed again; removes what is
- * about to go.  A local claim is held by a lock that ends with its holder.
- * A remote one cannot be: its holder is known dead on its own machine
- * (stage_place), and everywhere else when it
- * is older than TARGET_CLAIM_LIFE by the store's clock, as no claim older
- * than TARGET_CLAIM_USE is committed.
+ * A claim is staging/<run> with its owner (target_owner.h).  A local claim
+ * is held by a lock that ends with its holder.  A remote one cannot be: its
+ * holder is known dead on its own machine (stage_place), and everywhere else
+ * when it is older than TARGET_CLAIM_LIFE by the store's clock, as no claim
+ * older than TARGET_CLAIM_USE is committed.
  * SPDX-License-Identifier: ISC
  */
-#include "target.h"
+#include "target_owner.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,178 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "buf.h"
 #include "io.h"
-#include "json.h"
 #include "mem.h"
 #include "path.h"
-#include "retry.h"
 #include "banned.h"
-
-#define OWNER_TRIES	8	/* of a write, until it is known */
-
-struct owner {
-	char	*host, *staging;
-	char	 place[STAGE_PLACE_MAX];
-	char	 run[STAGE_RUN_MAX];
-	char	 after[STAGE_RUN_MAX];	/* the dead run it was taken from */
-	char	 version[TARGET_VERSION_MAX];
-	char	 keeps[TARGET_VERSION_MAX];
-	char	 removes[TARGET_VERSION_MAX];
-	char	 manifest[HASH_HEX];
-	uint64_t generation;
-	int64_t	 created, pid;
-};
-
-/* Every owner, one after the other: f returns -1 to stop with *e. */
-typedef int owner_fn(struct target *t, const char *claim,
-    const struct owner *o, void *arg, struct err *e);
-
-static void
-owner_clear(struct owner *o)
-{
-	free(o->host);
-	free(o->staging);
-	memset(o, 0, sizeof(*o));
-}
-
-static void
-owner_member(const struct json_val *v, struct owner *o)
-{
-	if (json_is(v, "host"))
-		target_json_str(&o->host, v);
-	else if (json_is(v, "staging"))
-		target_json_str(&o->staging, v);
-	else if (json_is(v, "place"))
-		target_json_fixed(o->place, sizeof(o->place), v);
-	else if (json_is(v, "run"))
-		target_json_fixed(o->run, sizeof(o->run), v);
-	else if (json_is(v, "after"))
-		target_json_fixed(o->after, sizeof(o->after), v);
-	else if (json_is(v, "version"))
-		target_json_fixed(o->version, sizeof(o->version), v);
-	else if (json_is(v, "keeps"))
-		target_json_fixed(o->keeps, sizeof(o->keeps), v);
-	else if (json_is(v, "removes"))
-		target_json_fixed(o->removes, sizeof(o->removes), v);
-	else if (json_is(v, "manifest"))
-		target_json_fixed(o->manifest, sizeof(o->manifest), v);
-	else if (v->type != JSON_INT || v->i < 0)
-		return;
-	else if (json_is(v, "generation"))
-		o->generation = (uint64_t)v->i;
-	else if (json_is(v, "created_ns"))
-		o->created = v->i;
-	else if (json_is(v, "pid"))
-		o->pid = v->i;
-}
-
-/* 1 read, 0 gone or not to be understood, -1. */
-static int
-owner_get(struct target *t, const char *claim, struct owner *o,
-    struct err *e)
-{
-	struct json	 j;
-	struct json_val	 v;
-	struct buf	 b;
-	struct err	 f = { 0, "" };
-	char		 key[TARGET_KEY_MAX];
-	int		 r, more = -1;
-
-	memset(o, 0, sizeof(*o));
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/" TARGET_OWNER,
-	    claim);
-	buf_init(&b, TARGET_COMMIT_MAX);
-	r = t->ops->get(t->impl, key, &b, e);
-	/* one that is there, and too large to be one of ours */
-	if (r == -1 && e->code == MSG_DATAERR &&
-	    t->ops->has(t->impl, key, &f) == 1) {
-		e->code = 0;
-		r = 0;
-	}
-	if (r != 1) {
-		buf_free(&b);
-		return r;
-	}
-	json_init(&j, buf_cstr(&b), b.len);
-	if (json_next(&j, &v) == JSON_OBJ) {
-		while ((more = json_more(&j, &v)) == 1)
-			if (v.type == JSON_ARR || v.type == JSON_OBJ)
-				(void)json_skip(&j); /* bad stays bad */
-			else
-				owner_member(&v, o);
-	}
-	if (more != 0) {
-		owner_clear(o);
-		r = 0;
-	}
-	json_clear(&j);
-	buf_free(&b);
-	return r;
-}
-
-static int
-each_owner(struct target *t, owner_fn *f, void *arg, struct err *e)
-{
-	struct target_names	w;
-	struct owner		o;
-	size_t			i;
-	int			r = 0;
-
-	if (target_list(t, TARGET_STAGING, &w, e) == -1)
-		return -1;
-	for (i = 0; i < w.n && r != -1; i++) {
-		if (owner_get(t, w.v[i], &o, e) == -1)
-			r = -1;
-		else {
-			r = f(t, w.v[i], &o, arg, e);
-			owner_clear(&o);
-		}
-	}
-	target_names_clear(&w);
-	return r;
-}
-
-static void
-host_here(char out[256])
-{
-	memset(out, 0, 256);
-	if (gethostname(out, 255) == -1)
-		out[0] = '\0';
-}
-
-static void
-owner_text(struct buf *b, const struct target_upload *u,
-    const char *manifest, const char *keeps, const char *removes)
-{
-	char	host[256], place[STAGE_PLACE_MAX];
-
-	host_here(host);
-	stage_place(place);
-	buf_addc(b, '{');
-	json_put_kstr(b, "host", host);
-	json_put_kstr(b, "place", place);
-	json_put_kstr(b, "run", u->run);
-	if (u->staging != NULL)
-		json_put_kstr(b, "staging", u->staging);
-	if (u->version[0] != '\0') {
-		json_put_kstr(b, "version", u->version);
-		json_put_kint(b, "generation", (int64_t)u->generation);
-	}
-	if (u->after[0] != '\0')
-		json_put_kstr(b, "after", u->after);
-	if (manifest != NULL)
-		json_put_kstr(b, "manifest", manifest);
-	if (keeps != NULL)
-		json_put_kstr(b, "keeps", keeps);
-	if (removes != NULL)
-		json_put_kstr(b, "removes", removes);
-	json_put_kint(b, "pid", (int64_t)getpid());
-	json_put_kint(b, "created_ns", io_wall_ns());
-	buf_str(b, "}\n");
-}
 
 static int
 add_claimed(struct target *t, const char *claim, const struct owner *o,
@@ -209,7 +40,7 @@ int
 target_claimed(struct target *t, struct target_names *out, struct err *e)
 {
 	memset(out, 0, sizeof(*out));
-	if (each_owner(t, add_claimed, out, e) == -1) {
+	if (owner_each(t, add_claimed, out, e) == -1) {
 		target_names_clear(out);
 		return -1;
 	}
@@ -241,7 +72,7 @@ target_is_wanted(struct target *t, const char *version, int removes,
 {
 	struct wanted	w = { version, removes, 0 };
 
-	if (each_owner(t, look_wanted, &w, e) == -1)
+	if (owner_each(t, look_wanted, &w, e) == -1)
 		return -1;
 	return w.found;
 }
@@ -277,78 +108,9 @@ target_rival(struct target_upload *u, const char *version,
 {
 	struct rival	r = { u, version, who, 0 };
 
-	if (each_owner(u->t, look_rival, &r, e) == -1)
+	if (owner_each(u->t, look_rival, &r, e) == -1)
 		return -1;
 	return r.found;
-}
-
-static int
-owner_changed(const struct target *t, const char *key, struct err *e)
-{
-	return err_set(e, MSG_TEMPFAIL, "%s/%s: somebody else wrote to it: "
-	    "run again", t->url, key);
-}
-
-/* An owner that was to become b: 1 it is, 0 it is still that of run, -1. */
-static int
-owner_look(struct target *t, const char *claim, const char *key,
-    const char *run, const struct buf *b, struct err *e)
-{
-	struct owner	o;
-	struct buf	is;
-	int		r, same;
-
-	buf_init(&is, TARGET_COMMIT_MAX);
-	r = t->ops->get(t->impl, key, &is, e);
-	same = r == 1 && is.len == b->len && memcmp(is.p, b->p, b->len) == 0;
-	buf_free(&is);
-	if (r == -1 || same)
-		return r;
-	/* what this sees is the condition of the next try */
-	r = owner_get(t, claim, &o, e);
-	if (r != -1)
-		r = r == 1 && strcmp(o.run, run) == 0 ? 0 :
-		    owner_changed(t, key, e);
-	owner_clear(&o);
-	return r;
-}
-
-/*
- * The owner of the claim name, which is that of run, becomes b: 0, -1.  It
- * is sent until it is known what lies there; when it was made is in b, so
- * that no other one has these bytes.
- */
-static int
-owner_set(struct target *t, const char *name, const char *run,
-    const struct buf *b, struct err *e)
-{
-	struct err	f;
-	char		claim[TARGET_KEY_MAX], key[TARGET_KEY_MAX];
-	int		r, tries, unsure;
-
-	(void)snprintf(claim, sizeof(claim), TARGET_STAGING "/%s", name);
-	(void)snprintf(key, sizeof(key), TARGET_STAGING "/%s/" TARGET_OWNER,
-	    name);
-	for (tries = 1;; tries++) {
-		memset(&f, 0, sizeof(f));
-		unsure = 0;
-		r = t->ops->replace(t->impl, claim, key, b->p, b->len,
-		    &unsure, &f);
-		if (r == 0)
-			return 0;
-		if (r == 1 && tries == 1)
-			return owner_changed(t, key, e);
-		if ((r == -1 && !unsure) || tries == OWNER_TRIES)
-			break;
-		if (retry_sleep(retry_delay((unsigned int)tries, -1, 0.5),
-		    e) == -1)
-			return -1;
-		r = owner_look(t, name, key, run, b, e);
-		if (r != 0)
-			return r == 1 ? 0 : -1;
-	}
-	return r == 1 ? owner_changed(t, key, e) :
-	    err_set(e, f.code, "%s", f.text);
 }
 
 int
@@ -476,10 +238,10 @@ is_gone(int64_t pid)
 static int
 is_dead_here(const struct owner *o)
 {
-	char	place[STAGE_PLACE_MAX], host[256];
+	char	place[STAGE_PLACE_MAX], host[OWNER_HOST_MAX];
 
 	stage_place(place);
-	host_here(host);
+	owner_host(host);
 	if (place[0] == '\0' || strcmp(place, o->place) != 0 ||
 	    o->host == NULL || strcmp(host, o->host) != 0)
 		return 0;
@@ -495,7 +257,7 @@ is_dead_local(struct target *t, const char *name, const struct owner *o,
     uint64_t age)
 {
 	struct err	f = { 0, "" };
-	char		key[TARGET_KEY_MAX], host[256], place[STAGE_PLACE_MAX];
+	char		key[TARGET_KEY_MAX], host[OWNER_HOST_MAX], place[STAGE_PLACE_MAX];
 	int64_t		old;
 	int		held = -1, r, unknown, gone;
 
@@ -511,7 +273,7 @@ is_dead_local(struct target *t, const char *name, const struct owner *o,
 		return !unknown;
 	if (gone)
 		return 1;
-	host_here(host);
+	owner_host(host);
 	old = (io_wall_ns() - o->created) / 1000000000;
 	if (strcmp(host, o->host) != 0)
 		return age != 0 && old > (int64_t)age;
@@ -611,7 +373,7 @@ target_collect(struct target *t, uint64_t age, int dry,
 		return 0;
 	if (t->ops->lock(t->impl, e) == -1)
 		return -1;
-	rv = each_owner(t, collect_one, &c, e);
+	rv = owner_each(t, collect_one, &c, e);
 	t->ops->unlock(t->impl);
 	return rv;
 }
@@ -758,7 +520,7 @@ target_begin(struct target *t, const struct stage *s, const char *run,
 		return NULL;
 	}
 	if (target_is_remote(t) && c->version != NULL)
-		r = each_owner(t, inherit, &h, e);
+		r = owner_each(t, inherit, &h, e);
 	if (r == 0 && !h.done) {
 		(void)snprintf(u->version, sizeof(u->version), "%s",
 		    c->version != NULL ? c->version : "");
