@@ -187,9 +187,11 @@ take(struct report *rep, int stage, const char *s, size_t len)
 		(void)json_pass(&j, &v); /* bad stays bad */
 	if (r != 1)
 		goto done;
-	while (json_next(&j, &v) == JSON_INT) {
-		if (v.i < 0)
+	while (json_more(&j, &v) == 1) {
+		if (v.type != JSON_INT || v.i < 0) {
+			(void)json_pass(&j, &v);
 			continue;
+		}
 		add(&rep->t, &rep->n, &rep->cap, stage, v.key, v.key_len,
 		    (uint64_t)v.i);
 		for (i = 0; i < COUNT(costs); i++)
