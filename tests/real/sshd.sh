@@ -1,9 +1,11 @@
 #!/bin/sh
 # sshd.sh DIR N: N "hosts" n1, n2 ... on loopback, each an sshd of its own,
-# with a port, a key and a TMPDIR (DIR/n1.tmp) that only it has, and our PATH.
-# Nothing outside of DIR is read or changed, but the directory that an sshd
-# of root wants.  DIR/config is for ssh -F, DIR/hosts for GNU parallel, two
-# tasks a host; DIR/pids and DIR/n1.pid say who they are (for down.sh).
+# with a port, a key, a TMPDIR (DIR/n1.tmp) and a HOME that only it has, and
+# our PATH.  Nothing outside of DIR is read or changed, but the directory that
+# an sshd of root wants: what shells read at home may take its time, or a lock
+# that a host which is killed never gives back.  DIR/config is for ssh -F,
+# DIR/hosts for GNU parallel, two tasks a host; DIR/pids and DIR/n1.pid say who
+# they are (for down.sh).
 # Exits 69 where it is not installed.
 # SPDX-License-Identifier: ISC
 set -eu
@@ -40,7 +42,7 @@ Host *
 EOT
 for i in $(seq "$n"); do
 	port=$("$(dirname "$0")/ports.pl")
-	mkdir -p "$dir/n$i.tmp"
+	mkdir -p "$dir/n$i.tmp" "$dir/n$i.home"
 	cat >"$dir/n$i.conf" <<EOT
 ListenAddress 127.0.0.1:$port
 HostKey "$dir/host"
@@ -56,7 +58,7 @@ MaxSessions 100
 AllowTcpForwarding no
 PrintMotd no
 PrintLastLog no
-SetEnv "TMPDIR=$dir/n$i.tmp" "DCACHE=$dir/n$i.cache" "PATH=$PATH" NODE=n$i
+SetEnv "TMPDIR=$dir/n$i.tmp" "DCACHE=$dir/n$i.cache" "PATH=$PATH" "HOME=$dir/n$i.home" NODE=n$i
 EOT
 	"$sshd" -D -f "$dir/n$i.conf" -E "$dir/n$i.log" </dev/null \
 	    >>"$dir/n$i.log" 2>&1 &
