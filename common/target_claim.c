@@ -257,7 +257,8 @@ is_dead_local(struct target *t, const char *name, const struct owner *o,
     uint64_t age)
 {
 	struct err	f = { 0, "" };
-	char		key[TARGET_KEY_MAX], host[OWNER_HOST_MAX], place[STAGE_PLACE_MAX];
+	char		key[TARGET_KEY_MAX], host[OWNER_HOST_MAX];
+	char		place[STAGE_PLACE_MAX];
 	int64_t		old;
 	int		held = -1, r, unknown, gone;
 
