@@ -3,15 +3,15 @@
 # each kind of file that we read or write, and in the stream, that is either
 # refused, by its name and with the right status, or it changes nothing: the
 # same content comes out.  FLIPS=n bytes of each kind are tried (8); with
-# FULL=1 every byte, but 2000 of a version's store and of the checkpoint
-# database, for each of which it takes a run of its own.  SEED=n.
+# FULL=1 every byte, but 2000 of a version's store, the checkpoint database
+# and a .tar with its digest, which take a run for each.  SEED=n.
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 FLIPS=${FLIPS:-8}
 SEED=${SEED:-1}
 FULL=${FULL:-}
 export FLIPS SEED FULL T
-plan 15
+plan 26
 
 flip() {
 	"$SRC/tests/crash/flip.pl" one "$1" "$2" "$3" >got 2>&1
@@ -36,10 +36,13 @@ tar -cf b.tar -C b/delta-0000 .
 tar -czf b.tgz -C b/delta-0000 .
 
 rest='dcheck --no-cache | dmerge --json'
-# An input whose digest the plan knows, as dfetch -l writes it of archives.
+# An input whose digest the plan knows, as dfetch -l writes it of archives;
+# what is not as the plan says ends dfetch at once, so each has its own run.
+sum() { sha256sum "$1" | cut -d' ' -f1; }
 for f in b.tar b.tgz; do
-	many "$f, of which the plan says the digest" $f $f \
-	    "sha256=$(sha256sum $f | cut -d' ' -f1)"
+	printf '%s\tsha256=%s\n' "$T/$f" "$(sum $f)" >$f.plan
+	flip $f 65 "drun 'dfetch -f $f.plan | $rest'" \
+	    "$f, of which the plan says the digest"
 done
 # The checksum of gzip says it, too; what is in a header of it is not looked at.
 many "b.tgz, of which nothing is known" b.tgz b.tgz
@@ -47,12 +50,23 @@ many "b.tgz, of which nothing is known" b.tgz b.tgz
 many "an archive of which nothing is known: never a crash, never silence" \
     -a b.tar b.tar
 many "nor of a bare delta" -a b/delta-0000 b/delta-0000/chroma.sqlite3
+# Nor of an index that holds the only copy of vectors.
+hnsw=$DATA/samples/purged_hnsw_l2/db
+for f in data_level0.bin header.bin index_metadata.pickle length.bin \
+    link_lists.bin; do
+	many "nor of an index's $f" -a "$hnsw" "$(echo "$hnsw"/*/$f)"
+done
 
 # Ours.
 many "an intermediate" part part/store.sqlite3
-many "its manifest" part part/manifest.json
+many "the manifest of it" part part/manifest.json
 many "the ledger of a chroma store" ours ours/ledger.sqlite3
 many "its database" ours ours/chroma.sqlite3
+many "its manifest" ours ours/manifest.json
+for f in data_level0.bin header.bin index_metadata.pickle length.bin \
+    link_lists.bin; do
+	many "its index: $f" ours "$(echo ours/*/$f)"
+done
 base="drun 'dfetch -b T | $rest'"
 v=$(cat T/latest-pointer.txt)
 flip T/latest-pointer.txt "65 66" "$base" "the pointer"

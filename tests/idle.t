@@ -5,22 +5,8 @@
 . "$(dirname "$0")/lib.sh"
 PLAIN=15 EACH=48
 plan $((PLAIN + 2 * EACH))
-GEN=${GEN:-$SRC/build/gen}
-REAL=$SRC/tests/real
-PATH=$GEN:$PATH
-unset AWS_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE AWS_REGION \
-    AWS_DEFAULT_REGION AWS_ENDPOINT_URL_S3 http_proxy https_proxy all_proxy \
-    DAV_USER DAV_PASSWORD
-export AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret \
-    AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/nonexistent \
-    AWS_SHARED_CREDENTIALS_FILE=/nonexistent
-
-down() {
-	for i in proxy rgw lighttpd; do
-		[ ! -d "$T/$i" ] || "$REAL/down.sh" "$T/$i"
-	done
-}
-trap down EXIT
+. "$SRC/tests/real/s3lib.sh"
+unset DAV_USER DAV_PASSWORD
 
 # --- which pipelines are nothing but the four (PLAIN)
 mkdir stub
@@ -51,30 +37,12 @@ plain 'dfetch -b t $(echo in) | dcheck | dmerge | dpublish t'
 plain 'dfetch -b t `echo in` | dcheck | dmerge | dpublish t'
 plain '"dfetch" -b t in | dcheck | dmerge | dpublish t'
 
-# until every request has its end in the log, a minute at least
-settled() {
-	k=0
-	until awk '/^ask / { n++ } /^end / { n-- } END { exit n != 0 }' \
-	    "$T/proxy/log" || [ $k -ge 1200 ]; do
-		k=$((k + 1))
-		sleep 0.05
-	done
-}
-# what the proxy does from now on; its log begins anew
-rules() {
-	settled
-	printf '%s\n' "$@" >"$T/proxy/rules.new"
-	mv "$T/proxy/rules.new" "$T/proxy/rules"
-	: >"$T/proxy/log"
-}
 # was a file of a version asked for, other than its manifest?
 came() { grep -cE '^ask [0-9]+ GET [^ ]*/timestamped/[^/ ]+/[^m ]' \
-    "$T/proxy/log" | sed 's/^[1-9].*/yes/; s/^0$/no/'; }
-# bytes that were sent to us
-bytes() { settled; awk '$1 == "end" { n += $6 } END { print n }' "$T/proxy/log"; }
+    "$FP/log" | sed 's/^[1-9].*/yes/; s/^0$/no/'; }
 # idle WANT STATUS 'what' PIPELINE: does the snapshot come?
 idle() {
-	rules ''
+	fault
 	want_came=$1 want_st=$2 what_came=$3; shift 3
 	status "$want_st" "$name: $what_came" "$@"
 	is "$(came)" "$want_came" "$name: it comes: $want_came"
@@ -117,22 +85,19 @@ suite() {
 		return
 	fi
 	direct=$(cat "$T/$name/url")
-	if ! "$REAL/faultproxy.sh" "$T/proxy" "${direct#http://}"; then
-		skip $EACH "no proxy here"
-		return
-	fi
+	fault_up '' "$direct"
 	if [ $name = rgw ]; then
-		AWS_ENDPOINT_URL=$(cat "$T/proxy/url") A=s3://bucket/lines
+		AWS_ENDPOINT_URL=$PROXY A=s3://bucket/lines
 		export AWS_ENDPOINT_URL
 		AWS_ENDPOINT_URL=$direct s3do make s3://bucket
 	else
-		A=$(cat "$T/proxy/url")/lines R=$T/$name/root
+		A=$PROXY/lines R=$T/$name/root
 	fi
 	rm -rf in x cache o1 arts ck.db*
 	mkdir in x
 	cp -pR "$DATA"/demo/delta-0[1-3] in
 	cp -pR "$DATA"/demo/delta-04 x
-	rules ''
+	fault
 	status 0 "$name: a first version" drun "dfetch -B $A in | dcheck |
 	    dmerge | dpublish --json $A"
 	digest=$(field content_digest) v=$(version)
@@ -142,7 +107,7 @@ suite() {
 	idle no 0 "nothing new" line
 	like out '"content_digest":"'"$digest"'".*"unchanged":true,"unread":true' \
 	    "$name: said to be unchanged, and unread"
-	ok "$name: which costs less than it" test "$(bytes)" -lt \
+	ok "$name: which costs less than it" test "$(moved)" -lt \
 	    "$(wc -c <was)"
 	is "$(ls -A tmp)" "" "$name: and leaves nothing"
 	dfetch -l in >plan
@@ -178,10 +143,10 @@ suite() {
 		put was store.sqlite3
 		idle yes 0 "written again, the same" line
 	else
-		rules 'HEAD /store 1 done header Last-Modified Fri,'
+		fault 'HEAD /store 1 done header Last-Modified Fri,'
 		line >out 2>err
 		is "$? $(came)" "0 yes" "$name: of no time: it comes"
-		rules "HEAD /store 1 done header Last-Modified $(date -u -d \
+		fault "HEAD /store 1 done header Last-Modified $(date -u -d \
 		    +2days '+%a, %d %b %Y %H:%M:%S GMT')"
 		line >out 2>err
 		is "$? $(came)" "0 yes" "$name: younger: it comes"
@@ -204,10 +169,8 @@ suite() {
 	status 66 "$name: a file that is gone" line '' '' '' 'in x'
 	put other ledger.sqlite3
 	status 65 "$name: one of another size" line '' '' '' 'in x'
-	"$REAL/down.sh" "$T/proxy"
-	"$REAL/down.sh" "$T/$name"
+	s3_down
 }
 suite rgw
 suite lighttpd
-down
 finish

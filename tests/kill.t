@@ -1,9 +1,9 @@
 #!/bin/sh
 # kill.t: SIGKILL at random moments of real runs: of drun, of each stage,
-# of the commit (dpublish again).  The target is always the old or the new version, whole;
-# the same command run again ends with the same content digest, and nothing
-# is left in staging.  KILLS=n does n of them
-# (200), SEED=n others.
+# of the commit (dpublish again).  The target is always the old or the new
+# version, whole; the same command run again ends with the same content
+# digest, and nothing is left in staging.  KILLS=n does n of them (200),
+# SEED=n others.
 IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 # a leak checker waits for ever for its own helper when that is what dies

@@ -1,13 +1,13 @@
 #!/usr/bin/perl
 # flip.pl one FILE STATUSES COMMAND
-# flip.pl many [-a] INPUT FILE [PLAN]
+# flip.pl many [-a] INPUT FILE
 #
 # Bytes of FILE are flipped, one bit of each or all of them.  one: COMMAND is
 # run for each, and prints what matters; its status without a change is 0, and
 # with one it is among STATUSES.  many: FILE is INPUT, or a file in it, and
 # some hundred copies of INPUT, each with its flip, are fetched and checked in
-# one run; what was accepted is merged.  PLAN is what the plan knows of INPUT;
-# -a: other content may come out, as nobody can know it from what was there.
+# one run; what was accepted is merged.  -a: other content may come out, as
+# nobody can know it from what was there.
 #
 # FLIPS bytes are tried; with FULL every byte: of a file of more than 8192
 # bytes one 2000 times, and many with one flip a byte.  What went wrong, and
@@ -102,7 +102,7 @@ sub one {
 	}
 }
 
-my (@dirs, %rest, $plan, $input, $good);
+my (@dirs, %rest, $input, $good);
 
 sub lay {
 	my ($to, $with) = @_;
@@ -116,7 +116,7 @@ sub lay {
 	spew("$to$_", $rest{$_}) for keys %rest;
 	spew($to . substr($file, length $input), $with);
 }
-sub planned { join '', map { "$_$plan\n" } @_ }
+sub planned { join '', map { "$_\n" } @_ }
 
 # a chunk: where not each has an answer, or the run has none that an input
 # may cause, it is parted
@@ -217,8 +217,7 @@ if ($how eq 'one') {
 	one($cmd);
 } else {
 	$all = shift if $ARGV[0] eq '-a';
-	($input, $file, $plan) = @ARGV;
-	$plan = defined $plan ? "\t$plan" : '';
+	($input, $file) = @ARGV;
 	%ok = (65 => 1, 66 => 1);
 	$text = slurp($file);
 	many();

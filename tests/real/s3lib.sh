@@ -12,7 +12,7 @@ export AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret \
 trap s3_down EXIT
 
 s3_down() {
-	for d in "$T"/proxy* "$T/web" "$T/rgw"; do
+	for d in "$T"/proxy* "$T/web" "$T/rgw" "$T/swift" "$T/lighttpd"; do
 		[ ! -d "$d" ] || "$REAL/down.sh" "$d"
 	done
 }
