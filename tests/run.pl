@@ -2,7 +2,7 @@
 # run.pl BUILDDIR [TEST...]: what `make check` runs: unit tests and tests/*.t
 # through TAP::Harness (that is, prove), then one line that says it all:
 # "N passed, N failed" and ", N skipped" when a test skipped something.
-# JOBS (three a processor, for many of them wait) run at once; a file that
+# JOBS (two a processor, for many of them wait) run at once; a file that
 # takes longer than LIMIT seconds (900) is killed and has failed.
 # SPDX-License-Identifier: ISC
 use strict;
@@ -12,9 +12,9 @@ use TAP::Harness;
 
 my $build = abs_path(shift // 'build');
 # the longest first: at the end nobody waits for one
-my @long = map { "tests/$_.t" } qw(kill files unknown s3ops fetchfault send
-    nth dav s3race real conform interleave remote artifact cases soak ops
-    s3target race crash fanout hostile);
+my @long = map { "tests/$_.t" } qw(kill unknown files s3ops send fetchfault
+    conform remote dav real fanout ops nth crash s3race soak hostile
+    interleave);
 my %long = map { $_ => 1 } @long;
 my @tests = @ARGV ? @ARGV : ((grep { -e } @long),
     sort(glob('tests/unit/*.c')),
@@ -44,7 +44,7 @@ sub processors
 }
 
 # it is ours: examples have one of that name
-my $jobs = delete $ENV{JOBS} // 3 * processors();
+my $jobs = delete $ENV{JOBS} // 2 * processors();
 my $h = TAP::Harness->new({
 	jobs => $jobs,
 	timer => 1,
