@@ -95,8 +95,8 @@ script_say(struct http_req *q, const struct script_rule *r)
 static inline enum http_next
 script_answer(struct http_req *q)
 {
-	struct script_rule	other;
-	int			i;
+	static struct script_rule	r;
+	int				i;
 
 	if (*http_value(q->head, "Expect") != '\0' &&
 	    (http_send(q->fd, "HTTP/1.1 100 Continue\r\n\r\n", 25) == -1 ||
@@ -105,13 +105,19 @@ script_answer(struct http_req *q)
 	script_note(q);
 	for (i = 0; i < script->n; i++)
 		if (script_fits(&script->v[i], q))
-			return script_say(q, &script->v[i]);
-	memset(&other, 0, sizeof(other));
-	(void)snprintf(other.status, sizeof(other.status), "%s",
-	    q->method[0] == 'H' || q->method[0] == 'G' ? "404 Not Found" :
-	    "200 OK");
-	(void)snprintf(other.more, sizeof(other.more), "ETag: \"e\"\r\n");
-	return script_say(q, &other);
+			break;
+	/* a copy: who has the head of an answer without a body may write the
+	   next rules while this process has yet to come to the body */
+	memset(&r, 0, sizeof(r));
+	if (i < script->n)
+		r = script->v[i];
+	else {
+		(void)snprintf(r.status, sizeof(r.status), "%s",
+		    q->method[0] == 'H' || q->method[0] == 'G' ?
+		    "404 Not Found" : "200 OK");
+		(void)snprintf(r.more, sizeof(r.more), "ETag: \"e\"\r\n");
+	}
+	return script_say(q, &r);
 }
 
 static inline void
