@@ -30,6 +30,10 @@ ARCHIVE_L = `$(PKG_CONFIG) --libs libarchive`
 COMPILE = $(CC) $(STD) -pthread $(WARN) $(WERROR) $(SAN) $(CPPFLAGS) $(CFLAGS)
 LINK = $(CC) -pthread $(SAN) $(CFLAGS) $(LDFLAGS)
 
+# make of a make: a compiler a processor, where nobody said how many
+PAR = `case " $$MAKEFLAGS" in *' -j'*|*--jobserver*) ;; *) \
+	echo -j$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) ;; esac`
+
 PROGS = dfetch dcheck dmerge dpublish dckpt drun
 
 # from the ground up: a module includes only modules before it
@@ -180,14 +184,14 @@ gens: $(B)/gen/gendelta $(B)/gen/genrun $(B)/gen/s3do $(B)/gen/s3tree \
 T =
 check:
 	@contrib/deps.sh build test
-	@$(MAKE) all units gens
+	@$(MAKE) $(PAR) all units gens
 	@tests/run.pl $(B) $(T)
 
 # Publishers, readers and gc at work at once, here and on a bad network, for
 # SOAK (10m; s, m, h), then CRASH states of disks after power cuts.
 soak:
 	@contrib/deps.sh build test s3
-	@$(MAKE) all units gens
+	@$(MAKE) $(PAR) all units gens
 	@SOAK=$${SOAK:-10m} LEAST=3 CRASH=$${CRASH:-10000} LIMIT=86400 \
 	    tests/run.pl $(B) tests/soak.t tests/crash.t
 
@@ -197,7 +201,7 @@ soak:
 EVERY = nth flip files hostile unknown ops interleave
 every:
 	@contrib/deps.sh build test s3
-	@$(MAKE) all units gens
+	@$(MAKE) $(PAR) all units gens
 	@FULL=1 NTH=0 LIMIT=864000 tests/run.pl $(B) $(EVERY:%=tests/%.t)
 
 # Which lines the tests run, per file, in a build of its own by clang, whose
@@ -216,7 +220,7 @@ UNRUN =
 RUN = 1
 coverage:
 	@contrib/deps.sh build test coverage
-	@$(MAKE) B=$(COV) CC=clang CFLAGS='-O1 -g' SAN='$(COV_SAN)' \
+	@$(MAKE) $(PAR) B=$(COV) CC=clang CFLAGS='-O1 -g' SAN='$(COV_SAN)' \
 	    all units gens
 ifneq ($(RUN),)
 	@rm -rf $(COV)/raw
@@ -235,14 +239,14 @@ analyze:
 # what cannot be had is skipped, and said.  ROUNDS, SEED, VERSIONS widen it.
 check-chroma:
 	@contrib/deps.sh build test
-	@$(MAKE) all gens
+	@$(MAKE) $(PAR) all gens
 	@B=$(B) tests/real/check.sh
 
 # contrib/slurm on real clusters, which are brought first; also in check,
 # where it is skipped without them
 check-cluster:
 	@contrib/deps.sh build test cluster
-	@$(MAKE) all gens
+	@$(MAKE) $(PAR) all gens
 	@tests/run.pl $(B) tests/cluster.t
 
 # FUZZ= names targets, else all; each runs FUZZ_S seconds.
@@ -250,20 +254,20 @@ FUZZ =
 FUZZ_S = 60
 fuzz:
 	@contrib/deps.sh build test ci
-	@$(MAKE) CC=clang B=$(B)/fuzz CFLAGS='-O1 -g' \
+	@$(MAKE) $(PAR) CC=clang B=$(B)/fuzz CFLAGS='-O1 -g' \
 	    SAN='-fsanitize=fuzzer-no-link,address,undefined' \
 	    $(B)/fuzz/fuzzer
 	@B=$(B)/fuzz FUZZ_S=$(FUZZ_S) tests/fuzz/run.sh $(FUZZ)
 
 demo:
 	@contrib/deps.sh build test
-	@$(MAKE) all
+	@$(MAKE) $(PAR) all
 	@BIN=$(B)/bin contrib/demo.sh
 
 # Ratios against peers in one run; nothing here passes or fails.
 bench:
 	@contrib/deps.sh build test bench s3 dav
-	@$(MAKE) all gens
+	@$(MAKE) $(PAR) all gens
 	BIN=$(B)/bin tests/bench/start.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/check.sh
 	BIN=$(B)/bin GEN=$(B)/gen tests/bench/merge.sh
@@ -288,7 +292,7 @@ CPPCHECK_NOT = --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 	--suppress=uninitvar:common/manifest.c
 lint:
 	@contrib/deps.sh build lint
-	@$(MAKE) all
+	@$(MAKE) $(PAR) all
 	cppcheck -q -j2 --std=c11 --enable=warning,portability,performance \
 	    --inline-suppr $(CPPCHECK_NOT) --error-exitcode=1 \
 	    -D__GNUC__ -Icommon $(CSRC)

@@ -2,7 +2,7 @@
 # dav.t: publishing to WebDAV on real servers on loopback: lighttpd, which
 # excludes; nginx, which heeds no condition, and Apache, of whose many
 # writers several win: both are refused.  Faults come from faultproxy.py:
-# every other one that there is; FULL=1: all.
+# every third that there is; MORE=1: every other, FULL=1: all.
 . "$(dirname "$0")/lib.sh"
 PROBES=26 LIFE=60 FAULTS=13
 # a server of root's reads what it may not
@@ -276,6 +276,7 @@ ok "a first version through the proxy" pub "$ST"
 
 # each fault at each request: found out, mended, published once
 g=1 faulty='' turn=0
+BY=$([ "${FULL:-0}" = 1 ] && echo 1 || few 3 2)
 for req in 'PUT staging/[^/]*/owner' 'PUT store.sqlite3' \
     'PUT timestamped/[^/]*/manifest.json' 'PUT commits/' \
     'PUT latest-pointer' 'MKCOL timestamped/' 'PROPFIND commits/' \
@@ -283,7 +284,7 @@ for req in 'PUT staging/[^/]*/owner' 'PUT store.sqlite3' \
 	for f in 'not reset' 'done reset' 'not status 500' 'done status 503' \
 	    'done empty'; do
 		turn=$((turn + 1))
-		[ $((turn % 2)) = 0 ] || [ "${FULL:-0}" = 1 ] || continue
+		[ $((turn % BY)) = 0 ] || continue
 		gen "source$runs"
 		fault "${req% *} ${req#* } 1 $f"
 		g=$((g + 1))

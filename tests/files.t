@@ -1,8 +1,9 @@
 #!/bin/sh
 # files.t: file sets: any files through dfetch --files, dcheck and dpublish,
 # as versions of a target and as plain keys with a journal (--in-place), on
-# disk and on a real S3 server; killed at each step of the journal, failing at
-# every third (FULL=1: each), and taken up again.
+# disk and on a real S3 server; killed at every third step of the journal
+# (MORE=1: each), failing at every sixth (MORE=1: third, FULL=1: each), and
+# taken up again.
 IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
@@ -448,8 +449,9 @@ traced() {
 	strace -qq -f -o log -e signal=none -e trace="$c" \
 	    -e inject="$c:$h:when=$i" "$@"
 }
-# of the errors, which end the same way, some
-BY=$([ "${FULL:-0}" = 1 ] && echo 1 || echo 3)
+KILLS=$(few 3 1)
+# of the errors, which end the same way, fewer
+BY=$([ "${FULL:-0}" = 1 ] && echo 1 || few 6 3)
 # inplace HOW VERB...: tests/inplace.pl
 inplace() { P=$P NOSYNC=$GEN/nosync.so perl "$SRC/tests/inplace.pl" "$@"; }
 CALLS="write fsync linkat renameat unlinkat mkdirat"
@@ -459,15 +461,15 @@ if ! strace -f -o probe -e trace=rename -e inject=rename:error=EIO true \
 else
 	put A >/dev/null
 	# shellcheck disable=SC2086 # a list of words
-	run_ inplace on each signal=KILL 1 $CALLS
-	is $r ok "killed at each step: old or new, and the next run ends it"
+	run_ inplace on each signal=KILL $KILLS $CALLS
+	is $r ok "killed at a step: old or new, and the next run ends it"
 	# shellcheck disable=SC2086
 	run_ inplace on each error=EIO "$BY" $CALLS
-	is $r ok "each step fails: the same"
-	run_ inplace on each error=ENOSPC "$BY" write fsync linkat mkdirat
+	is $r ok "a step fails: the same"
+	run_ inplace on each error=ENOSPC $(few 4 "$BY") write fsync linkat mkdirat
 	is $r ok "on a full disk: the same"
-	run_ inplace back each signal=KILL 1 linkat renameat unlinkat mkdirat
-	is $r ok "killed at each step, and taken back: what it was"
+	run_ inplace back each signal=KILL "$KILLS" linkat renameat unlinkat mkdirat
+	is $r ok "killed at a step, and taken back: what it was"
 	# half way, from A: then the rollback is killed at each step
 	put A >/dev/null
 	n3=0
@@ -485,8 +487,8 @@ else
 	is "$? $(grep -c 'not finished' err) $(journal)" "0 1 begun" \
 	    "a dry run says so, and leaves it"
 	# shellcheck disable=SC2086
-	run_ inplace on undo signal=KILL 1 $CALLS
-	is $r ok "a rollback killed at each step ends in it, too"
+	run_ inplace on undo signal=KILL $KILLS $CALLS
+	is $r ok "a rollback killed at a step ends in it, too"
 	rm -rf $P
 	cp -a half $P
 	chmod u+w $P/same
@@ -675,14 +677,14 @@ dfetch --files B | victim dpublish --in-place --delete $P >out 2>err
 is "$? $(state >now; judge B now)" "0 B" \
     "S3: one that is put off is tried again"
 
-# the publication of the other set, killed at each request
+# the publication of the other set, killed at requests
 export FP PROXY KILLER="$T/killer"
 for m in PUT DELETE POST; do
-	run_ inplace on requests $m
-	is $r ok "S3: killed at each $m: old or new, and the next run ends it"
+	run_ inplace on requests "$([ $m = PUT ] && echo "$KILLS" || echo 1)" $m
+	is $r ok "S3: killed at a $m: old or new, and the next run ends it"
 done
-run_ inplace back requests PUT
-is $r ok "S3: killed at each PUT, and taken back: what it was"
+run_ inplace back requests "$KILLS" PUT
+is $r ok "S3: killed at a PUT, and taken back: what it was"
 
 # what another tool put there has no digest with it: it comes back, too
 put A >/dev/null

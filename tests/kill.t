@@ -2,8 +2,8 @@
 # kill.t: SIGKILL at random moments of real runs: of drun, of each stage,
 # of the commit (dpublish again).  The target is always the old or the new
 # version, whole; the same command run again ends with the same content
-# digest, and nothing is left in staging.  KILLS=n does n of them (200),
-# SEED=n others.
+# digest, and nothing is left in staging.  KILLS=n does n of them (120;
+# MORE=1: 800), SEED=n others.
 IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 # a leak checker waits for ever for its own helper when that is what dies
@@ -11,7 +11,7 @@ ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 export ASAN_OPTIONS
 plan 8
 GEN=${GEN:-$SRC/build/gen}
-KILLS=${KILLS:-200}
+KILLS=${KILLS:-$(few 120 800)}
 SEED=${SEED:-1}
 
 digest() {

@@ -23,6 +23,10 @@ export PATH DCACHE TMPDIR
 cd "$T" || exit 99
 n=0 bad=0 planned=0
 
+# few CHECK CI: how many, or every how manieth: what `make check` samples, and
+# what CI does, which says MORE=1 and has more time
+few() { [ "${MORE:-0}${FULL:-0}" = 00 ] && echo "$1" || echo "$2"; }
+
 plan() { planned=$1; echo "1..$1"; }
 
 # ok 'what' command...: the command must succeed

@@ -1,6 +1,6 @@
 #!/bin/sh
 # nth.t: the Nth call of each kind fails, in each program of a run, for some
-# N; NTH=0: for each N until there is none left (tests/crash/nth.pl).  What
+# N; NTH=3: for thrice as many, NTH=0: each until there is none left (nth.pl).  What
 # fails is the machine's fault, never the inputs' or ours, and the status
 # says so; something is said, the target holds the old version or the new
 # one, whole, and the run again ends as if nothing had been.  A run that says
@@ -24,6 +24,7 @@ gendelta() { "$GEN/gendelta" "$@"; }
 gendelta --out d --count 2 --records 5 --dim 8 >/dev/null
 cp -Rp "$DATA/samples/purged_hnsw_l2/db" d/purged
 drun "dfetch d/delta-0000 | dcheck | dmerge | dpublish t0" >/dev/null
+NTH=${NTH:-$(few 1 3)}
 DCKPT_DB=$T/ck0.db drun "dfetch d/delta-0000 | dcheck | dmerge -o m" >/dev/null
 rm -rf tmp0
 : >"$T/one"
@@ -36,7 +37,7 @@ is "$(cat hit)" 1 "the preload can be loaded"
 try() {
 	name=$1 p=$2
 	shift 2
-	perl "$SRC/tests/crash/nth.pl" "$p" "${NTH:-3}" "$@" >said 2>&1
+	perl "$SRC/tests/crash/nth.pl" "$p" "$NTH" "$@" >said 2>&1
 	tail -1 said | sed "s/^/# $name: /"
 	is "$(sed "s/ of [1-9].*/ of some/" said | head -60)" "0 bad of some" \
 	    "$name: whatever fails"
@@ -64,7 +65,7 @@ tls() {
 		74 | 75) [ -s err ] || echo "malloc $n: exit $got, no word" ;;
 		*) echo "malloc $n: exit $got: $(cat err)" ;;
 		esac
-		n=$((n + (${NTH:-3} == 0 ? 1 : 1 + 135 / ${NTH:-3})))
+		n=$((n + (NTH == 0 ? 1 : 1 + 135 / NTH)))
 		runs=$((runs + 1))
 	done
 	echo "runs: $((runs > 99))"

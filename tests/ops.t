@@ -1,8 +1,8 @@
 #!/bin/sh
 # ops.t: health and cleanup on disk: verdicts and ages of inputs,
 # quarantine and back, pins, leases, what gc removes and what not, and a
-# snapshot made anew from its sources.  FULL=1: every call that is killed is
-# made to fail, too.
+# snapshot made anew from its sources.  Killed at every fourth call (MORE=1:
+# each); FULL=1: every call that is killed is made to fail, too.
 # shellcheck disable=SC2016,SC2086
 IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
@@ -393,7 +393,8 @@ my $end = final();
 my $tried = 0;
 for my $call (@calls) {
 	my $quick = $call eq 'fsync' ? '' : "-E LD_PRELOAD=$ENV{NOSYNC} ";
-	for (my $i = 1; $i <= 300; $i++) {
+	for (my $i = 1; $i <= 300;
+	    $i += $ENV{BY}) {
 		reset_all();
 		unlink 'log';
 		my $st = sh("exec strace -qq -f -o log -e signal=none " .
@@ -424,7 +425,7 @@ for my $call (@calls) {
 	}
 }
 print "# $scene: killed $tried times\n";
-print $tried > 10 ? 'tried' : "only $tried tried",
+print $tried * $ENV{BY} > 10 ? 'tried' : "only $tried tried",
     map({ " $_ $n{$_}" } sort keys %n), "\n";
 P
 # kills SCENE 'what'
@@ -452,7 +453,8 @@ ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0
 # what a killed process wrote is there without fsync, too, and the disk need
 # not be waited for; where calls of fsync are counted, it is
 NOSYNC=$GEN/nosync.so
-export ASAN_OPTIONS NOSYNC
+BY=$(few 4 1)
+export ASAN_OPTIONS NOSYNC BY
 rm -rf K && mkdir K && gendelta --out b --count 1 --records 4 --dim 8 --seed 9
 drun 'dfetch -B K/T b | dcheck | dmerge | dpublish K/T' >/dev/null
 mkdir K/d

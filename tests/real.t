@@ -1,7 +1,7 @@
 #!/bin/sh
 # real.t: real ChromaDB servers on loopback open what dmerge wrote, and
 # dmerge merges what they wrote: a part of what `make check-chroma` does in
-# full.  The servers come from npm; without it, or them, one skip says so.
+# full (MORE=1: twice as much of it).  The servers come from npm; without it, or them, one skip says so.
 . "$(dirname "$0")/lib.sh"
 R=$SRC/tests/real
 B=$(cd "$BIN/.." && pwd) VERSIONS=${VERSIONS:-1.1.1 1.3.4} JOBS=2
@@ -37,10 +37,11 @@ run() {
 	shift 2
 	ok "$what" env SKIP=fail "$@" "$R/$script.sh"
 }
-run "what servers wrote, merged, is what they show" chroma-read ROUNDS=8
+run "what servers wrote, merged, is what they show" chroma-read \
+    ROUNDS="$(few 4 8)"
 run "samples merged: servers open them, write on, and give them back" \
-    chroma-write WHAT=samples SAMPLES="clean_small py1021_purged \
-    purged_hnsw_cosine two_collections metadata_types updates_deletes"
+    chroma-write WHAT=samples SAMPLES="$(few '' 'clean_small purged_hnsw_cosine
+    two_collections') py1021_purged metadata_types updates_deletes"
 run "random histories, published, and opened by servers" \
-    chroma-write WHAT=histories ROUNDS=6
+    chroma-write WHAT=histories ROUNDS="$(few 2 6)"
 finish

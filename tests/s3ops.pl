@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 # s3ops.pl SCENE SAVED COMMAND...: for tests/s3ops.t: the files of SAVED
 # are put below a new prefix, COMMAND (@P in it is the prefix) is run there,
-# and killed at its first request, then all of it again at its second, until
-# it comes to its end.  In between everything is whole, here or there, and
+# and killed at its first request, then all of it again at its next (BY=3: the
+# third after that), until it comes to its end.  In between everything is whole, here or there, and
 # the same command again ends it.  It prints what is not so, and as a comment
 # how often it killed.  SCENE is aside, back (of two inputs into quarantine)
 # or gc.
@@ -126,11 +126,11 @@ my %scenes = (
 	gc => [sub { }, \&between_gc, \&after_gc],
 );
 my ($before, $between, $after) = @{ $scenes{$scene} };
-my $n;
+my ($n, $by) = (1, $ENV{BY} // 1);
 
 die "nothing to look for\n"
     if $scene ne 'gc' && grep { $_ eq '' } values %want;
-for ($n = 1; $n <= 200; $n++) {
+for ($n = 1; $n <= 200; $n += $by) {
 	my $P = "s3://bucket/k/$scene.$n";
 	my $do = join(' ', @cmd) =~ s/\@P/$P/gr;
 
@@ -149,5 +149,5 @@ for ($n = 1; $n <= 200; $n++) {
 	    $after->($s3->list("$P/"), $st);
 }
 $s3->fault;
-print "# $scene: killed at ", $n - 1, " requests\n";
+print "# $scene: killed at ", ($n - 1) / $by, " requests\n";
 print "only $n\n" if $n <= 8;

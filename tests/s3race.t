@@ -2,7 +2,7 @@
 # s3race.t: two and three publishers at once on one target in a real S3
 # server, in turns.  Each merges a delta of its own onto the same version;
 # one wins, the others are told 73, leave nothing, and do it again, all at
-# once.  No delta may be lost.  ROUNDS=n does n of them (60; FULL=1: 200).
+# once.  No delta may be lost.  ROUNDS=n does n of them (20; MORE=1: 60, FULL=1: 200).
 # Then a prune that finds the claim of a dead run, while another takes that
 # run's upload up and publishes it: at each request of the prune.
 . "$(dirname "$0")/lib.sh"
@@ -15,7 +15,7 @@ if ! s3_rgw; then
 	finish
 fi
 [ "${FULL:-0}" != 1 ] || ROUNDS=${ROUNDS:-200}
-ROUNDS=${ROUNDS:-60}
+ROUNDS=${ROUNDS:-$(few 20 60)}
 export AWS_ENDPOINT_URL=$RGW
 s3do make s3://bucket
 A=s3://bucket/a/target

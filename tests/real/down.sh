@@ -1,12 +1,13 @@
 #!/bin/sh
 # down.sh DIR: end the processes that rgw.sh, or a neighbour of it, began,
-# those and no others, and wait for it.
+# those and no others, and wait for it.  DIR/by names the signal, TERM without.
 # SPDX-License-Identifier: ISC
 dir=${1:?usage: down.sh DIR}
 [ -s "$dir/pids" ] || exit 0
 pids=$(cat "$dir/pids")
+by=$(cat "$dir/by" 2>/dev/null)
 # shellcheck disable=SC2086 # a list of numbers
-kill $pids 2>/dev/null
+kill -s "${by:-TERM}" $pids 2>/dev/null
 for p in $pids; do
 	n=0
 	while kill -0 "$p" 2>/dev/null; do
