@@ -5,7 +5,6 @@
 # looks at each: old or new, whole, opened by the programs, and the same
 # command again comes to the same end.  CRASH=n states in all (500), SEED=n
 # others.
-IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 CRASH=${CRASH:-500}

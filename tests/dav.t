@@ -3,6 +3,7 @@
 # excludes; nginx, which heeds no condition, and Apache, of whose many
 # writers several win: both are refused.  Faults come from faultproxy.py:
 # every third that there is; MORE=1: every other, FULL=1: all.
+ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 PROBES=26 LIFE=60 FAULTS=13
 # a server of root's reads what it may not

@@ -1,6 +1,7 @@
 #!/bin/sh
 # dcheck.t: verdicts, the workers that give them, and what they cannot do.
 # shellcheck disable=SC2016,SC2086,SC2317,SC3045
+ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 S=$DATA/samples
 BAD='bad_collection_row_deleted collection

@@ -1,6 +1,7 @@
 #!/bin/sh
 # dfetch.t: every kind of local input, every way in which one can be absent,
 # odd, hostile or still written to, and what is left behind.
+ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 # the preload stands before the sanitizer's own library, which may be so

@@ -5,7 +5,6 @@
 # there is none left.  The target is always old or new, and whole; exit 0
 # is never said of work undone; the same again ends with the same content
 # and leaves nothing.
-IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 # a leak checker traces the process itself, and cannot where strace does; a
 # preload stands before the sanitizer's own library, which may be so

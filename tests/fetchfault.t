@@ -5,6 +5,7 @@
 # asked for once; and a run that is killed is gone on with.
 #
 # BIG=bytes is what the killed runs fetch (256 MB; FULL=1: 1 GB).
+ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 EACH=43

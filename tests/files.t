@@ -4,7 +4,6 @@
 # disk and on a real S3 server; killed at every third step of the journal
 # (MORE=1: each), failing at every sixth (MORE=1: third, FULL=1: each), and
 # taken up again.
-IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 plan 134

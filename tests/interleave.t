@@ -13,7 +13,6 @@
 #	reader	a publisher, gc, and a slow reader with a lease
 #	aged	a publisher, prune --keep-newer-than, a reader without
 #	bare	a publisher, prune that keeps nothing, a reader without
-IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 # the preload stands before the sanitizer's own library, which may be so

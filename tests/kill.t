@@ -4,7 +4,6 @@
 # version, whole; the same command run again ends with the same content
 # digest, and nothing is left in staging.  KILLS=n does n of them (120;
 # MORE=1: 800), SEED=n others.
-IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 # a leak checker waits for ever for its own helper when that is what dies
 ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0

@@ -10,11 +10,10 @@ UNIT=${UNIT:-$SRC/build/unit}
 DATA=$SRC/tests/data
 PATH=$BIN:$PATH
 unset DSTAGE DRUN_ID DCKPT_DB DTRACE
-# IN_MEMORY=1: many kills, and no disk to wait for; not with FULL=1 or a TMPDIR
-if [ "${IN_MEMORY:-0}${TMPDIR:+no}${FULL:-0}" = 10 ] && [ -w /dev/shm ] &&
-    ! grep -q ' /dev/shm .*noexec' /proc/mounts 2>/dev/null &&
-    df -Pk /dev/shm | awk 'END { exit !($4 > 1048576) }'; then
-	TMPDIR=/dev/shm
+# in memory, but what says ON_DISK=1 before this is read, for its files are
+# large; TMPDIR is elsewhere, and FULL=1 on a disk
+if [ "${TMPDIR:+no}${ON_DISK:-0}${FULL:-0}" = 00 ]; then
+	TMPDIR=${MEMORY-$("$SRC/tests/memory.sh")}
 fi
 T=$(mktemp -d "${TMPDIR:-/tmp}/intact-t.XXXXXX") || exit 99
 DCACHE=$T/cache TMPDIR=$T/tmp

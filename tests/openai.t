@@ -2,6 +2,7 @@
 # openai.t: a batch at a provider as an input: every status, answers that
 # add up and that do not, what is sent again, keys, files from strangers,
 # and the whole producer of deltas.
+ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 # OPENAI_BIG=1: 50,000 results of 1536, too
 plan $((174 + ${OPENAI_BIG:+1} + 0))

@@ -4,7 +4,6 @@
 # snapshot made anew from its sources.  Killed at every fourth call (MORE=1:
 # each); FULL=1: every call that is killed is made to fail, too.
 # shellcheck disable=SC2016,SC2086
-IN_MEMORY=1
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH

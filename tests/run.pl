@@ -3,7 +3,9 @@
 # through TAP::Harness (that is, prove), then one line that says it all:
 # "N passed, N failed" and ", N skipped" when a test skipped something.
 # JOBS (two a processor, for many of them wait) run at once; a file that
-# takes longer than LIMIT seconds (900) is killed and has failed.
+# takes longer than LIMIT seconds (900) is killed and has failed.  They work
+# in memory (memory.sh says where), or below TMPDIR; ON_DISK=1 in one of them,
+# or FULL=1, says that it needs a disk.
 # SPDX-License-Identifier: ISC
 use strict;
 use warnings;
@@ -43,6 +45,11 @@ sub processors
 	return ($n // "") =~ /^([1-9]\d*)$/ ? $1 : 1;
 }
 
+my $memory = `tests/memory.sh`;
+chomp $memory;
+$ENV{MEMORY} = $memory;
+# a unit test has no lib.sh
+my @unit = $ENV{TMPDIR} || $memory eq '' ? () : ('env', "TMPDIR=$memory");
 # it is ours: examples have one of that name
 my $jobs = delete $ENV{JOBS} // 2 * processors();
 my $h = TAP::Harness->new({
@@ -51,7 +58,12 @@ my $h = TAP::Harness->new({
 	verbosity => $ENV{VERBOSE} // 0,
 	failures => 1,
 	comments => 1,
-	exec => [ 'timeout', '-k', '10', $limit ],
+	exec => sub {
+		my ($harness, $test) = @_;
+
+		return [ ($test =~ /\.t$/ ? () : @unit), 'timeout', '-k', '10',
+		    $limit, $test ];
+	},
 });
 # which tests were skipped, and why: a number alone helps nobody
 my @skips;

@@ -2,6 +2,7 @@
 # send.t: many files to real S3 servers on loopback: what is sent, what is
 # kept, what a killed upload leaves and its rerun moves, what is proved, and
 # what becomes of answers that are lost on the way.
+ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 # BIG=bytes is the largest object (250 MB; FULL=1: 500 MB).

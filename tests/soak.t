@@ -4,6 +4,7 @@
 # three requests in ten and delays as many (tests/real/soak.py tells what
 # each does and proves).  SOAK=10m goes on for so long (s, m, h); without it
 # each does its work once and a little more.
+ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 SOAK=${SOAK:-1s}
