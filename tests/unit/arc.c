@@ -21,6 +21,7 @@
 #include "io.h"
 #include "mem.h"
 #include "tap.h"
+#include "tmp.h"
 #include "banned.h"
 
 #define BIG ((size_t)4 << 20)
@@ -37,7 +38,7 @@ struct ent {
 	int		 hard;
 };
 
-static char		 top[480];
+static char		 top[TMP_DIR];
 static unsigned char	*mem;		/* the archive last made */
 static size_t		 len;
 
@@ -114,7 +115,7 @@ static int
 run(size_t n, const struct arc_limits *lim, struct hash_tree *t,
     struct check_verdict *v, struct err *e)
 {
-	char	file[512];
+	char	file[128];
 	int	fd, dfd, rv;
 
 	memset(v, 0, sizeof(*v));
@@ -178,7 +179,7 @@ test_good(void)
 	struct err		 e;
 	unsigned char		 d1[HASH_LEN], d2[HASH_LEN];
 	uint64_t		 s1 = 0, s2 = 1;
-	char			 p[512];
+	char			 p[128];
 	int			 f, fd, kind, rv;
 	static const int	 want[] = { ARC_TAR, ARC_TAR, ARC_TAR,
 		ARC_TAR_GZ, ARC_TAR_ZST, ARC_ZIP };
@@ -540,7 +541,7 @@ test_machine(void)
 {
 	struct check_verdict	v;
 	struct err		e;
-	char			p[512];
+	char			p[128];
 	int			fd, rv;
 
 	make(PAX, good, N_GOOD);
@@ -562,15 +563,12 @@ test_machine(void)
 int
 main(void)
 {
-	const char	*tmp = getenv("TMPDIR");
-	struct err	 e = { 0, "" };
+	struct err	e = { 0, "" };
 
 	msg_init("arc");
 	mem = mem_alloc(BIG);
-	(void)snprintf(top, sizeof(top), "%s/intact-arc.XXXXXX",
-	    tmp != NULL ? tmp : "/tmp");
 	/* the test writes with the library, which calls what arc loads */
-	if (arc_load(&e) == -1 || mkdtemp(top) == NULL)
+	if (arc_load(&e) == -1 || tmp_dir(top, "arc") == -1)
 		return 1;
 	tap_plan(18 + 35 + 18 + 1 + 25 + 6 + 6 + 1);
 	test_good();

@@ -13,11 +13,12 @@
 #include "io.h"
 #include "store.h"
 #include "tap.h"
+#include "tmp.h"
 
 #define FLIPS 20000
 
-static char		work[] = "/tmp/intact-batch.XXXXXX";
-static char		file[64];
+static char		work[TMP_DIR];
+static char		file[TMP_DIR + 16];
 static uint64_t		rng = 88172645463325252U;
 
 static const char	good[] =
@@ -268,7 +269,7 @@ main(void)
 
 	msg_init("batch");
 	memset(&e, 0, sizeof(e));
-	if (mkdtemp(work) == NULL)
+	if (tmp_dir(work, "batch") == -1)
 		return 99;
 	(void)snprintf(file, sizeof(file), "%s/results.jsonl", work);
 	tap_plan((int)(7 + N_CASES + 6));

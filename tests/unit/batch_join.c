@@ -14,6 +14,7 @@
 #include "buf.h"
 #include "io.h"
 #include "tap.h"
+#include "tmp.h"
 
 #define FLIPS	3000
 
@@ -29,7 +30,7 @@
     "\"response\":{\"status_code\":200,\"body\":{\"model\":\"m\"," \
     "\"data\":[{\"embedding\":" vec "}]}}}\n"
 
-static char			work[] = "/tmp/intact-join.XXXXXX";
+static char			work[TMP_DIR];
 static struct batch_joined	got;
 static struct err		err;
 static struct buf		out, requeue;
@@ -346,7 +347,7 @@ flips(void)
 int
 main(void)
 {
-	if (mkdtemp(work) == NULL || chdir(work) == -1)
+	if (tmp_dir(work, "join") == -1 || chdir(work) == -1)
 		return 99;
 	buf_init(&out, 1 << 20);
 	buf_init(&requeue, 1 << 20);

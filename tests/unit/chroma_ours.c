@@ -25,6 +25,7 @@
 #include "mem.h"
 #include "store.h"
 #include "tap.h"
+#include "tmp.h"
 
 #define N_IDS 300	/* ids of collection "cos", every seventh dead */
 #define DIM 12
@@ -44,7 +45,7 @@ static struct item_coll		colls[4];
 static struct item_source	srcs[2];
 static struct rec		recs[N_IDS + 8];
 static size_t			n_recs, n_live;
-static char			top[] = "/tmp/intact-ours.XXXXXX";
+static char			top[TMP_DIR];
 static char			content[HASH_HEX];
 static char			uuid[UUID_LEN + 1];	/* of cos's index */
 
@@ -883,7 +884,7 @@ main(void)
 	struct err	 e = { 0, "" };
 	size_t		 i;
 
-	if (mkdtemp(top) == NULL)
+	if (tmp_dir(top, "ours") == -1)
 		die("mkdtemp", NULL);
 	make_records();
 	tap_plan(8 + 2 * (int)N_DAMAGES + 3 + 2 + 4);

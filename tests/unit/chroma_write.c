@@ -30,6 +30,7 @@
 #include "mem.h"
 #include "store.h"
 #include "tap.h"
+#include "tmp.h"
 
 #define MAX	1200	/* records of one store */
 #define N_COS	300
@@ -56,7 +57,7 @@ struct world {
 	char			 content[HASH_HEX];
 };
 
-static char	top[] = "/tmp/intact-chroma-write.XXXXXX";
+static char	top[TMP_DIR];
 static char	data[1024];
 static uint32_t	seed = 1;
 
@@ -924,7 +925,7 @@ main(int argc, char **argv)
 		dir = argv[1];
 	(void)snprintf(data, sizeof(data), "%s",
 	    dir != NULL ? dir : "tests/data");
-	if (mkdtemp(top) == NULL)
+	if (tmp_dir(top, "write") == -1)
 		return 1;
 	tap_plan(45);
 	a = mem_dup(new_dir());

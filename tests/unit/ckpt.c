@@ -23,6 +23,7 @@
 #include "io.h"
 #include "msg.h"
 #include "tap.h"
+#include "tmp.h"
 #include "banned.h"
 
 #define PROCS 32
@@ -950,7 +951,7 @@ stuck(struct ckpt *c)
 int
 main(void)
 {
-	char		 dir[] = "/tmp/ckpt-unit.XXXXXX", path[64], text[64];
+	char		 dir[TMP_DIR], path[64], text[64];
 	const char	*key = "refused";
 	struct ckpt_sel	 sel;
 	struct err	 e = { 0, "" };
@@ -960,7 +961,7 @@ main(void)
 	tap_plan(175);
 	(void)unsetenv("DCKPT_DB");
 	(void)unsetenv("DCKPT_PIPELINE");
-	if (mkdtemp(dir) == NULL)
+	if (tmp_dir(dir, "ckpt") == -1)
 		return 1;
 	(void)snprintf(path, sizeof(path), "%s/db", dir);
 	tap_ok(ckpt_open(NULL, CKPT_CREATE, &e) == NULL && e.code == 0,

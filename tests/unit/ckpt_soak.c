@@ -20,6 +20,7 @@
 #include "io.h"
 #include "msg.h"
 #include "tap.h"
+#include "tmp.h"
 #include "banned.h"
 
 #define WRITERS	32
@@ -310,7 +311,7 @@ locked(const char *path)
 int
 main(void)
 {
-	char		 dir[] = "/tmp/ckpt-soak.XXXXXX", path[64];
+	char		 dir[TMP_DIR], path[64];
 	const char	*s = getenv("SOAK");
 	struct did	 d, sum;
 	struct saw	 saw, all;
@@ -322,7 +323,7 @@ main(void)
 	(void)unsetenv("DCKPT_DB");
 	(void)unsetenv("DCKPT_PIPELINE");
 	(void)unsetenv("DCKPT_ROOT");
-	if (mkdtemp(dir) == NULL || pipe(got) == -1 || pipe(seen) == -1)
+	if (tmp_dir(dir, "soak") == -1 || pipe(got) == -1 || pipe(seen) == -1)
 		return 1;
 	(void)snprintf(path, sizeof(path), "%s/db", dir);
 	end = io_now() + (s != NULL ? strtod(s, NULL) : 10);

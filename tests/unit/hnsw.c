@@ -15,6 +15,7 @@
 #include "hnsw.h"
 #include "io.h"
 #include "tap.h"
+#include "tmp.h"
 
 #define SEGMENT "2a5a9a33-f2c8-4491-bd18-e1bd564f67a7"
 #define DIM 16U
@@ -26,7 +27,7 @@ static const char *const	files[4] = {
 	HNSW_LINKS_FILE
 };
 static struct buf	bytes[4];
-static char		work[] = "/tmp/intact-hnsw.XXXXXX";
+static char		work[TMP_DIR];
 static int		dirfd_;
 static uint64_t		rng = 88172645463325252U;
 
@@ -237,7 +238,7 @@ main(int argc, char **argv)
 	memset(&e, 0, sizeof(e));
 	if (argc > 1)
 		dir = argv[1];
-	if (mkdtemp(work) == NULL ||
+	if (tmp_dir(work, "hnsw") == -1 ||
 	    (dirfd_ = open(work, O_RDONLY | O_DIRECTORY)) == -1)
 		return 99;
 	for (i = 0; i < 4; i++) {

@@ -14,6 +14,7 @@
 #include "io.h"
 #include "mem.h"
 #include "tap.h"
+#include "tmp.h"
 #include "banned.h"
 
 #define SHA "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -96,7 +97,7 @@ main(void)
 	struct err	e = { 0, "" };
 	struct buf	b;
 	unsigned char	d[HASH_LEN];
-	char		dir[] = "/tmp/intact-journal.XXXXXX";
+	char		dir[TMP_DIR];
 	uint64_t	size = 0;
 	size_t		i, cut = 0, refused = 0;
 	int		fd, same;
@@ -108,7 +109,7 @@ main(void)
 	    !journal_same(&j.v[2]) && journal_same(&j.v[3]),
 	    "what is the same needs no move");
 	buf_init(&b, JOURNAL_MAX);
-	if (mkdtemp(dir) == NULL ||
+	if (tmp_dir(dir, "journal") == -1 ||
 	    (fd = open(dir, O_RDONLY | O_DIRECTORY)) == -1)
 		return 1;
 	tap_ok(journal_write(&j, fd, d, &size, &e) == 0, "written");

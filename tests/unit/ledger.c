@@ -18,12 +18,13 @@
 #include "ledger.h"
 #include "mem.h"
 #include "tap.h"
+#include "tmp.h"
 
 #define N	3000	/* records of one collection */
 #define ROUNDS	2000	/* random vectors */
 #define DIM_MAX	40
 
-static char	dir[] = "/tmp/ledger-test-XXXXXX";
+static char	dir[TMP_DIR];
 static char	digest[HASH_HEX];	/* any */
 static uint64_t	rng = 88172645463325252U;
 
@@ -414,7 +415,7 @@ main(void)
 	int		i;
 
 	tap_plan(14);
-	if (mkdtemp(dir) == NULL)
+	if (tmp_dir(dir, "ledger") == -1)
 		return 1;
 	memset(digest, 'a', HASH_HEX - 1);
 	tap_ok(make("a", &e) == 0 && make("b", &e) == 0, "made %s", e.text);

@@ -22,11 +22,12 @@
 #include "net.h"
 #include "retry.h"
 #include "tap.h"
+#include "tmp.h"
 #include "banned.h"
 
 #define PROCS	4
 
-static char		dir[] = "/tmp/intact-retry.XXXXXX";
+static char		dir[TMP_DIR];
 static char		path[64];
 static struct err	e;
 
@@ -500,7 +501,7 @@ main(void)
 	static const char *const	end[] = { "", "-wal", "-shm" };
 
 	tap_plan(61);
-	if (mkdtemp(dir) == NULL)
+	if (tmp_dir(dir, "retry") == -1)
 		return 99;
 	(void)snprintf(path, sizeof(path), "%s/db", dir);
 	states();

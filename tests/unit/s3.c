@@ -19,6 +19,7 @@
 #include "s3.h"
 #include "sign.h"
 #include "tap.h"
+#include "tmp.h"
 #include "xml.h"
 
 #define FLIPS 20000
@@ -26,7 +27,7 @@
 
 static struct http	web;
 static struct err	err;
-static char		dir[] = "/tmp/intact-s3.XXXXXX";
+static char		dir[TMP_DIR];
 static char		base[64];
 
 /*
@@ -796,7 +797,7 @@ main(void)
 
 	tap_plan(90);
 	msg_init("s3");
-	if (mkdtemp(dir) == NULL || http_start(&web, answer) == -1)
+	if (tmp_dir(dir, "s3") == -1 || http_start(&web, answer) == -1)
 		return 99;
 	(void)snprintf(base, sizeof(base), "http://127.0.0.1:%d", web.port);
 	signatures();

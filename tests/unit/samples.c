@@ -23,6 +23,7 @@
 #include "mem.h"
 #include "store.h"
 #include "tap.h"
+#include "tmp.h"
 
 #define FLIPS 400
 #define REL 4e-7	/* of a vector that was stored normalised */
@@ -429,7 +430,7 @@ copy_tree(const char *src, const char *dst)
 	return rv;
 }
 
-static char	work[64], copy[128];
+static char	work[TMP_DIR], copy[128];
 
 /* A private copy of a sample's directory, in copy. */
 static int
@@ -1070,8 +1071,7 @@ main(int argc, char **argv)
 		dir = argv[1];
 	(void)snprintf(data, sizeof(data), "%s",
 	    dir != NULL ? dir : "tests/data");
-	(void)snprintf(work, sizeof(work), "/tmp/intact-samples.XXXXXX");
-	if (mkdtemp(work) == NULL)
+	if (tmp_dir(work, "samples") == -1)
 		return 99;
 	tap_plan((int)(2 * N_VALID + N_REFUSED + 3 * N_HOT + N_DAMAGES +
 	    N_NAMED + 13 + 25));

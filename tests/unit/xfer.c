@@ -25,6 +25,7 @@
 #include "retry.h"
 #include "s3.h"
 #include "tap.h"
+#include "tmp.h"
 #include "xfer.h"
 
 #define MB	((uint64_t)1 << 20)
@@ -44,7 +45,7 @@
 #define PAGE	"no"
 
 static struct http	web;
-static char		dir[] = "/tmp/intact-xfer.XXXXXX";
+static char		dir[TMP_DIR];
 static char		base[64], cache[128];
 static int		dirfd_;
 static struct net	*net;
@@ -1103,7 +1104,7 @@ main(void)
 	(void)alarm(300);
 	(void)unsetenv("http_proxy");
 	(void)unsetenv("all_proxy");
-	if (mkdtemp(dir) == NULL || http_start(&web, answer) == -1)
+	if (tmp_dir(dir, "xfer") == -1 || http_start(&web, answer) == -1)
 		return 1;
 	(void)snprintf(base, sizeof(base), "http://127.0.0.1:%d", web.port);
 	(void)snprintf(cache, sizeof(cache), "%s.cache", dir);
