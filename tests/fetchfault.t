@@ -4,7 +4,7 @@
 # server: it brings what lies there, or says what is wrong; what is final is
 # asked for once; and a run that is killed is gone on with.
 #
-# BIG=bytes is what the killed runs fetch (256 MB; FULL=1: 1 GB).
+# BIG=bytes is what the killed runs fetch (128 MB; MORE=1: 256 MB, FULL=1: 1 GB).
 ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
@@ -16,7 +16,7 @@ if ! s3_rgw; then
 	s3_down
 	finish
 fi
-BIG=${BIG:-$([ "${FULL:-0}" = 1 ] && echo 1073741824 || echo 268435456)}
+BIG=${BIG:-$([ "${FULL:-0}" = 1 ] && echo 1073741824 || few 134217728 268435456)}
 SIZE=20000000
 
 # bytes without end, the same for the same key

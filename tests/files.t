@@ -1,7 +1,7 @@
 #!/bin/sh
 # files.t: file sets: any files through dfetch --files, dcheck and dpublish,
 # as versions of a target and as plain keys with a journal (--in-place), on
-# disk and on a real S3 server; killed at every third step of the journal
+# disk and on a real S3 server; killed at every fourth step of the journal
 # (MORE=1: each), failing at every sixth (MORE=1: third, FULL=1: each), and
 # taken up again.
 . "$(dirname "$0")/lib.sh"
@@ -448,7 +448,7 @@ traced() {
 	strace -qq -f -o log -e signal=none -e trace="$c" \
 	    -e inject="$c:$h:when=$i" "$@"
 }
-KILLS=$(few 3 1)
+KILLS=$(few 4 1)
 # of the errors, which end the same way, fewer
 BY=$([ "${FULL:-0}" = 1 ] && echo 1 || few 6 3)
 # inplace HOW VERB...: tests/inplace.pl

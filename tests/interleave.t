@@ -40,8 +40,8 @@ look() {
 sum=0 where='on disk'
 for s in $SCENES; do
 	case $s in
-	two) look local $s 20 ;;
-	*) look local $s 10 ;;
+	two) look local $s "$(few 10 20)" ;;
+	*) look local $s "$(few 6 10)" ;;
 	esac
 done
 if s3_rgw; then
@@ -50,7 +50,7 @@ if s3_rgw; then
 	s3do make s3://bucket
 	where='in S3'
 	for s in $SCENES; do
-		look "$RGW" $s 4
+		look "$RGW" $s "$(few 2 4)"
 	done
 	want=$((2 * scenes))
 else

@@ -2,7 +2,7 @@
 # kill.t: SIGKILL at random moments of real runs: of drun, of each stage,
 # of the commit (dpublish again).  The target is always the old or the new
 # version, whole; the same command run again ends with the same content
-# digest, and nothing is left in staging.  KILLS=n does n of them (120;
+# digest, and nothing is left in staging.  KILLS=n does n of them (90;
 # MORE=1: 800), SEED=n others.
 . "$(dirname "$0")/lib.sh"
 # a leak checker waits for ever for its own helper when that is what dies
@@ -10,7 +10,7 @@ ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 export ASAN_OPTIONS
 plan 8
 GEN=${GEN:-$SRC/build/gen}
-KILLS=${KILLS:-$(few 120 800)}
+KILLS=${KILLS:-$(few 90 800)}
 SEED=${SEED:-1}
 
 digest() {

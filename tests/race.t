@@ -1,11 +1,11 @@
 #!/bin/sh
-# race.t: two publishers, one target, 60 rounds (MORE=1: 200).  Both merge a delta of
+# race.t: two publishers, one target, 30 rounds (MORE=1: 200).  Both merge a delta of
 # their own onto the same version; one wins, the other is told 73, leaves
 # nothing and does it again.  No delta may be lost.
 . "$(dirname "$0")/lib.sh"
 GEN=${GEN:-$SRC/build/gen}
 PATH=$GEN:$PATH
-ROUNDS=${ROUNDS:-$(few 60 200)}
+ROUNDS=${ROUNDS:-$(few 30 200)}
 plan 8
 
 # gen NAME SOURCE; pub NAME: each with a staging of its own

@@ -38,7 +38,7 @@ run() {
 	ok "$what" env SKIP=fail "$@" "$R/$script.sh"
 }
 run "what servers wrote, merged, is what they show" chroma-read \
-    ROUNDS="$(few 4 8)"
+    ROUNDS="$(few 3 8)"
 run "samples merged: servers open them, write on, and give them back" \
     chroma-write WHAT=samples SAMPLES="$(few '' 'clean_small purged_hnsw_cosine
     two_collections') py1021_purged metadata_types updates_deletes"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # s3ops.t: health and cleanup before a real S3 server: verdicts of a prefix,
 # quarantine and back, pins, leases and gc; and each of these killed at every
-# third request it makes (MORE=1: each), by a proxy that kills it between the server's deed and
+# fourth request it makes (MORE=1: each), by a proxy that kills it between the server's deed and
 # its answer.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
@@ -147,7 +147,7 @@ save() {
 }
 # killed SCENE SAVED COMMAND...: tests/s3ops.pl
 killed() {
-	BY=$(few 3 1) A=$A V="$v1 $v2 $v3 $v4" KILLER=$T/killer perl "$SRC/tests/s3ops.pl" \
+	BY=$(few 4 1) A=$A V="$v1 $v2 $v3 $v4" KILLER=$T/killer perl "$SRC/tests/s3ops.pl" \
 	    "$@" >odd 2>&1
 	grep '^#' odd
 	is "$(grep -v '^#' odd | head -40)" "" "$1: killed at a request"

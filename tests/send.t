@@ -5,8 +5,8 @@
 ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
-# BIG=bytes is the largest object (250 MB; FULL=1: 500 MB).
-BIG=${BIG:-$([ "${FULL:-0}" = 1 ] && echo 500000000 || echo 250000000)}
+# BIG=bytes is the largest object (100 MB; MORE=1: 250 MB, FULL=1: 500 MB).
+BIG=${BIG:-$([ "${FULL:-0}" = 1 ] && echo 500000000 || few 100000000 250000000)}
 EACH=33
 plan $((2 * EACH + 17 + 29))
 down_all() {
