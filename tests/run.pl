@@ -14,9 +14,9 @@ use TAP::Harness;
 
 my $build = abs_path(shift // 'build');
 # the longest first: at the end nobody waits for one
-my @long = map { "tests/$_.t" } qw(kill unknown files s3ops send fetchfault
-    conform remote dav real fanout ops nth crash s3race soak hostile
-    interleave);
+my @long = map { "tests/$_.t" } qw(unknown files fetchfault send dav remote
+    nth s3ops real cluster openai s3 crash interleave s3race soak drun_tries
+    artifact s3target dcheck kill fault);
 my %long = map { $_ => 1 } @long;
 my @tests = @ARGV ? @ARGV : ((grep { -e } @long),
     sort(glob('tests/unit/*.c')),

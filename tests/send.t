@@ -7,6 +7,8 @@ ON_DISK=1
 . "$SRC/tests/real/s3lib.sh"
 # BIG=bytes is the largest object (100 MB; MORE=1: 250 MB, FULL=1: 500 MB).
 BIG=${BIG:-$([ "${FULL:-0}" = 1 ] && echo 500000000 || few 100000000 250000000)}
+# in parts, of which more than three must be left when it is killed
+LARGE=$(few 120000000 200000000)
 EACH=33
 plan $((2 * EACH + 17 + 29))
 down_all() {
@@ -25,9 +27,9 @@ for k in 'sp ace' 'pl+us' "$uname" "\"quo'tes\`" '100%25 %' '&<>;=?#[]@' \
     "$nl" "sub/$(printf '%0200d' 0)"; do
 	echo "$k" >"odd/$k"
 done
-mkdir s10 s200 many mid
+mkdir s10 large many mid
 head -c 10000000 /dev/urandom >s10/f
-head -c 200000000 /dev/urandom >s200/f
+head -c "$LARGE" /dev/urandom >large/f
 head -c 100000 /dev/urandom >mid/a
 head -c 100000 /dev/urandom >mid/b
 cp mid/b mid/marker
@@ -97,7 +99,7 @@ suite() {
 	# in parts, killed at the fourth, gone on with
 	fault_up "-$name" "$2"
 	fault 'PUT partNumber=4 1 not hang'
-	AWS_ENDPOINT_URL=$PROXY s3tree -P 1 send $U/big/ s200 >/dev/null 2>&1 &
+	AWS_ENDPOINT_URL=$PROXY s3tree -P 1 send $U/big/ large >/dev/null 2>&1 &
 	p=$! i=0
 	until [ "$(asked ' 1 not ')" = 1 ] || [ $i -ge 600 ]; do
 		i=$((i + 1))
@@ -106,15 +108,15 @@ suite() {
 	kill -9 $p
 	wait $p 2>/dev/null
 	had=$(s3do parts $U/big/f | awk '{ n += $2 } END { print n + 0 }')
-	ok "$name: killed in the middle of 200 MB" test "$had" -ge 50000000 \
-	    -a "$had" -lt 200000000
-	status 0 "$name: the rerun" s3tree send $U/big/ s200
-	is "$(moved_of)" "1 $((200000000 - had)) sent, 0 $had kept" \
+	ok "$name: killed in the middle of $LARGE bytes" test "$had" -ge 50000000 \
+	    -a "$had" -lt "$LARGE"
+	status 0 "$name: the rerun" s3tree send $U/big/ large
+	is "$(moved_of)" "1 $((LARGE - had)) sent, 0 $had kept" \
 	    "$name: moves only what is missing"
 	is "$(s3do uploads $U/)" "" "$name: and leaves no upload"
-	status 0 "$name: all of it is there" s3tree prove $U/big/ s200
+	status 0 "$name: all of it is there" s3tree prove $U/big/ large
 	status 65 "$name: parts of a file that changed" \
-	    s3tree -f f send $U/flip/ s200
+	    s3tree -f f send $U/flip/ large
 	is "$(s3do list $U/flip/f; s3do uploads $U/)" "" \
 	    "$name: neither object nor upload is left"
 
@@ -143,15 +145,15 @@ if s3_rgw; then
 	ok "which is as it was" cmp got mid/b
 	s3do put s3://bucket/p/f mid/a >/dev/null
 	status 73 "create, in parts, over something else" \
-	    s3tree -n send s3://bucket/p/ s200
+	    s3tree -n send s3://bucket/p/ large
 	is "$(s3do uploads s3://bucket/)" "" "leaves no upload"
 	s3do del s3://bucket/p/f
-	status 0 "create, in parts" s3tree -n send s3://bucket/p/ s200
+	status 0 "create, in parts" s3tree -n send s3://bucket/p/ large
 	s3do del s3://bucket/p/f
 	# an upload that was begun for another file with the same beginning
 	mkdir s40
-	head -c 40000000 s200/f >s40/f
-	s3do -P 1 -k 1 mput s3://bucket/same/f s200/f 16M >/dev/null 2>&1
+	head -c 40000000 large/f >s40/f
+	s3do -P 1 -k 1 mput s3://bucket/same/f large/f 16M >/dev/null 2>&1
 	status 0 "a part that another file has, too" \
 	    s3tree -n send s3://bucket/same/ s40
 	is "$(moved_of)" "1 63222784 sent, 0 0 kept" "is sent again"
@@ -176,7 +178,7 @@ if s3_rgw; then
 
 	# --- answers that do not come
 	mkdir s80
-	head -c 80000000 s200/f >s80/f
+	head -c 80000000 large/f >s80/f
 	fault_up send "$RGW"
 	export AWS_ENDPOINT_URL=$PROXY
 	U=s3://bucket/f

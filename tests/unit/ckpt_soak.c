@@ -1,5 +1,5 @@
 /*
- * Many processes on one checkpoint database for SOAK seconds (10): 32
+ * Many processes on one checkpoint database for SOAK seconds (5): 32
  * writers and 4 readers.  No error, no transition lost, the history whole;
  * each shared unit completed once; no reader waits for a writer.
  * SPDX-License-Identifier: ISC
@@ -326,7 +326,7 @@ main(void)
 	if (tmp_dir(dir, "soak") == -1 || pipe(got) == -1 || pipe(seen) == -1)
 		return 1;
 	(void)snprintf(path, sizeof(path), "%s/db", dir);
-	end = io_now() + (s != NULL ? strtod(s, NULL) : 10);
+	end = io_now() + (s != NULL ? strtod(s, NULL) : 5);
 	(void)fflush(stdout);
 	for (i = 0; i < WRITERS + READERS; i++)
 		if (fork() == 0) {

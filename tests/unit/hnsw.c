@@ -20,7 +20,7 @@
 #define SEGMENT "2a5a9a33-f2c8-4491-bd18-e1bd564f67a7"
 #define DIM 16U
 #define N 136U		/* elements of the sample */
-#define FLIPS 20000
+#define FLIPS 10000
 
 static const char *const	files[4] = {
 	HNSW_HEADER_FILE, HNSW_LEVEL0_FILE, HNSW_LENGTH_FILE,
