@@ -71,13 +71,15 @@ ended() {
 		! kill -0 "$p" 2>/dev/null || return 1
 	done
 }
-# neither a process of a run, here or on a host, nor staging of one
-nothing_left() {
-	! grep -laE "FANOUT=$T|TMPDIR=$T/ssh" /proc/[0-9]*/environ 2>/dev/null |
-	    grep -q . && [ -z "$(ls -A "$TMPDIR")" ] &&
-	    [ -z "$(ls -A ssh/n*.tmp 2>/dev/null | grep intact)" ] &&
-	    [ -z "$(ls -A "$W/parts" | grep '^\.')" ]
+# the processes of a run, here and on the hosts, and staging of one
+left() {
+	for p in $(grep -laE "FANOUT=$T|TMPDIR=$T/ssh" /proc/[0-9]*/environ \
+	    2>/dev/null | cut -d / -f 3); do
+		tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null && echo "($p)"
+	done
+	ls -dA "$TMPDIR"/* ssh/n*.tmp/intact* "$W"/parts/.[!.]* 2>/dev/null
 }
+nothing_left() { [ -z "$(left)" ]; }
 
 "$GEN/gendelta" --out in --count 100 --records 5 --dim 8 --seed 1
 "$GEN/gendelta" --out old --count 2 --records 5 --dim 8 --seed 2 --start 5000
@@ -104,7 +106,7 @@ drill() {
 	rm -rf in/delta-0037
 	cp -R good in/delta-0037
 	# one that was just being started by ssh ends by itself
-	await nothing_left
+	await nothing_left || left | sed 's/^/# /'
 
 	: >ran
 	if [ "$name" != parallel ]; then
@@ -127,7 +129,8 @@ drill() {
 	is "$([ $? -gt 128 ] && echo signal)" signal "$name: it is stopped"
 	ok "$name: and with it what was at work" await ended $tasks
 	rm hold
-	ok "$name: no process and no staging is left" await nothing_left
+	await nothing_left
+	is "$(left)" "" "$name: no process and no staging is left"
 	is "$(seen "$tg")" "$was" "$name: nothing is published"
 
 	if [ "$name" = parallel ]; then

@@ -40,8 +40,8 @@ run() {
 run "what servers wrote, merged, is what they show" chroma-read \
     ROUNDS="$(few 3 8)"
 run "samples merged: servers open them, write on, and give them back" \
-    chroma-write WHAT=samples SAMPLES="$(few '' 'clean_small purged_hnsw_cosine
-    two_collections') py1021_purged metadata_types updates_deletes"
+    chroma-write WHAT=samples SAMPLES="py1021_purged metadata_types \
+updates_deletes$(few '' ' clean_small purged_hnsw_cosine two_collections')"
 run "random histories, published, and opened by servers" \
     chroma-write WHAT=histories ROUNDS="$(few 2 6)"
 finish
