@@ -101,6 +101,7 @@ extern volatile sig_atomic_t drun_got_sig, drun_got_sigs;
 void	drun_catch_signals(struct run *r);
 /* In a child, before its exec. */
 void	drun_restore_signals(const struct run *r);
+void	drun_hold_signals(const struct run *r);
 /* What came while we were busy is heard now. */
 void	drun_hear(const struct run *r);
 void	drun_die_of(int sig);

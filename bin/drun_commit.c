@@ -97,7 +97,7 @@ dpublish(struct run *r, const char *option, double until, int *st,
 		(void)fcntl(r->stage.lockfd, F_SETFD, 0);
 		if (r->lockfd != -1)
 			(void)fcntl(r->lockfd, F_SETFD, 0);
-		drun_restore_signals(r);
+		drun_hold_signals(r);
 		(void)execlp(prog, "dpublish", option, (char *)NULL);
 		msg_warn("%s: %s", prog, strerror(errno));
 		_exit(errno == ENOENT ? 127 : 126);

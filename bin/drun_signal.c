@@ -62,12 +62,8 @@ drun_catch_signals(struct run *r)
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-/*
- * In a child before its exec: signals as we found them.  Handlers first: a
- * TERM that is waiting already must end the child and not be swallowed.
- */
-void
-drun_restore_signals(const struct run *r)
+static void
+no_handlers(void)
 {
 	static const int	sigs[] = { SIGINT, SIGTERM, SIGHUP };
 	struct sigaction	old;
@@ -80,7 +76,33 @@ drun_restore_signals(const struct run *r)
 	(void)signal(SIGPIPE, SIG_DFL);
 	(void)signal(SIGXFSZ, SIG_DFL);
 	(void)signal(SIGCHLD, SIG_DFL);
+}
+
+/*
+ * In a child before its exec: signals as we found them.  Handlers first: a
+ * TERM that is waiting already must end the child and not be swallowed.
+ */
+void
+drun_restore_signals(const struct run *r)
+{
+	no_handlers();
 	(void)sigprocmask(SIG_SETMASK, &r->mask, NULL);
+}
+
+/*
+ * In the child that commits: as above, but those that stop it wait until it
+ * catches them itself.  Killed before, it would leave what was prepared.
+ */
+void
+drun_hold_signals(const struct run *r)
+{
+	sigset_t	set = r->mask;
+
+	no_handlers();
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	(void)sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
 /* What came while we were busy is heard now. */

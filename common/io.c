@@ -575,18 +575,23 @@ void
 io_catch_signals(void)
 {
 	struct sigaction	sa, old;
+	sigset_t		held;
 	size_t			i;
 
 	memset(&sa, 0, sizeof(sa));
 	sa.sa_handler = on_signal; /* no SA_RESTART: waits must end */
 	sigemptyset(&sa.sa_mask);
+	sigemptyset(&held);
 	for (i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++) {
 		/* what nohup or a shell's & chose to ignore stays ignored */
 		if (sigaction(sigs[i], NULL, &old) == 0 &&
 		    old.sa_handler == SIG_IGN)
 			continue;
 		(void)sigaction(sigs[i], &sa, NULL);
+		sigaddset(&held, sigs[i]);
 	}
+	/* drun lets them wait until the one that commits can hear them */
+	(void)sigprocmask(SIG_UNBLOCK, &held, NULL);
 }
 
 static void

@@ -75,7 +75,7 @@ int	io_flock(int fd, unsigned int seconds, struct err *e);
 
 /* SIGINT, SIGTERM, SIGHUP: the signal that came, or 0. */
 int	io_signal(void);
-/* Catch those three; call once, early. */
+/* Catch those three, and hear them though they were blocked; once, early. */
 void	io_catch_signals(void);
 /* SIGUSR1 asks how far it is; without this it ends the process. */
 void	io_catch_status(void);

@@ -2,7 +2,7 @@
 # drun.t: a pipeline of which all is committed or nothing: who is blamed,
 # who is stopped, what is left behind.
 . "$(dirname "$0")/lib.sh"
-plan 166
+plan 170
 
 now() { date +%s%N | sed 's/......$//'; }
 # heeded MS: it took so long, which is less than the sleepers sleep, and
@@ -333,4 +333,29 @@ else
 	status 77 "TMPDIR that cannot be written" drun true
 fi
 chmod 700 "$TMPDIR"
+# a signal that comes while the one that commits is only starting
+mkdir late
+cp "$BIN/drun" late
+# in perl: a shell unblocks what is blocked
+cat >late/dpublish <<X
+#!/usr/bin/perl
+if (\$ARGV[0] eq '--commit') {
+	kill 'TERM', getppid;
+	select undef, undef, undef, 0.3;
+}
+exec '$BIN/dpublish', @ARGV;
+X
+chmod +x late/dpublish
+cp -R "$DATA/samples/clean_small/db" late/d
+for to in '-a late/out/x' late/T; do
+	late/drun "dfetch late/d | dcheck | dmerge | dpublish $to" \
+	    >out 2>err
+	st=$?
+	ok "a signal as dpublish --commit starts, $to: $st" \
+	    test $st = 143 -o $st = 0
+	is "$(find late/out late/T/staging late/T/timestamped -mindepth 1 \
+	    -maxdepth 1 2>/dev/null | grep -v '/x$' | grep -v '/staging/\.lock$' |
+	    wc -l)" "$([ $st = 0 ] && [ "$to" = late/T ] && echo 1 || echo 0)" \
+	    "nothing is left that is not published"
+done
 finish
