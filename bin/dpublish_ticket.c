@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ckpt.h"
+#include "io.h"
 #include "ticket.h"
 #include "banned.h"
 
@@ -376,7 +377,9 @@ do_all(struct rec **v, size_t n, const struct stage *s,
 	size_t		i = 0, k;
 	int		status = 0;
 
-	if (prove_all(v, n, o, &e) == -1) {
+	/* the last moment at which a signal is not too late */
+	if (prove_all(v, n, o, &e) == -1 || (io_signal() != 0 &&
+	    err_set(&e, MSG_TEMPFAIL, "stopped by a signal") == -1)) {
 		msg_err(&e);
 		return msg_worse(e.code, discard_all(v, 0, n, o));
 	}

@@ -77,7 +77,7 @@ left() {
 	    2>/dev/null | cut -d / -f 3); do
 		tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null && echo "($p)"
 	done
-	ls -dA "$TMPDIR"/* ssh/n*.tmp/intact* "$W"/parts/.[!.]* 2>/dev/null
+	ls -dA "$TMPDIR"/* "$TMPDIR"/.[!.]* ssh/n*.tmp/intact* "$W"/parts/.[!.]* 2>/dev/null
 }
 nothing_left() { [ -z "$(left)" ]; }
 

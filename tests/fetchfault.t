@@ -4,7 +4,8 @@
 # server: it brings what lies there, or says what is wrong; what is final is
 # asked for once; and a run that is killed is gone on with.
 #
-# BIG=bytes is what the killed runs fetch (128 MB; MORE=1: 256 MB, FULL=1: 1 GB).
+# BIG=bytes is what the killed runs fetch (128 MB; MORE=1: 256 MB,
+# FULL=1: 1 GB).
 ON_DISK=1
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"

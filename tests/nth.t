@@ -1,8 +1,8 @@
 #!/bin/sh
 # nth.t: the Nth call of each kind fails, in each program of a run, for some
-# N; NTH=3: for thrice as many, NTH=0: each until there is none left (nth.pl).  What
-# fails is the machine's fault, never the inputs' or ours, and the status
-# says so; something is said, the target holds the old version or the new
+# N; NTH=3 (MORE=1): for thrice as many, NTH=0: for each N until there is none
+# left (tests/crash/nth.pl).  What fails is the machine's fault, never the
+# inputs' or ours, and the status says so; something is said, the target holds the old version or the new
 # one, whole, and the run again ends as if nothing had been.  A run that says
 # 0 has done its work.  ONLY= and CALLS= name some, without a network.
 . "$(dirname "$0")/lib.sh"

@@ -392,8 +392,7 @@ my $end = final();
 my $tried = 0;
 for my $call (@calls) {
 	my $quick = $call eq 'fsync' ? '' : "-E LD_PRELOAD=$ENV{NOSYNC} ";
-	for (my $i = 1; $i <= 300;
-	    $i += $ENV{BY}) {
+	for (my $i = 1; $i <= 300; $i += $ENV{BY}) {
 		reset_all();
 		unlink 'log';
 		my $st = sh("exec strace -qq -f -o log -e signal=none " .

@@ -1,7 +1,8 @@
 #!/bin/sh
 # real.t: real ChromaDB servers on loopback open what dmerge wrote, and
 # dmerge merges what they wrote: a part of what `make check-chroma` does in
-# full (MORE=1: twice as much of it).  The servers come from npm; without it, or them, one skip says so.
+# full (MORE=1: twice as much of it).  The servers come from npm; without it,
+# or them, one skip says so.
 . "$(dirname "$0")/lib.sh"
 R=$SRC/tests/real
 B=$(cd "$BIN/.." && pwd) VERSIONS=${VERSIONS:-1.1.1 1.3.4} JOBS=2

@@ -2,8 +2,8 @@
 # s3ops.pl SCENE SAVED COMMAND...: for tests/s3ops.t: the files of SAVED
 # are put below a new prefix, COMMAND (@P in it is the prefix) is run there,
 # and killed at its first request, then all of it again at its next (BY=3: the
-# third after that), until it comes to its end.  In between everything is whole, here or there, and
-# the same command again ends it.  It prints what is not so, and as a comment
+# third after that), until it comes to its end.  In between everything is
+# whole, here or there, and # the same command again ends it.  It prints what is not so, and as a comment
 # how often it killed.  SCENE is aside, back (of two inputs into quarantine)
 # or gc.
 #

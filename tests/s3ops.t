@@ -1,8 +1,8 @@
 #!/bin/sh
 # s3ops.t: health and cleanup before a real S3 server: verdicts of a prefix,
 # quarantine and back, pins, leases and gc; and each of these killed at every
-# fourth request it makes (MORE=1: each), by a proxy that kills it between the server's deed and
-# its answer.
+# fourth request it makes (MORE=1: each), by a proxy that kills it between the
+# server's deed and its answer.
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 N=44

@@ -2,9 +2,11 @@
 # s3race.t: two and three publishers at once on one target in a real S3
 # server, in turns.  Each merges a delta of its own onto the same version;
 # one wins, the others are told 73, leave nothing, and do it again, all at
-# once.  No delta may be lost.  ROUNDS=n does n of them (10; MORE=1: 60, FULL=1: 200).
+# once.  No delta may be lost.  ROUNDS=n does n of them (10; MORE=1: 60,
+# FULL=1: 200).
 # Then a prune that finds the claim of a dead run, while another takes that
-# run's upload up and publishes it: at every other request of the prune (MORE=1: each).
+# run's upload up and publishes it: at every other request of the prune
+# (MORE=1: each).
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
 N=11

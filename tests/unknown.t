@@ -6,8 +6,8 @@
 # Nothing is lost, nothing that readers see is removed, nothing is claimed
 # that is not so, and the next run finds and leaves all in order.
 #
-# All faults at the commit and the pointer, and one case in EVERY (30; MORE=1: 15) at the
-# other requests, those of an upload in parts among them; FULL=1: every fault
+# All faults at the commit and the pointer, and one case in EVERY (30;
+# MORE=1: 15) at the other requests, those of an upload in parts among them; FULL=1: every fault
 # at every request (15 minutes).
 . "$(dirname "$0")/lib.sh"
 . "$SRC/tests/real/s3lib.sh"
